@@ -1,0 +1,26 @@
+"""What all tests share: one thread, no network, and the real data where BENCHMARK_DATA names them."""
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1", NO_ALBUMENTATIONS_UPDATE="1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    if "BENCHMARK_DATA" not in os.environ:
+        pytest.skip("BENCHMARK_DATA does not name a folder with real data")
+    return Path(os.environ["BENCHMARK_DATA"]).resolve()

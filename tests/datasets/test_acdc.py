@@ -1,0 +1,116 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from benchmark.datasets.acdc import Acdc
+from benchmark.datasets.base import check_scan, check_split
+
+from benchmark import InputError
+from tests.twins import acdc as twin
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return twin.write(tmp_path_factory.mktemp("data")) / "acdc"
+
+
+@pytest.fixture(params=["twin", "real"])
+def dataset(request):
+    if request.param == "twin":
+        return Acdc(request.getfixturevalue("folder"))
+    return Acdc(request.getfixturevalue("real_data") / "acdc")
+
+
+def test_every_split_is_whole(dataset):
+    for name in dataset.splits():
+        split = check_split(dataset, name)
+        assert len(split.train + split.test + split.val) == 200
+        assert len(split.test) == 40
+
+
+def test_stratified_folds_test_every_patient_once_and_four_of_each_pathology(dataset):
+    owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
+    seen = Counter()
+    for fold in range(5):
+        tested = {owner[scan] for scan in dataset.split(f"strat5/{fold}").test}
+        seen.update(tested)
+        assert Counter((int(patient[-3:]) - 1) // 20 for patient in tested) == dict.fromkeys(range(5), 4)
+    assert set(seen.values()) == {1}
+    assert len(seen) == 100
+
+
+def test_published_folds_are_contiguous_and_have_no_selection_part(dataset):
+    split = dataset.split("wsl4mis/1")
+    assert {name[:10] for name in split.test} == {f"patient{n:03d}" for n in range(21, 41)}
+    assert split.val == ()
+
+
+def test_a_volume_holds_its_image_mask_and_scribble(dataset):
+    scan = dataset.load(dataset.patients()["patient001"][0])
+    check_scan(scan, dataset, "test")
+    assert scan.image.dtype == np.float32
+    assert set(np.unique(scan.mask)) == {0, 1, 2, 3}
+    assert set(np.unique(scan.drawn["scribble"])) == {1, 2, 4, 8, 15}
+    assert scan.spacing is None
+
+
+def test_drawn_scribbles_agree_with_the_mask(dataset):
+    agree = labelled = 0
+    for patient in ("patient001", "patient050"):
+        for name in dataset.patients()[patient]:
+            scan = dataset.load(name)
+            marks = scan.drawn["scribble"]
+            labelled += np.count_nonzero(marks != 15)
+            agree += np.count_nonzero((marks != 15) & (marks >> scan.mask & 1))
+    assert agree / labelled > 0.999
+
+
+def test_a_missing_folder_says_where_to_get_the_files(tmp_path):
+    with pytest.raises(InputError, match="holds no patientPPP_frameFF.h5; get them from https"):
+        Acdc(tmp_path / "acdc").patients()
+
+
+def test_missing_patients_are_named(tmp_path):
+    few = Acdc(twin.write(tmp_path, patients=3) / "acdc")
+    with pytest.raises(InputError, match="needs patient004"):
+        few.split("strat5/0")
+
+
+@pytest.fixture
+def small(tmp_path):
+    return twin.write(tmp_path, patients=1)
+
+
+def test_a_truncated_file_is_named(small):
+    path = small / "acdc/ACDC_training_volumes/patient001_frame01.h5"
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(InputError, match="patient001_frame01.h5 can't be read.*truncated"):
+        Acdc(small / "acdc").load("patient001_frame01")
+
+
+def test_a_file_without_a_scribble_is_named(small):
+    import h5py
+
+    with h5py.File(small / "acdc/ACDC_training_volumes/patient001_frame01.h5", "r+") as file:
+        del file["scribble"]
+    with pytest.raises(InputError, match="lacks scribble"):
+        Acdc(small / "acdc").load("patient001_frame01")
+
+
+def test_an_unknown_scribble_value_is_named(small):
+    twin.change(small, "patient001_frame01", scribble=np.full((2, 32, 28), 9, np.uint16))
+    with pytest.raises(InputError, match=r"scribble: unknown labels \[9\]"):
+        Acdc(small / "acdc").load("patient001_frame01")
+
+
+def test_a_label_beyond_a_byte_is_not_wrapped(small):
+    twin.change(small, "patient001_frame01", label=np.full((2, 32, 28), 257, np.int32))
+    with pytest.raises(InputError, match=r"label holds \[257\]"):
+        Acdc(small / "acdc").load("patient001_frame01")
+
+
+def test_a_foreign_file_name_is_refused(small):
+    folder = small / "acdc/ACDC_training_volumes"
+    (folder / "patient001_frame01.h5").rename(folder / "case7.h5")
+    with pytest.raises(InputError, match=r"case7.h5; files are named"):
+        Acdc(small / "acdc").patients()

@@ -1,0 +1,126 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmark.datasets.base import SPLITS, Scan, Split, check_scan, check_split, digest, label_map, read_split
+from benchmark.datasets.phantom import FundusPhantom
+
+from benchmark import InputError
+
+
+@pytest.fixture
+def dataset():
+    return FundusPhantom(Path(), size=32, train=2, val=1, test=1)
+
+
+@pytest.fixture
+def scan(dataset):
+    return dataset.load("phantom0000")
+
+
+def spoil(array, value):
+    array = array.copy()
+    array.flat[5] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda s: replace(s, image=spoil(s.image, np.nan)), "1 NaN or infinite"),
+        (lambda s: replace(s, image=spoil(s.image, np.inf)), "1 NaN or infinite"),
+        (lambda s: replace(s, image=s.image * 255), r"must lie in \[0, 1\]"),
+        (lambda s: replace(s, image=s.image[:, :1]), "3 channels"),
+        (lambda s: replace(s, image=s.image[0]), "3 channels"),
+        (lambda s: replace(s, mask=s.mask[:, :-1]), r"mask has shape \(1, 31, 32\) and the image \(1, 32, 32\)"),
+        (lambda s: replace(s, mask=spoil(s.mask, 3)), r"unknown labels \[3\]; it may hold 0 to 2"),
+        (lambda s: replace(s, mask=None), "a test scan needs one"),
+        (lambda s: replace(s, drawn={"scribble": s.mask[:, 1:] + 1}), "drawn scribble has shape"),
+        (lambda s: replace(s, drawn={"scribble": s.mask * 0}), "outside 1 to 7"),
+        (lambda s: replace(s, spacing=(1.0, 0.0, 1.0)), "must be positive"),
+    ],
+)
+def test_a_broken_scan_is_refused_by_name(dataset, scan, fault, message):
+    check_scan(scan, dataset, "test")
+    with pytest.raises(InputError, match=f"fundus_phantom, scan phantom0000: .*{message}"):
+        check_scan(fault(scan), dataset, "test")
+
+
+def test_a_training_scan_may_lack_a_mask(dataset, scan):
+    check_scan(replace(scan, mask=None), dataset, "train")
+
+
+def test_the_digest_sees_every_part(scan):
+    others = [
+        replace(scan, image=spoil(scan.image, 0.123)),
+        replace(scan, mask=spoil(scan.mask, 1 - scan.mask.flat[5] % 2)),
+        replace(scan, spacing=(1.0, 1.0, 1.0)),
+        replace(scan, drawn={"scribble": scan.mask + 1}),
+        replace(scan, patient="other"),
+    ]
+    assert len({digest(s) for s in [scan, *others]}) == 6
+
+
+class Overlapping(FundusPhantom):
+    parts = Split(("a1", "b1"), (), ("a2",))
+
+    def patients(self):
+        return {"a": ["a1", "a2"], "b": ["b1"]}
+
+    def split(self, name):
+        return self.parts
+
+
+def test_a_patient_in_two_parts_is_an_error():
+    with pytest.raises(InputError, match="patient a in train and in test"):
+        check_split(Overlapping(Path()), "default")
+
+
+def test_a_part_that_must_not_be_empty_is_an_error():
+    dataset = Overlapping(Path())
+    dataset.parts = Split(("a1",), (), ())
+    with pytest.raises(InputError, match="no test scans"):
+        check_split(dataset, "default")
+
+
+def test_a_scan_that_is_not_there_is_an_error():
+    dataset = Overlapping(Path())
+    dataset.parts = Split(("a1",), (), ("c1",))
+    with pytest.raises(InputError, match="names c1"):
+        check_split(dataset, "default")
+
+
+def test_an_unknown_split_is_refused_with_those_that_exist(dataset):
+    with pytest.raises(InputError, match="no split 'strat9'; it has default"):
+        check_split(dataset, "strat9")
+
+
+@pytest.mark.parametrize("path", sorted(SPLITS.glob("*/*.txt")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_stored_split_is_as_recorded_and_disjoint(path):
+    roles = read_split(path.parent.name, path.stem)
+    names = [patient for part in roles.values() for patient in part]
+    assert len(names) == len(set(names)) > 0
+
+
+def test_a_changed_split_file_is_refused(monkeypatch, tmp_path):
+    folder = tmp_path / "acdc"
+    folder.mkdir()
+    (folder / "SHA256SUMS").write_text((SPLITS / "acdc" / "SHA256SUMS").read_text())
+    (folder / "strat5-0.txt").write_text((SPLITS / "acdc" / "strat5-0.txt").read_text() + "test patient003\n")
+    monkeypatch.setattr("benchmark.datasets.base.SPLITS", tmp_path)
+    with pytest.raises(InputError, match="was changed"):
+        read_split("acdc", "strat5/0")
+
+
+def test_labels_that_do_not_fit_are_refused():
+    assert label_map(np.array([0.0, 3.0]), "x").dtype == np.uint8
+    for wrong in (np.array([0.5]), np.array([256]), np.array([-1]), np.array([np.nan])):
+        with np.errstate(invalid="ignore"), pytest.raises(InputError, match="whole numbers from 0 to 255"):
+            label_map(wrong, "x")
+
+
+def test_a_scan_is_immutable(scan):
+    with pytest.raises(AttributeError):
+        scan.mask = None
+    assert isinstance(scan, Scan)
