@@ -78,7 +78,8 @@ def read_split(dataset: str, name: str) -> dict[str, list[str]]:
     """Patients by role, from the stored file of a split such as `strat5/0`; its SHA-256 must be the recorded one."""
     folder = SPLITS / dataset
     path = folder / f"{name.replace('/', '-')}.txt"
-    recorded = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    sums = [line.split() for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    recorded = {name: digest for digest, name in sums}
     if hashlib.sha256(path.read_bytes()).hexdigest() != recorded[path.name]:
         raise InputError(f"{path} was changed: its SHA-256 is not the one in {folder / 'SHA256SUMS'}")
     lines = [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
@@ -116,7 +117,7 @@ def check_split(dataset: Dataset, name: str) -> Split:
     return split
 
 
-def check_scan(scan: Scan, dataset: Dataset, role: str) -> None:
+def check_scan(scan: Scan, dataset: Dataset) -> None:
     """Raise InputError unless the scan keeps every promise of `Scan` and of its data set."""
 
     def wrong(what: str) -> InputError:
@@ -138,8 +139,6 @@ def check_scan(scan: Scan, dataset: Dataset, role: str) -> None:
         if scan.mask.max() >= classes:
             unknown = [int(label) for label in np.unique(scan.mask) if label >= classes]
             raise wrong(f"the mask holds unknown labels {unknown}; it may hold 0 to {classes - 1}")
-    elif role != "train":
-        raise wrong(f"there is no mask, and a {role} scan needs one")
     for form, allowed in scan.drawn.items():
         if allowed.shape != shape:
             raise wrong(f"the drawn {form} has shape {allowed.shape} and the image {shape}; they must be equal")
@@ -149,17 +148,58 @@ def check_scan(scan: Scan, dataset: Dataset, role: str) -> None:
         raise wrong(f"the spacing is {scan.spacing} mm; it must be positive")
 
 
+class Survey:
+    """A data set that was looked through: every scan of a split is read and checked once."""
+
+    def __init__(self, dataset: Dataset, options: Mapping[str, object]) -> None:
+        self.dataset = dataset
+        self.options = options
+        self.seen: dict[str, tuple[str, str, bool]] = {}  # scan -> digest, digest of the pixels, has a mask
+
+    def fingerprint(self, split: str, annotation: str) -> str:
+        """SHA-256 of all that a split holds; raises InputError if anything in it can't be used for the annotation."""
+        parts = check_split(self.dataset, split)
+        total = hashlib.sha256()
+        first: dict[str, tuple[str, str]] = {}  # pixels -> the scan and role they were met in
+        for role, names in parts.roles().items():
+            for name in names:
+                everything, pixels, masked = self._look(name, role)
+                if role == "train" and not masked and not annotation.endswith(":drawn"):
+                    raise InputError(
+                        f"{self.dataset.name}, scan {name}: there is no dense mask to make {annotation} of; "
+                        f"it has {', '.join(f'{form}:drawn' for form in self.dataset.drawn)}"
+                    )
+                twin, twin_role = first.setdefault(pixels, (name, role))
+                if twin_role != role:
+                    raise InputError(
+                        f"split {split} of {self.dataset.name}: scans {twin} in {twin_role} and {name} in {role} "
+                        "hold identical pixels"
+                    )
+                total.update(f"{role} {everything}\n".encode())
+        return total.hexdigest()
+
+    def _look(self, name: str, role: str) -> tuple[str, str, bool]:
+        if name not in self.seen:
+            scan = self.dataset.load(name)
+            check_scan(scan, self.dataset)
+            self.seen[name] = (digest(scan), _array_digest(scan.image), scan.mask is not None)
+        if role != "train" and not self.seen[name][2]:
+            raise InputError(f"{self.dataset.name}, scan {name}: there is no mask, and a {role} scan needs one")
+        return self.seen[name]
+
+
 def digest(scan: Scan) -> str:
     """SHA-256 of everything in a scan that settles a number: pixels, mask, spacing and drawn marks."""
-    parts = {
+    arrays = {
         "image": scan.image,
         "mask": scan.mask,
         **{f"drawn {name}": scan.drawn[name] for name in sorted(scan.drawn)},
     }
-    total = hashlib.sha256(repr((scan.name, scan.patient, scan.spacing)).encode())
-    for name, array in parts.items():
-        total.update(name.encode())
-        if array is not None:
-            total.update(repr((array.shape, array.dtype.str)).encode())
-            total.update(np.ascontiguousarray(array).data)
+    parts = {name: None if array is None else _array_digest(array) for name, array in arrays.items()}
+    return hashlib.sha256(repr((scan.name, scan.patient, scan.spacing, parts)).encode()).hexdigest()
+
+
+def _array_digest(array: np.ndarray) -> str:
+    total = hashlib.sha256(repr((array.shape, array.dtype.str)).encode())
+    total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()

@@ -4,8 +4,10 @@ A set is an integer; bit k says that class k is possible. `OPEN`, all bits, says
 """
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
+from benchmark.datasets.base import Dataset, Scan
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 from skimage.measure import label as components
@@ -52,10 +54,41 @@ def stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
 
 
+def form(annotation: str) -> str:
+    """What kind of annotation it is, whoever made it: `scribble` of `scribble:drawn`."""
+    return annotation.partition(":")[0]
+
+
+def sources(annotation: str) -> tuple[Path, ...]:
+    """The files whose code makes the annotation; none where people made it."""
+    return () if annotation == "full" or annotation.endswith(":drawn") else (Path(__file__),)
+
+
+def resolve(annotation: str, dataset: Dataset) -> str:
+    """The annotation with its maker said: drawn by people where the data set has such, else simulated."""
+    drawn = ", ".join(f"{name}:drawn" for name in dataset.drawn) or "no drawn annotations"
+    if annotation == "scribble":
+        annotation = "scribble:drawn" if "scribble" in dataset.drawn else "scribble:sim"
+    if annotation not in ANNOTATIONS:
+        raise InputError(f"no annotation {annotation!r}; there are scribble, {', '.join(ANNOTATIONS)}")
+    if annotation.endswith(":drawn") and form(annotation) not in dataset.drawn:
+        raise InputError(f"{dataset.name} has {drawn}, not {annotation}; simulate it with {form(annotation)}:sim")
+    return annotation
+
+
+def annotate(scan: Scan, classes: int, annotation: str, seed: int) -> np.ndarray:
+    """The weak label of a scan, drawn or simulated; the seed and the scan's name settle it."""
+    if annotation.endswith(":drawn"):
+        return scan.drawn[form(annotation)]
+    if scan.mask is None:
+        raise InputError(f"scan {scan.name} has no dense mask, so {annotation} can't be made of it")
+    return weaken(scan.mask, classes, annotation, stream(seed, scan.name))
+
+
 def weaken(mask: np.ndarray, classes: int, annotation: str, rng: np.random.Generator) -> np.ndarray:
     """Sets (slices, height, width) that an annotation leaves of a mask of that shape; the truth is allowed.
 
-    `annotation` is `full`, `scribble:sim`, `point` or `block`. Every class that is present in a slice gets a mark there.
+    `annotation` is `full`, `scribble:sim`, `point` or `block`. Every class that a slice holds gets a mark there.
     """
     if annotation == "full":
         return (1 << mask.astype(np.int64)).astype(set_type(classes))

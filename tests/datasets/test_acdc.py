@@ -47,7 +47,7 @@ def test_published_folds_are_contiguous_and_have_no_selection_part(dataset):
 
 def test_a_volume_holds_its_image_mask_and_scribble(dataset):
     scan = dataset.load(dataset.patients()["patient001"][0])
-    check_scan(scan, dataset, "test")
+    check_scan(scan, dataset)
     assert scan.image.dtype == np.float32
     assert set(np.unique(scan.mask)) == {0, 1, 2, 3}
     assert set(np.unique(scan.drawn["scribble"])) == {1, 2, 4, 8, 15}

@@ -35,20 +35,19 @@ def spoil(array, value):
         (lambda s: replace(s, image=s.image[0]), "3 channels"),
         (lambda s: replace(s, mask=s.mask[:, :-1]), r"mask has shape \(1, 31, 32\) and the image \(1, 32, 32\)"),
         (lambda s: replace(s, mask=spoil(s.mask, 3)), r"unknown labels \[3\]; it may hold 0 to 2"),
-        (lambda s: replace(s, mask=None), "a test scan needs one"),
         (lambda s: replace(s, drawn={"scribble": s.mask[:, 1:] + 1}), "drawn scribble has shape"),
         (lambda s: replace(s, drawn={"scribble": s.mask * 0}), "outside 1 to 7"),
         (lambda s: replace(s, spacing=(1.0, 0.0, 1.0)), "must be positive"),
     ],
 )
 def test_a_broken_scan_is_refused_by_name(dataset, scan, fault, message):
-    check_scan(scan, dataset, "test")
+    check_scan(scan, dataset)
     with pytest.raises(InputError, match=f"fundus_phantom, scan phantom0000: .*{message}"):
-        check_scan(fault(scan), dataset, "test")
+        check_scan(fault(scan), dataset)
 
 
 def test_a_training_scan_may_lack_a_mask(dataset, scan):
-    check_scan(replace(scan, mask=None), dataset, "train")
+    check_scan(replace(scan, mask=None), dataset)
 
 
 def test_the_digest_sees_every_part(scan):

@@ -17,7 +17,7 @@ def test_scans_keep_the_promises_of_a_data_set(phantom):
     assert [len(part) for part in (split.train, split.val, split.test)] == [3, 1, 2]
     for name in split.train + split.test:
         scan = dataset.load(name)
-        check_scan(scan, dataset, "test")
+        check_scan(scan, dataset)
         assert set(np.unique(scan.mask)) == set(range(len(dataset.classes)))
 
 

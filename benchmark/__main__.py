@@ -1,0 +1,171 @@
+"""The command line: `python -m benchmark`. Heavy imports stay inside the commands that need them."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark import InputError, __version__
+
+app = typer.Typer(
+    name="benchmark",
+    help="Compare weakly-supervised segmentation methods fairly, fast and beyond doubt.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+DataFolder = Annotated[
+    Path, typer.Option("--data", envvar="BENCHMARK_DATA", help="Folder that holds one folder per data set.")
+]
+Results = Annotated[Path, typer.Option("--results", help="Folder that keeps the runs.")]
+Reports = Annotated[Path, typer.Option("--reports", help="Folder that receives reports.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """Show methods, groups, data sets, annotations and presets."""
+    from benchmark.jobs import PRESETS
+    from benchmark.screen import show_list
+
+    show_list(PRESETS.glob("*.toml"))
+
+
+@app.command()
+def run(
+    preset: Annotated[str, typer.Option(help="A preset's name or TOML file; without any flags: demo.")] = "",
+    methods: Annotated[str, typer.Option(metavar="A,B,...", help="Methods, groups, variants or .py files.")] = "",
+    datasets: Annotated[str, typer.Option(metavar="A,B,...", help="Data sets, or .py files.")] = "",
+    annotations: Annotated[str, typer.Option(metavar="A,B,...", help="full, scribble, point, block, ...")] = "",
+    splits: Annotated[str, typer.Option(metavar="A,B,...", help="Splits or families: strat5 is strat5/0 to /4.")] = "",
+    seeds: Annotated[str, typer.Option(metavar="0,1,...", help="One run of every method for each.")] = "",
+    budget: Annotated[str, typer.Option(metavar="NAME=VALUE,...", help="steps, batch, size, lr, threads, ...")] = "",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="An option.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Runs at once per device; 0: one per core, one per GPU.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    data: DataFolder = Path("data"),
+    results: Results = Path("results"),
+    reports: Reports = Path("reports"),
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds after which a run has failed; 0: never.")] = 0,
+    rerun: Annotated[str, typer.Option(metavar="stale|all", help="Do runs again that are stale, or all.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the jobs, and stop.")] = False,
+) -> None:
+    """Train, predict and score; the same command again resumes."""
+    from benchmark import screen
+    from benchmark.executors import Local, devices
+    from benchmark.jobs import Request, make_plan
+    from benchmark.runner import Place, Sweep
+
+    if rerun not in ("", "stale", "all"):
+        raise InputError(f"--rerun is {rerun!r}; it must be stale or all")
+    request = Request(
+        preset=preset,
+        methods=_split(methods),
+        datasets=_split(datasets),
+        annotations=_split(annotations),
+        splits=_split(splits),
+        seeds=_numbers(seeds),
+        budget=_split(budget),
+        options=set_ or [],
+        data=data,
+    )
+    slots, place = devices(device), Place(results)
+    with screen.status("reading and checking the data"):
+        plan = make_plan(request)
+    if dry_run:
+        screen.show_plan(plan, [(job, place.state(job)) for job in plan.jobs])
+        return
+    if not plan.jobs:
+        screen.show_not_claimed(plan)
+        raise InputError("there is nothing to run: no method learns from these annotations")
+    cores = len(os.sched_getaffinity(0)) // max(job.budget.threads for job in plan.jobs)
+    each = workers or (max(1, cores) if slots == ["cpu"] else 1)
+    executor = Local(slots, each, timeout or None, [data, results, *(d.root for d in plan.datasets.values())])
+    with screen.Watcher() as watcher:
+        states = Sweep(plan, place, executor, watcher, rerun).run()
+    screen.show_not_claimed(plan)
+    from benchmark.report import show, write
+
+    screen.show_table(*show(results))
+    print(f"report: {write(results, reports)}")
+    if states["failed"]:
+        print(f"{states['failed']} runs failed; the report names them, and the same command tries them again")
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(results: Results = Path("results"), reports: Reports = Path("reports")) -> None:
+    """Write tables, a figure and a page from the runs in a results folder."""
+    from benchmark.report import write
+
+    print(f"report: {write(results, reports)}")
+
+
+@app.command()
+def check(
+    plugin: Annotated[str, typer.Argument(metavar="METHOD", help="A method's name or .py file, or a group.")],
+) -> None:
+    """Check that a method keeps the contract; prints how many checks ran."""
+    from benchmark.check import report_on
+
+    raise typer.Exit(report_on(plugin))
+
+
+@data_app.command("splits")
+def data_splits(name: str, data: DataFolder = Path("data")) -> None:
+    """Show the splits of a data set."""
+    from benchmark import plugins, screen
+    from benchmark.datasets.base import check_split
+
+    plugin = plugins.get("data set", name)
+    dataset = plugins.configure(plugin.load(), {}, root=data / plugin.name)
+    screen.show_splits(dataset, {split: check_split(dataset, split) for split in dataset.splits()})
+
+
+@data_app.command("check")
+def data_check(name: str, data: DataFolder = Path("data")) -> None:
+    """Read every scan and say what is there and what is wrong."""
+    from benchmark.check import report_on_data
+
+    raise typer.Exit(report_on_data(name, data))
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run a command; what the user got wrong ends in one sentence and status 2."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; finished runs are kept, and the same command resumes", file=sys.stderr)
+        sys.exit(130)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _split(text)]
+    except ValueError:
+        raise InputError(f"--seeds is {text!r}; it must be whole numbers such as 0,1,2") from None
+
+
+if __name__ == "__main__":
+    main()

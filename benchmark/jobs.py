@@ -1,0 +1,355 @@
+"""From a preset and flags to jobs: everything that settles a number, checked before anything runs."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from benchmark import InputError, plugins
+from benchmark.plugins import Plugin
+
+if TYPE_CHECKING:
+    from benchmark.datasets.base import Dataset, Survey
+
+T = TypeVar("T")
+
+PROTOCOL = 1  # of the rules that settle a number: splits, sizes, scores
+PRESETS = Path(__file__).parent / "presets"
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every method may spend, and on which network; equal for all unless a preset says so openly."""
+
+    steps: Count = 30000
+    batch: Count = 12
+    size: Annotated[int, Field(ge=16)] = 256  # px, height and width of what the network sees
+    network: Literal["unet"] = "unet"
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    momentum: Share = 0.9
+    weight_decay: Share = 1e-4
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: Count = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what batch normalisation can't work with: a single value per channel at the network's deepest level."""
+        if self.batch * (self.size // 16) ** 2 < 2:
+            raise ValueError(f"a batch of {self.batch} at size {self.size} is too small; size must be at least 32")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset's TOML file may hold."""
+
+    name: str = ""  # of the report; the file's if empty
+    title: str = ""
+    methods: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
+    annotations: list[str] = field(default_factory=lambda: ["scribble"])
+    splits: list[str] = field(default_factory=list)  # none: each data set's first; a family, strat5, is all its folds
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = field(default_factory=lambda: [0])
+    budget: dict[str, Any] = field(
+        default_factory=dict
+    )  # and [budget.dataset.NAME], [budget.method.NAME] with `reason`
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)  # [options.NAME], [options.METHOD.dataset.NAME]
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # [variants.LABEL] method = "...", and options
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for beyond the preset; what is empty leaves the preset as it is."""
+
+    preset: str = ""
+    methods: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
+    annotations: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    budget: list[str] = field(default_factory=list)  # NAME=VALUE
+    options: list[str] = field(default_factory=list)  # METHOD.NAME=VALUE
+    data: Path = Path("data")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a method trained once on one split with one set of weak labels."""
+
+    method: str  # its label in tables
+    plugin: Plugin
+    options: Mapping[str, Any]  # all of them, resolved
+    dataset: str
+    dataset_options: Mapping[str, Any]
+    annotation: str  # resolved: scribble:drawn or scribble:sim, never scribble
+    split: str
+    seed: int
+    budget: Budget
+    common: Budget  # the other methods' budget
+    reason: str  # why the two differ, if they do
+    data: str  # fingerprint of the split's scans
+    code: str  # fingerprint of the method's code and of what makes its labels
+    simulator: int  # version
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that settles the number, and nothing that doesn't."""
+        return {
+            "protocol": PROTOCOL,
+            "method": self.plugin.name,
+            "options": dict(self.options),
+            "dataset": self.dataset,
+            "dataset_options": dict(self.dataset_options),
+            "annotation": self.annotation,
+            "simulator": self.simulator,
+            "split": self.split,
+            "seed": self.seed,
+            "budget": dataclasses.asdict(self.budget),
+            "data": self.data,
+        }
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the identity."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """What the screen calls it."""
+        return f"{self.method} · {self.dataset} · {self.annotation} · {self.split} · seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its run lies below `runs/`."""
+        parts = (self.dataset, self.annotation, self.method, f"{self.split}-seed{self.seed}-{self.hash[:8]}")
+        return Path(*(re.sub(r"[^\w.@+=-]", "-", part) for part in parts))
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A row of the tables to come: a method, perhaps with some options fixed."""
+
+    label: str
+    plugin: Plugin
+    cls: Any
+    fixed: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a sweep, the data sets they need, and the pairs that a method doesn't claim to learn from."""
+
+    name: str  # the preset's
+    title: str
+    jobs: list[Job]
+    datasets: "dict[str, Dataset]"
+    not_claimed: list[tuple[str, str]]  # method, annotation
+
+
+def make_plan(request: Request) -> Plan:
+    """Resolve and check everything; raises InputError for the first thing that is wrong.
+
+    Every scan of every split is read once, so that a file that can't be used is found before the first job starts.
+    """
+    from benchmark.datasets import weak
+
+    preset = _wanted(request)
+    settings = _Settings(preset, request)
+    contestants = settings.contestants()
+    surveys = settings.surveys()
+    settings.refuse_strangers([c.label for c in contestants], list(surveys))
+    splits = settings.splits(surveys)
+    jobs: dict[str, Job] = {}
+    not_claimed = set()
+    for name, survey in surveys.items():
+        for annotation in dict.fromkeys(weak.resolve(a, survey.dataset) for a in preset.annotations):
+            for split in splits[name]:
+                data = survey.fingerprint(split, annotation)
+                for seed in dict.fromkeys(preset.seeds):
+                    for contestant in contestants:
+                        if weak.form(annotation) not in contestant.cls.annotations:
+                            not_claimed.add((contestant.label, annotation))
+                            continue
+                        job = settings.job(contestant, survey, annotation, split, seed, data)
+                        jobs[str(job.folder)] = job
+    return Plan(
+        preset.name, preset.title, list(jobs.values()), {n: s.dataset for n, s in surveys.items()}, sorted(not_claimed)
+    )
+
+
+def read_preset(name: str) -> Preset:
+    """The preset of that name, or in the TOML file of that path."""
+    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        raise InputError(f"no preset {name!r}; there are {there}, or give the path of a TOML file")
+    try:
+        preset = _checked(Preset, tomllib.loads(path.read_text()), str(path))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML file: {error}") from error
+    return preset if preset.name else dataclasses.replace(preset, name=path.stem)
+
+
+class _Settings:
+    """What preset and flags say of methods, data sets and budgets; flags win over everything in the preset."""
+
+    def __init__(self, preset: Preset, request: Request) -> None:
+        self.preset, self.data = preset, request.data
+        self.budget_flags = dict(_assignment(text) for text in request.budget)
+        self.option_flags: dict[str, dict[str, Any]] = {}
+        for text in request.options:
+            name, value = _assignment(text)
+            owner, dot, option = name.rpartition(".")
+            if not dot:
+                raise InputError(f"--set {text!r} must be METHOD.NAME=VALUE")
+            self.option_flags.setdefault(owner, {})[option] = value
+
+    def contestants(self) -> list[Contestant]:
+        """The methods, with groups and variants resolved; each label once."""
+        found: dict[str, Contestant] = {}
+        for name in self.preset.methods or self.preset.variants:
+            fixed = dict(self.preset.variants.get(name, {}))
+            base = fixed.pop("method", name)
+            for member in plugins.groups().get(base, [base]):
+                plugin = plugins.get("method", member)
+                label = name if name in self.preset.variants else plugin.name
+                found[label] = Contestant(label, plugin, plugin.load(), fixed)
+        return list(found.values())
+
+    def surveys(self) -> "dict[str, Survey]":
+        """The data sets, opened."""
+        from benchmark.datasets.base import Survey
+
+        found = {}
+        for name in self.preset.datasets:
+            plugin = plugins.get("data set", name)
+            options = {**self.preset.options.get(plugin.name, {}), **self.option_flags.get(plugin.name, {})}
+            dataset = plugins.configure(plugin.load(), options, root=self.data / plugin.name)
+            found[plugin.name] = Survey(dataset, {k: v for k, v in plugins.options_of(dataset).items() if k != "root"})
+        return found
+
+    def refuse_strangers(self, methods: list[str], datasets: list[str]) -> None:
+        """Raise InputError where a setting speaks of something that isn't there: flags of this run, presets of any."""
+        for name in self.option_flags:
+            if name not in (*methods, *datasets, *(v.get("method") for v in self.preset.variants.values())):
+                raise InputError(
+                    f"--set speaks of {name!r}, which is not in this run; it has {', '.join(methods + datasets)}"
+                )
+        known = {*methods, *datasets, *plugins.find("method"), *plugins.find("data set"), *self.preset.variants}
+        overrides = [name for part in ("method", "dataset") for name in self.preset.budget.get(part, {})]
+        for name in (*self.preset.options, *overrides):
+            if name not in known:
+                raise InputError(f"the preset speaks of {name!r}, which is no method, variant or data set")
+
+    def splits(self, surveys: "Mapping[str, Survey]") -> dict[str, list[str]]:
+        """For each data set those splits that were asked for, by name or family; its first if none were asked for."""
+        chosen: dict[str, list[str]] = {}
+        met = set()
+        for name, survey in surveys.items():
+            there = survey.dataset.splits()
+            wanted = self.preset.splits or there[:1]
+            chosen[name] = [split for split in there if {split, split.partition("/")[0]} & set(wanted)]
+            if not chosen[name]:
+                raise InputError(f"{name} has no split {', '.join(wanted)}; it has {', '.join(there)}")
+            met |= {known for split in chosen[name] for known in (split, split.partition("/")[0])}
+        strange = [split for split in self.preset.splits if split not in met]
+        if strange:
+            raise InputError(f"no data set of this run has a split {strange[0]!r}; chosen are {chosen}")
+        return chosen
+
+    def budget(self, contestant: Contestant, dataset: str) -> tuple[Budget, Budget, str]:
+        """The method's budget, everybody's, and the reason if they differ."""
+        given = {k: v for k, v in self.preset.budget.items() if k not in ("dataset", "method")}
+        given |= self.preset.budget.get("dataset", {}).get(dataset, {})
+        overrides = self.preset.budget.get("method", {})
+        own = dict(overrides.get(contestant.label, overrides.get(contestant.plugin.name, {})))
+        reason = own.pop("reason", "")
+        if own and not reason:
+            raise InputError(f"the preset gives {contestant.label} a budget of its own; it must say why, as `reason`")
+        common = _checked(Budget, {**given, **self.budget_flags}, "budget")
+        budget = _checked(Budget, {**given, **own, **self.budget_flags}, "budget")
+        return budget, common, reason if budget != common else ""
+
+    def options(self, contestant: Contestant, dataset: str) -> dict[str, Any]:
+        """A method's options: of the method, for the data set, of the variant, and from flags, the last one winning."""
+        given: dict[str, Any] = {}
+        names = dict.fromkeys((contestant.plugin.name, contestant.label))
+        for name in names:
+            general = dict(self.preset.options.get(name, {}))
+            special = general.pop("dataset", {}).get(dataset, {})
+            given |= general | special | (contestant.fixed if name == contestant.label else {})
+        for name in names:
+            given |= self.option_flags.get(name, {})
+        return plugins.options_of(plugins.configure(contestant.cls, given))
+
+    def job(self, contestant: Contestant, survey: "Survey", annotation: str, split: str, seed: int, data: str) -> Job:
+        """One run of a method."""
+        from benchmark.datasets import weak
+
+        budget, common, reason = self.budget(contestant, survey.dataset.name)
+        return Job(
+            method=contestant.label,
+            plugin=contestant.plugin,
+            options=self.options(contestant, survey.dataset.name),
+            dataset=survey.dataset.name,
+            dataset_options=survey.options,
+            annotation=annotation,
+            split=split,
+            seed=seed,
+            budget=budget,
+            common=common,
+            reason=reason,
+            data=data,
+            code=plugins.fingerprint(contestant.plugin, *weak.sources(annotation)),
+            simulator=weak.VERSION,
+        )
+
+
+def _wanted(request: Request) -> Preset:
+    """The preset with the flags laid over it; without any, the demo."""
+    name = request.preset or ("" if request.methods or request.datasets else "demo")
+    preset = read_preset(name) if name else Preset(name="report")
+    over = {
+        part: getattr(request, part)
+        for part in ("methods", "datasets", "annotations", "splits", "seeds")
+        if getattr(request, part)
+    }
+    preset = dataclasses.replace(preset, **over)
+    if not preset.methods and not preset.variants:
+        raise InputError(
+            f"name methods with --methods; there are {', '.join([*plugins.groups(), *plugins.find('method')])}"
+        )
+    if not preset.datasets:
+        raise InputError(f"name data sets with --datasets; there are {', '.join(plugins.find('data set'))}")
+    return preset
+
+
+def _checked(cls: type[T], given: Mapping[str, Any], what: str) -> T:
+    """The dataclass made of a mapping; raises InputError that names what doesn't fit."""
+    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for name in given:
+        if name not in names:
+            raise InputError(f"{what} has no {name!r}; it has {', '.join(names)}")
+    try:
+        return TypeAdapter(cls).validate_python(dict(given))
+    except ValidationError as error:
+        raise InputError(f"{what}: {plugins.explain(error)}") from error
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as TOML reads it, or as it stands where that is no TOML."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"{text!r} must be NAME=VALUE")
+    try:
+        return name.strip(), tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value

@@ -1,0 +1,350 @@
+"""Run jobs: seal, hand to workers, score, and put each run into `results/` whole or not at all.
+
+`results/runs/<dataset>/<annotation>/<method>/<split>-seed0-<hash8>/` holds `run.json`, `cases.csv`, `train.jsonl` and
+`label*.npz`, or a `run.json` with the reason of a failure and `output.txt`. The same command again resumes a sweep.
+"""
+
+import csv
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+import numpy as np
+
+from benchmark import InputError, __version__, sealed
+from benchmark.datasets.base import Dataset
+from benchmark.datasets.weak import annotate
+from benchmark.executors import Ended, Local, Running, Task
+from benchmark.jobs import Job, Plan
+from benchmark.score import COUNTS, METRICS, evaluate
+
+SCRATCH = "weakseg-bench-"  # folders in the system's temporary place
+Cell = tuple[str, str, str, int]  # data set, annotation, split, seed: what jobs of one sealed folder share
+
+
+class Screen(Protocol):
+    """Who watches a sweep."""
+
+    def planned(self, states: Counter[str]) -> None:
+        """How many jobs are in which state at the start."""
+
+    def tick(self, running: list[Running]) -> None:
+        """A moment has passed."""
+
+    def ended(self, job: Job, state: str, reason: str, seconds: float) -> None:
+        """A run is in its place."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A results folder."""
+
+    root: Path
+
+    def folder(self, job: Job) -> Path:
+        """Where a job's run lies."""
+        return self.root / "runs" / job.folder
+
+    def state(self, job: Job) -> str:
+        """`done`, `failed`, `stale` (done by other code) or `planned`."""
+        try:
+            run = json.loads((self.folder(job) / "run.json").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return "planned"
+        except ValueError as error:
+            raise InputError(f"{self.folder(job)}/run.json is damaged ({error}); remove that folder") from error
+        return "stale" if run["state"] == "done" and run["code"] != job.code else str(run["state"])
+
+    def prepare(self) -> None:
+        """Make the folder; raises InputError where it can't be written."""
+        try:
+            for part in ("runs", ".locks", ".staging"):
+                (self.root / part).mkdir(parents=True, exist_ok=True)
+            probe = self.root / ".staging" / f"probe-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise InputError(f"the results folder {self.root} can't be written: {error.strerror}") from error
+
+    def remember(self, plan: Plan) -> None:
+        """Keep the list of planned runs, in place of an older one, so that a report can show what is missing."""
+        runs = [
+            {
+                "folder": str(job.folder),
+                "label": job.method,
+                "identity": job.identity(),
+                "common": dataclasses.asdict(job.common),
+            }
+            for job in plan.jobs
+        ]
+        content = {"name": plan.name, "title": plan.title, "not_claimed": plan.not_claimed, "runs": runs}
+        staged = self.root / ".staging" / f"plan-{os.getpid()}"
+        staged.write_text(json.dumps(content, indent=1) + "\n")
+        staged.replace(self.root / "plan.json")
+
+    def lock(self, job: Job) -> TextIO | None:
+        """The job's lock, held until it is closed or this process ends; None if another runner has it."""
+        file = (self.root / ".locks" / job.hash[:16]).open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return None
+        return file
+
+    def store(self, job: Job, run: dict[str, Any], files: Iterable[Path], cases: list[dict[str, Any]]) -> None:
+        """Put a run into its place: whole or absent, whenever this process is killed."""
+        staged = self.root / ".staging" / job.hash[:16]  # the job's lock guards it
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        for path in files:
+            if path.suffix == ".npy":
+                np.savez_compressed(staged / f"{path.stem}.npz", labels=np.load(path, allow_pickle=False))
+            else:
+                shutil.copyfile(path, staged / path.name)
+        if cases:
+            with (staged / "cases.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(cases[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(cases)
+        (staged / "run.json").write_text(json.dumps(run, indent=1) + "\n")
+        for path in staged.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        final = self.folder(job)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        old = staged.with_suffix(".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if final.exists():
+            final.rename(old)
+        staged.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+class Sweep:
+    """One call of `run`: the jobs that are still to do, sealed folders while they are needed, and the outcome."""
+
+    def __init__(self, plan: Plan, place: Place, executor: Local, screen: Screen, rerun: str = "") -> None:
+        """`rerun`: also do again what is `stale`, or `all`; failed runs are always tried again."""
+        self.plan, self.place, self.executor, self.screen = plan, place, executor, screen
+        self.again = {"": (), "stale": ("stale",), "all": ("stale", "done")}[rerun]
+        self.states: Counter[str] = Counter()
+        self.active: dict[Task, tuple[Job, TextIO]] = {}
+        self.sealed: dict[Cell, tuple[Path, dict[str, float | None]]] = {}  # with the labelled share of each class
+
+    def run(self) -> Counter[str]:
+        """Do what is to do; returns how many runs are in which state, those done before included."""
+        self.place.prepare()
+        self.place.remember(self.plan)
+        before = [(job, self.place.state(job)) for job in self.plan.jobs]
+        self.screen.planned(Counter(state for _, state in before))
+        todo = [job for job, state in before if state in ("planned", "failed", *self.again)]
+        self.states = Counter(state for _, state in before if state not in ("planned", "failed", *self.again))
+        self.left = Counter(_cell(job) for job in todo)
+        with ExitStack() as stack:
+            self.scratch = _scratch(stack)
+            try:
+                for event in self.executor.run(self._tasks(todo)):
+                    if event is None:
+                        self.screen.tick(self.executor.running)
+                    else:
+                        self._finish(event)
+            finally:
+                for _, lock in self.active.values():
+                    lock.close()
+        return self.states
+
+    def _tasks(self, todo: list[Job]) -> Iterator[Task]:
+        for number, job in enumerate(todo):
+            lock = self.place.lock(job)
+            if lock is None or self.place.state(job) in {"done", "stale"} - set(self.again):
+                self._count(job, "elsewhere", "another runner has it", 0)
+                if lock:
+                    lock.close()
+                continue
+            out = self.scratch / f"run{number}"
+            out.mkdir()
+            request = {"plugin": dataclasses.asdict(job.plugin), "options": job.options, "seed": job.seed}
+            (out / "job.json").write_text(json.dumps(request | {"budget": dataclasses.asdict(job.budget)}))
+            task = Task(job.name, out / "job.json", self._seal(job), out, job.budget.threads, job.budget.steps)
+            self.active[task] = job, lock
+            yield task
+
+    def _seal(self, job: Job) -> Path:
+        """The job's sealed folder, made when the first job needs it."""
+        cell = _cell(job)
+        if cell not in self.sealed:
+            dataset = self.plan.datasets[job.dataset]
+            split, classes = dataset.split(job.split), len(dataset.classes)
+            folder = self.scratch / f"sealed{len(self.sealed)}-{os.urandom(3).hex()}"
+            folder.mkdir()
+            share = LabelledShare(dataset.classes)
+
+            def train() -> Iterator[sealed.WeakScan]:
+                for scan in map(dataset.load, split.train):
+                    allowed = annotate(scan, classes, job.annotation, job.seed)
+                    share.add(allowed, scan.mask)
+                    yield sealed.WeakScan(scan.image, allowed, scan.spacing)
+
+            test = (sealed.TestScan(scan.image, scan.spacing) for scan in map(dataset.load, split.test))
+            sealed.seal(folder, train(), test, classes, dataset.channels)
+            self.sealed[cell] = folder, share.shares()
+        return self.sealed[cell][0]
+
+    def _finish(self, event: Ended) -> None:
+        """Score a run that has ended, and store it."""
+        job, lock = self.active.pop(event.task)
+        reason, cases = event.reason, []
+        names = self.plan.datasets[job.dataset].split(job.split).test
+        if not reason:
+            try:
+                cases = score_run(self.plan.datasets[job.dataset], names, event.task.out)
+            except ValueError as error:
+                reason = str(error)
+        state = "failed" if reason else "done"
+        run = {"state": state, "reason": reason, **self._record(job, event)}
+        kept = ("label*.npy", "train.jsonl") if state == "done" else ("train.jsonl", "output.txt", "error.txt")
+        files = [path for pattern in kept for path in sorted(event.task.out.glob(pattern))]
+        if state == "done":
+            run["scans"] = list(names)
+        try:
+            self.place.store(job, run, files, cases)
+        except OSError as error:
+            raise InputError(
+                f"{self.place.root} can't take more runs: {error.strerror}; those stored are whole"
+            ) from error
+        finally:
+            lock.close()
+        shutil.rmtree(event.task.out)
+        self._count(job, state, reason, event.seconds)
+
+    def _record(self, job: Job, event: Ended) -> dict[str, Any]:
+        """What `run.json` says of a run beside its state."""
+        outcome = event.task.out / "worker.json"
+        dataset = self.plan.datasets[job.dataset]
+        return {
+            "identity": job.identity(),
+            "hash": job.hash,
+            "label": job.method,
+            "common": dataclasses.asdict(job.common),
+            "why_own_budget": job.reason,
+            "code": job.code,
+            "regions": list(dataset.regions),
+            "patients_known": dataset.patients_known,
+            "labelled_share": self.sealed[_cell(job)][1],
+            "wall_s": round(event.seconds, 3),
+            "slot": event.device,
+            "worker": json.loads(outcome.read_text()) if outcome.is_file() else {},
+            "version": __version__,
+            "commit": _commit(),
+            "processor": _processor(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _count(self, job: Job, state: str, reason: str, seconds: float) -> None:
+        self.states[state] += 1
+        self.screen.ended(job, state, reason, seconds)
+        cell = _cell(job)
+        self.left[cell] -= 1
+        if self.left[cell] == 0 and cell in self.sealed:
+            shutil.rmtree(self.sealed[cell][0])
+
+
+class LabelledShare:
+    """How much of each class's true pixels a mark names, over the training scans."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self.marked = np.zeros(len(classes), np.int64)
+        self.total = np.zeros(len(classes), np.int64)
+
+    def add(self, allowed: np.ndarray, mask: np.ndarray | None) -> None:
+        """Count a scan; one without a mask makes the shares unknown."""
+        for k in range(len(self.classes)):
+            self.marked[k] += np.count_nonzero(allowed == 1 << k if mask is None else (allowed == 1 << k) & (mask == k))
+            self.total[k] += 0 if mask is None else np.count_nonzero(mask == k)
+
+    def shares(self) -> dict[str, float | None]:
+        """Share by class name; None where the truth is not known or never holds the class."""
+        return {
+            name: round(int(marked) / int(total), 6) if total else None
+            for name, marked, total in zip(self.classes, self.marked, self.total, strict=True)
+        }
+
+
+def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> list[dict[str, Any]]:
+    """One row per test scan and region; raises ValueError where a label map is missing or is none."""
+    rows = []
+    for number, name in enumerate(names):
+        path = out / f"label{number:04d}.npy"
+        if not path.is_file():
+            raise ValueError(f"there is no label map for test scan {number}")
+        labels = np.load(path, allow_pickle=False)
+        scan = dataset.load(name)
+        if scan.mask is None:
+            raise ValueError(f"scan {name} has no mask")
+        if labels.dtype != np.uint8 or labels.max(initial=0) >= len(dataset.classes):
+            raise ValueError(f"the label map of test scan {number} holds {labels.dtype} up to {labels.max(initial=0)}")
+        for region, scores in evaluate(labels, scan.mask, dataset.regions, scan.spacing).items():
+            where: dict[str, Any] = {
+                "scan": name,
+                "patient": scan.patient,
+                "region": region,
+                "unit": "mm" if scan.spacing else "px",
+            }
+            rows.append(where | {key: "" if np.isnan(scores[key]) else scores[key] for key in (*METRICS, *COUNTS)})
+    return rows
+
+
+def _cell(job: Job) -> Cell:
+    return job.dataset, job.annotation, job.split, job.seed
+
+
+def _scratch(stack: ExitStack) -> Path:
+    """A temporary folder of this process; those of processes that were killed are removed."""
+    for old in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError), (old / "lock").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - old.stat().st_mtime > 1:  # not one that is being made
+                shutil.rmtree(old)
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    lock = stack.enter_context((folder / "lock").open("w"))
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return folder
+
+
+def _commit() -> str:
+    """The checkout's commit, with `+` where files were changed; empty outside a checkout."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return ""
+    git = ["git", "-C", str(folder)]
+    with suppress(OSError, subprocess.CalledProcessError):
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        ).stdout
+        return head + ("+" if changed.strip() else "")
+    return ""
+
+
+def _processor() -> str:
+    """The processor's name."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return os.uname().machine

@@ -1,0 +1,118 @@
+"""What crosses to the learner: images and weak labels of the training scans, images of the test scans, and no more.
+
+A sealed folder holds `index.json` and three flat arrays that are memory-mapped read-only and shared by every job of
+one split, annotation and seed: `train-image`, `train-allowed` and `test-image`. Scans are numbered; nothing is named.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Spacing = tuple[float, float, float] | None  # mm between slices, rows, columns
+
+
+@dataclass(frozen=True, eq=False)
+class WeakScan:
+    """A training scan as the learner sees it; the arrays are read-only."""
+
+    image: np.ndarray  # float32 in [0, 1], (slices, channels, height, width), native resolution
+    allowed: np.ndarray  # integers (slices, height, width); bit k: class k is possible here
+    spacing: Spacing = None
+
+
+@dataclass(frozen=True, eq=False)
+class TestScan:
+    """A scan to predict; the array is read-only."""
+
+    __test__ = False  # for pytest: not a test case
+
+    image: np.ndarray  # float32 in [0, 1], (slices, channels, height, width), native resolution
+    spacing: Spacing = None
+
+
+class WeakData:
+    """The training scans of a job, in a fixed order."""
+
+    def __init__(self, scans: Iterable[WeakScan], classes: int, channels: int) -> None:
+        """Raises ValueError where an image and its weak labels do not fit together."""
+        self.classes = classes
+        self.channels = channels
+        self._scans = [WeakScan(_frozen(s.image), _frozen(s.allowed), s.spacing) for s in scans]
+        for number, scan in enumerate(self._scans):
+            slices, *plane = scan.allowed.shape
+            if scan.image.shape != (slices, channels, *plane):
+                raise ValueError(f"training scan {number}: image {scan.image.shape}, allowed {scan.allowed.shape}")
+            if scan.allowed.min() < 1 or scan.allowed.max() >= 1 << classes:
+                raise ValueError(f"training scan {number}: sets reach outside 1 to {(1 << classes) - 1}")
+
+    def __len__(self) -> int:
+        return len(self._scans)
+
+    def __iter__(self) -> Iterator[WeakScan]:
+        return iter(self._scans)
+
+    def relabel(self, label: Callable[[WeakScan], np.ndarray]) -> "WeakData":
+        """The same images with new sets, as `label` makes them of each scan."""
+        return WeakData([WeakScan(s.image, label(s), s.spacing) for s in self], self.classes, self.channels)
+
+
+def seal(folder: Path, train: Iterable[WeakScan], test: Iterable[TestScan], classes: int, channels: int) -> None:
+    """Write a sealed folder; the scans are consumed one by one and never held together."""
+    index: dict[str, Any] = {"classes": classes, "channels": channels}
+    with (folder / "train-image").open("wb") as images, (folder / "train-allowed").open("wb") as sets:
+        index["train"] = []
+        for scan in train:
+            index["train"].append({"shape": scan.image.shape, "spacing": scan.spacing})
+            index["sets"] = scan.allowed.dtype.str
+            _append(images, scan.image)
+            _append(sets, scan.allowed)
+    with (folder / "test-image").open("wb") as images:
+        index["test"] = []
+        for held in test:
+            index["test"].append({"shape": held.image.shape, "spacing": held.spacing})
+            _append(images, held.image)
+    (folder / "index.json").write_text(json.dumps(index))
+    for path in folder.iterdir():
+        path.chmod(0o444)
+
+
+def open_train(folder: Path) -> WeakData:
+    """The training side of a sealed folder."""
+    index = json.loads((folder / "index.json").read_text())
+    shapes = [scan["shape"] for scan in index["train"]]
+    images = _arrays(folder / "train-image", "<f4", shapes)
+    allowed = _arrays(folder / "train-allowed", index["sets"], [(s, h, w) for s, _, h, w in shapes])
+    spacings = [_spacing(scan) for scan in index["train"]]
+    return WeakData(map(WeakScan, images, allowed, spacings), index["classes"], index["channels"])
+
+
+def open_test(folder: Path) -> list[TestScan]:
+    """The test side of a sealed folder; the worker opens it after `fit` has returned."""
+    index = json.loads((folder / "index.json").read_text())
+    images = _arrays(folder / "test-image", "<f4", [scan["shape"] for scan in index["test"]])
+    return [TestScan(image, _spacing(scan)) for image, scan in zip(images, index["test"], strict=True)]
+
+
+def _append(file: Any, array: np.ndarray) -> None:
+    file.write(np.ascontiguousarray(array).data)
+
+
+def _arrays(path: Path, dtype: str, shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    """Views into one read-only memory map."""
+    flat = np.memmap(path, dtype=dtype, mode="r")
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    return [part.reshape(shape) for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)]
+
+
+def _spacing(scan: dict[str, Any]) -> Spacing:
+    return None if scan["spacing"] is None else tuple(scan["spacing"])
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view

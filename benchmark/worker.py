@@ -1,0 +1,140 @@
+"""Learn and predict in a process that cannot see masks: `python -m benchmark.worker JOB SEALED OUT`.
+
+JOB is a JSON file with the method, its options, the budget and the seed; SEALED is a sealed folder; OUT receives
+`label*.npy`, `train.jsonl` and `worker.json`, or `error.txt`. The worker ends when its standard input closes.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark import plugins, sealed
+from benchmark.jobs import Budget
+
+
+class TrainingLog:
+    """Lines of `train.jsonl`; a value that is not finite ends the run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path.open("w", buffering=1)
+        self.start = time.perf_counter()
+
+    def __call__(self, step: int, /, **values: float) -> None:
+        """Keep the values of a step."""
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise FloatingPointError(f"{name} is {value} at step {step}")
+        line = {"step": step, "seconds": round(time.perf_counter() - self.start, 3)}
+        self.file.write(json.dumps(line | {name: float(value) for name, value in values.items()}) + "\n")
+
+
+def main(job_path: str, sealed_path: str, out_path: str) -> None:
+    """Run a job; its outcome is what lies in OUT and the exit status."""
+    sys.modules["benchmark.datasets"] = None  # type: ignore[assignment]  # whoever imports it gets an ImportError
+    threading.Thread(target=_end_with_the_runner, daemon=True).start()
+    out = Path(out_path)
+    try:
+        outcome = work(json.loads(Path(job_path).read_text()), Path(sealed_path), out)
+    except BaseException as error:
+        (out / "error.txt").write_text(traceback.format_exc())
+        raise SystemExit(1) from error
+    (out / "worker.json").write_text(json.dumps(outcome))
+
+
+def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
+    """Fit, then open the test images and predict; returns times and sizes."""
+    plugin = plugins.Plugin(**job["plugin"])
+    budget = Budget(**job["budget"])
+    seed_everything(job["seed"], budget.threads)
+    method = plugins.configure(plugin.load(), job["options"])
+    data = sealed.open_train(sealed_folder)
+    log = TrainingLog(out / "train.jsonl")
+    start = time.perf_counter()
+    method.fit(data, budget, log)
+    fitted = time.perf_counter()
+    for number, scan in enumerate(sealed.open_test(sealed_folder)):
+        labels = method.predict(scan)
+        check_labels(labels, scan, data.classes)
+        np.save(out / f"label{number:04d}.npy", labels, allow_pickle=False)
+    return {
+        "fit_s": round(fitted - start, 3),
+        "predict_s": round(time.perf_counter() - fitted, 3),
+        **_sizes(method),
+        **_machine(),
+    }
+
+
+def seed_everything(seed: int, threads: int = 1) -> None:
+    """One seed for every generator, so many threads, and deterministic kernels where there are any."""
+    import cv2
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def check_labels(labels: np.ndarray, scan: sealed.TestScan, classes: int) -> None:
+    """Raise ValueError unless these are labels for every pixel of the scan."""
+    slices, _, height, width = scan.image.shape
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.shape != (slices, height, width):
+        what = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise ValueError(f"predict gave {what}; it must give uint8 {(slices, height, width)}")
+    if labels.max() >= classes:
+        raise ValueError(f"predict gave label {labels.max()}; there are classes 0 to {classes - 1}")
+
+
+def _sizes(method: Any) -> dict[str, Any]:
+    """Trainable parameters, and peak memory in MiB."""
+    import resource
+
+    import torch
+
+    net = getattr(method, "net", None)
+    cuda = torch.cuda.is_available()
+    return {
+        "parameters": sum(p.numel() for p in net.parameters()) if isinstance(net, torch.nn.Module) else 0,
+        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "device_memory_mib": torch.cuda.max_memory_allocated() // 2**20 if cuda else 0,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    import platform
+
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _end_with_the_runner() -> None:
+    """Kill this process and its children when the pipe from the runner closes: no orphan races a resumed sweep."""
+    while os.read(sys.stdin.fileno(), 1):  # not sys.stdin.read: at exit Python would wait for the lock that it holds
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,185 @@
+"""The interface of a method, and the one training loop that networks share."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from benchmark.methods import networks
+from benchmark.methods.augment import IGNORE, Augmentation
+from benchmark.methods.sizes import fit_sets, to_network, unfit
+from torch import Tensor, nn
+
+from benchmark.jobs import Budget
+from benchmark.sealed import TestScan, WeakData
+
+__all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "TestScan", "WeakData", "poly"]
+
+
+class Log(Protocol):
+    """Where a method says how it is doing."""
+
+    def __call__(self, step: int, /, **values: float) -> None:
+        """Keep the values of a step; one that is not finite ends the run."""
+
+
+@dataclass
+class Method(ABC):
+    """Something that learns from weak labels and predicts label maps.
+
+    Its dataclass fields are its hyper-parameters, with the paper's values as defaults. No work before `fit`; `fit`
+    starts afresh each time. It runs in a process of its own that holds no dense mask of any kind.
+    """
+
+    annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block")  # formats it can learn from
+
+    @abstractmethod
+    def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
+        """Learn; uses no more than `budget.steps` steps in all."""
+
+    @abstractmethod
+    def predict(self, scan: TestScan) -> np.ndarray:
+        """Labels, uint8 (slices, height, width), of an image (slices, channels, height, width), native size."""
+
+
+@dataclass
+class Batch:
+    """Augmented training slices and what is known of them."""
+
+    image: Tensor  # float32 (n, c, h, w)
+    allowed: Tensor  # int32 (n, h, w); bit k: class k is possible here
+    index: Tensor  # int64 (n,): which training slice each row is
+    memory: Tensor | None  # the rows of the method's memory, turned like the image
+
+    @property
+    def labels(self) -> Tensor:
+        """The sets as labels, int64 (n, h, w), with IGNORE where more than one class is allowed."""
+        single = self.allowed & (self.allowed - 1) == 0
+        return torch.where(single, self.allowed.double().log2().long(), IGNORE)
+
+
+@dataclass
+class NetMethod(Method):
+    """A network trained by gradient descent: SGD with momentum, poly schedule, a fixed number of steps.
+
+    Most methods write `loss` and nothing else. `self.budget`, `self.log(step, name=value)`, `self.rng` and
+    `self.device` are there from `build` on. `self.memory`, if a method sets it, is a CPU tensor with a row per training
+    slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w).
+    """
+
+    passes: ClassVar[int | None] = (
+        None  # how often `after_pass` runs, evenly spaced; None: after each pass over the data
+    )
+
+    @abstractmethod
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """What a step makes smaller, 0-d; `progress` runs from 0 to 1 (exclusive) over the budget."""
+
+    def build(self, channels: int, classes: int, budget: Budget) -> None:
+        """Set `self.net`, and other modules if need be; all move to the device, `self.net` alone is optimised."""
+        self.net: Any = networks.build(budget.network, channels, classes)
+
+    def after_step(self, batch: Batch, progress: float) -> None:
+        """Anything to do after each step, such as moving a teacher."""
+
+    def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:
+        """Anything to do after a pass; `slices` gives (index, image) batches, not augmented, on the device."""
+
+    def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
+        """Build and train the network; one seed, the process's (torch.initial_seed), settles order and augmentation."""
+        seed = torch.initial_seed() % 2**63
+        self.budget, self.log, self.rng = budget, log, np.random.default_rng(seed)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.memory: Tensor | None = None
+        self.images = torch.cat([to_network(scan.image, budget.size) for scan in data])
+        self.allowed = np.concatenate([fit_sets(scan.allowed, budget.size, data.classes) for scan in data])
+        self.build(data.channels, data.classes, budget)
+        for module in [value for value in vars(self).values() if isinstance(value, nn.Module)]:
+            module.to(self.device)
+        self._train(Augmentation(seed, data.classes))
+
+    def predict(self, scan: TestScan) -> np.ndarray:
+        """The most probable class of each pixel, slice by slice."""
+        height, width = scan.image.shape[-2:]
+        labels = []
+        for image in to_network(scan.image, self.budget.size).split(self.budget.batch):
+            probs = unfit(self.probs(image.to(self.device)), height, width)
+            labels.append(probs.argmax(1).to(torch.uint8).cpu())
+        return torch.cat(labels).numpy()
+
+    @torch.no_grad()
+    def probs(self, image: Tensor) -> Tensor:
+        """Class probabilities (n, k, h, w) of images on the device, float32."""
+        self.net.eval()
+        with self._autocast():
+            logits = self.net(image)
+        self.net.train()
+        return logits.float().softmax(1)
+
+    def _train(self, augmentation: Augmentation) -> None:
+        budget = self.budget
+        optimiser = torch.optim.SGD(
+            self.net.parameters(), budget.lr, momentum=budget.momentum, weight_decay=budget.weight_decay
+        )
+        self.net.train()
+        often = max(1, budget.steps // 100)  # looking at the loss waits for the device
+        for step, rows in enumerate(self._order()):
+            progress = step / budget.steps
+            batch = self._batch(augmentation, step, rows)
+            for group in optimiser.param_groups:
+                group["lr"] = poly(budget.lr, step, budget.steps)
+            with self._autocast():
+                loss = self.loss(batch, progress)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            self.after_step(batch, progress)
+            if step % often == 0 or step == budget.steps - 1:
+                self.log(step, loss=float(loss.detach()))
+            if self._pass_ends(step):
+                self.after_pass(self._slices(), (step + 1) / budget.steps)
+
+    def _order(self) -> Iterator[np.ndarray]:
+        """Rows of each step's batch: pass after pass in random order, never a partial batch."""
+        waiting = np.empty(0, np.int64)
+        for _ in range(self.budget.steps):
+            while len(waiting) < self.budget.batch:
+                waiting = np.concatenate([waiting, self.rng.permutation(len(self.images))])
+            yield waiting[: self.budget.batch]
+            waiting = waiting[self.budget.batch :]
+
+    def _batch(self, augmentation: Augmentation, step: int, rows: np.ndarray) -> Batch:
+        turned = [
+            augmentation(step, place, self.images[row].numpy(), self.allowed[row],
+                         None if self.memory is None else self.memory[row].numpy())
+            for place, row in enumerate(rows)
+        ]  # fmt: skip
+        image, allowed = (np.stack([t[part] for t in turned]) for part in (0, 1))  # type: ignore[misc]
+        memory = None if self.memory is None else torch.from_numpy(np.stack([t[2] for t in turned])).to(self.device)  # type: ignore[misc]
+        parts = (torch.from_numpy(part).to(self.device) for part in (image, allowed, rows))
+        return Batch(next(parts), next(parts), next(parts), memory)
+
+    def _pass_ends(self, step: int) -> bool:
+        """Whether this step completes a pass, or one of `passes` equal shares of the budget."""
+        done, total = (self.budget.batch, len(self.images)) if self.passes is None else (self.passes, self.budget.steps)
+        return (step + 1) * done // total > step * done // total
+
+    def _slices(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for index in torch.arange(len(self.images)).split(self.budget.batch):
+            yield index, self.images[index].to(self.device)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.budget.precision == "bf16")
+
+
+def poly(base: float, step: int, steps: int) -> float:
+    """The field's learning rate: base * (1 - step / steps)^0.9."""
+    return base * (1 - step / steps) ** 0.9
+
+
+def ramp(progress: float) -> float:
+    """The field's ramp-up of a weight over the whole budget: exp(-5 (1 - progress)^2) (Laine & Aila, ICLR 2017)."""
+    return math.exp(-5 * (1 - min(max(progress, 0.0), 1.0)) ** 2)

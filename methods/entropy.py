@@ -1,0 +1,19 @@
+"""Entropy minimisation: be sure of every pixel."""
+
+from dataclasses import dataclass
+
+from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.losses import entropy, partial_cross_entropy
+from torch import Tensor
+
+
+@dataclass
+class EntropyMinimisation(NetMethod):
+    """Partial cross-entropy plus the entropy of all predictions (Grandvalet & Bengio, NeurIPS 2004), as in WSL4MIS."""
+
+    weight: float = 0.1
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Fit the labels, and be sure."""
+        logits = self.net(batch.image)
+        return partial_cross_entropy(logits, batch.allowed) + self.weight * entropy(logits.softmax(1))

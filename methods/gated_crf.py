@@ -1,0 +1,25 @@
+"""Gated CRF: neighbours of one colour get one label."""
+
+from dataclasses import dataclass
+
+from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.losses import gated_crf, partial_cross_entropy
+from torch import Tensor
+
+
+@dataclass
+class GatedCRF(NetMethod):
+    """Partial cross-entropy plus a local Potts energy (Obukhov et al., 2019), with the constants of WSL4MIS."""
+
+    weight: float = 0.1
+    sigma_xy: float = 6.0  # px at network size
+    sigma_rgb: float = 0.1  # of intensities in [0, 1]
+    radius: int = 5  # px
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Fit the labels, and let colour carry them on."""
+        logits = self.net(batch.image)
+        energy = gated_crf(
+            logits.softmax(1), batch.image, sigma_xy=self.sigma_xy, sigma_rgb=self.sigma_rgb, radius=self.radius
+        )
+        return partial_cross_entropy(logits, batch.allowed) + self.weight * energy

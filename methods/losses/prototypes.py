@@ -1,0 +1,100 @@
+"""ProCNS's PRSA: a pairwise energy of predictions that class prototypes have refined (Liu et al., JBHI 2024)."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from benchmark.methods.losses.pairwise import Agreement, Kernel
+from torch import Tensor
+
+FLOOR = 1e-5  # of the energy
+
+
+class Prsa(NamedTuple):
+    """The loss (0-d) and the refined logits (n, k, h, w) that it was taken of."""
+
+    loss: Tensor
+    refined: Tensor
+
+
+def prsa(
+    logits: Tensor,
+    image: Tensor,
+    labels: Tensor,
+    pair_mask: Tensor,
+    encoder: Tensor,
+    decoder: Tensor,
+    *,
+    sigma_xy: float = 6.0,
+    sigma_rgb: float = 0.1,
+    radius: int = 5,
+) -> Prsa:
+    """Prototype-based regional spatial affinity: (sum k - sum_{a in U} sum_k q_k(a) sum_b k_ab q_k(b)) / (K |U|).
+
+    q = softmax(A * logits), A the affinity of each pixel's features to the prototypes of `labels` (n, h, w; 255 where
+    unlabelled); U is `pair_mask` (n, h, w); image (n, c, h, w); features as of the network, without gradient. The sum
+    of k runs over all pixels and, as published, counts neighbours outside the image as black pixels at the origin:
+    both only add a constant. 0 where U is empty (the published code divides by zero).
+    """
+    refined = affinity(encoder, decoder, labels, logits) * logits
+    kernel = Kernel(sigma_xy, sigma_rgb, radius)
+    centres = pair_mask[:, None].to(refined.dtype)
+    agreement, mass = Agreement.apply(refined.softmax(1), image, centres, kernel)
+    energy = (mass + _mass_outside(image, kernel) - agreement).clamp(min=FLOOR)
+    count = centres.sum()
+    loss = energy / (logits.shape[1] * count.clamp(min=1)) * (count > 0)
+    return Prsa(loss, refined)
+
+
+@torch.no_grad()
+def affinity(encoder: Tensor, decoder: Tensor, labels: Tensor, like: Tensor) -> Tensor:
+    """Clipped cosine of each pixel's features with each class's prototype, as shares of their sum, shaped as `like`.
+
+    A class without a label has a zero prototype and affinity 0.
+    """
+    with torch.autocast(like.device.type, enabled=False):  # sums over many pixels need all their digits
+        encoder, decoder = (maps.float() if maps.dtype.itemsize < 4 else maps for maps in (encoder, decoder))
+        shared, own = prototypes(encoder, decoder, labels, like.shape[1])
+        unit = F.normalize(torch.cat([shared.expand(len(own), -1, -1), own], 2), dim=2)  # (n, k, c)
+        shares = torch.empty_like(like, dtype=unit.dtype)
+        for n in range(len(like)):  # one sample at a time: the enlarged features are the largest thing here
+            enlarged = [
+                F.interpolate(maps[n : n + 1], size=like.shape[-2:], mode="bilinear", align_corners=False)
+                for maps in (encoder, decoder)
+            ]
+            features = F.normalize(torch.cat(enlarged, 1), dim=1)[0]
+            cosine = torch.einsum("kc,chw->khw", unit[n], features).clamp(min=0)
+            shares[n] = cosine / cosine.sum(0).clamp(min=1e-10)
+    return shares
+
+
+def prototypes(encoder: Tensor, decoder: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Mean encoder features per class over the batch (1, k, c1), and decoder features per sample (n, k, c2).
+
+    Labels (n, h, w) are brought to each map by the nearest pixel; 255 and absent classes leave zeros.
+    """
+    total, count = _sums(encoder, labels, classes)
+    shared = total.sum(0, keepdim=True) / count.sum(0, keepdim=True).clamp(min=1)
+    total, count = _sums(decoder, labels, classes)
+    return shared, total / count.clamp(min=1)
+
+
+def _sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Sum of the features of each sample's pixels of each class (n, k, c), and their number (n, k, 1)."""
+    rows, columns = (
+        torch.arange(small, device=labels.device) * large // small
+        for small, large in zip(features.shape[-2:], labels.shape[-2:], strict=True)
+    )
+    grid = labels[:, rows][:, :, columns]
+    member = torch.stack([grid == k for k in range(classes)], 1).to(features.dtype)
+    return torch.einsum("nkhw,nchw->nkc", member, features), member.sum((2, 3))[..., None]
+
+
+def _mass_outside(image: Tensor, kernel: Kernel) -> Tensor:
+    """What neighbours outside the image add to the sum of k when they count as black pixels at the origin."""
+    height, width = image.shape[-2:]
+    y, x = (torch.arange(n, device=image.device, dtype=torch.float64) for n in (height, width))
+    inside = [(i.clamp(max=kernel.radius) + (len(i) - 1 - i).clamp(max=kernel.radius) + 1) for i in (y, x)]
+    outside = (2 * kernel.radius + 1) ** 2 - inside[0][:, None] * inside[1]
+    far = (y[:, None] ** 2 + x**2) / kernel.sigma_xy**2 + image.double().square().sum(1) / kernel.sigma_rgb**2
+    return (outside * (-0.5 * far).exp()).sum().to(image.dtype)

@@ -1,0 +1,45 @@
+"""Mean teacher: agree with the average of one's own past under noise."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from benchmark.methods.base import Batch, Budget, NetMethod, ramp
+from benchmark.methods.losses import partial_cross_entropy
+from torch import Tensor
+
+
+@dataclass
+class MeanTeacher(NetMethod):
+    """Partial cross-entropy plus the squared distance to a noisy teacher (Tarvainen & Valpola, NeurIPS 2017).
+
+    Constants of WSL4MIS's semi-supervised script; here every slice is labelled in part, so all pixels are compared. The
+    published teacher begins with weights of its own and takes over the student's in the first step; ours is a copy.
+    """
+
+    weight: float = 0.1  # reached at the end of the ramp, which is the whole budget
+    decay: float = 0.99
+    noise: float = 0.1  # standard deviation, clipped at twice its value
+
+    def build(self, channels: int, classes: int, budget: Budget) -> None:
+        """A network and a teacher of the same kind that no gradient reaches."""
+        super().build(channels, classes, budget)
+        self.teacher = deepcopy(self.net).requires_grad_(requires_grad=False)
+        self.steps = 0
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Fit the labels, and agree with the teacher."""
+        logits = self.net(batch.image)
+        noise = (self.noise * torch.randn_like(batch.image)).clamp(-2 * self.noise, 2 * self.noise)
+        with torch.no_grad():
+            target = self.teacher(batch.image + noise).softmax(1)
+        distance = (logits.softmax(1) - target).square().mean()
+        return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * distance
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, progress: float) -> None:
+        """Move the teacher's weights; its batch statistics come from its own passes."""
+        self.steps += 1
+        decay = min(1 - 1 / self.steps, self.decay)
+        for ours, theirs in zip(self.teacher.parameters(), self.net.parameters(), strict=True):
+            ours.lerp_(theirs, 1 - decay)

@@ -1,0 +1,16 @@
+"""Partial cross-entropy: fit the labelled pixels, and nothing else."""
+
+from dataclasses import dataclass
+
+from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.losses import partial_cross_entropy
+from torch import Tensor
+
+
+@dataclass
+class PartialCrossEntropy(NetMethod):
+    """Cross-entropy on the labelled pixels (Tang et al., CVPR 2018): the field's baseline."""
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Fit the labels."""
+        return partial_cross_entropy(self.net(batch.image), batch.allowed)

@@ -1,0 +1,17 @@
+"""Partial cross-entropy and partial Dice: fit the labelled pixels, each class as much as the others."""
+
+from dataclasses import dataclass
+
+from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.losses import partial_cross_entropy, partial_dice
+from torch import Tensor
+
+
+@dataclass
+class PartialCrossEntropyDice(NetMethod):
+    """The mean of both losses on the labelled pixels; with full masks, the field's supervised loss (Luo et al.)."""
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Fit the labels."""
+        logits = self.net(batch.image)
+        return (partial_cross_entropy(logits, batch.allowed) + partial_dice(logits, batch.allowed)) / 2

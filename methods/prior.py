@@ -1,0 +1,36 @@
+"""A control that never looks at an image: where in the frame was each class marked?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from benchmark.methods.base import Budget, Log, Method, TestScan, WeakData
+from benchmark.methods.sizes import fit_sets, unfit
+from scipy.ndimage import gaussian_filter
+
+
+@dataclass
+class Prior(Method):
+    """The most frequent class among the training marks around each place; who does not beat it has learnt nothing."""
+
+    spread: float = 0.05  # of the smoothing, as a share of the frame
+
+    def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
+        """Count the marks of each class at each place of the padded frame, and smooth the counts."""
+        counts = np.zeros((data.classes, budget.size, budget.size))
+        for scan in data:
+            sets = fit_sets(scan.allowed, budget.size, data.classes)
+            for k in range(data.classes):
+                counts[k] += (sets == 1 << k).sum(0)
+        everywhere = counts.sum((1, 2), keepdims=True) / max(counts.sum(), 1)
+        sigma = self.spread * budget.size
+        near = np.stack([gaussian_filter(count, sigma, mode="constant", truncate=6) for count in counts])
+        shares = near + 1e-9 * everywhere  # where nobody marked anything, the classes' overall shares
+        self.shares = torch.from_numpy(shares / shares.sum(0).clip(min=1e-300)).float()
+        log(budget.steps - 1, marks=float(counts.sum()))
+
+    def predict(self, scan: TestScan) -> np.ndarray:
+        """The same map for every slice, brought to the scan's size."""
+        slices, _, height, width = scan.image.shape
+        labels = unfit(self.shares[None], height, width).argmax(1).to(torch.uint8)
+        return labels.numpy().repeat(slices, 0)

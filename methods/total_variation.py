@@ -1,0 +1,19 @@
+"""Total variation: prefer short boundaries."""
+
+from dataclasses import dataclass
+
+from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.losses import partial_cross_entropy, total_variation
+from torch import Tensor
+
+
+@dataclass
+class TotalVariation(NetMethod):
+    """Partial cross-entropy plus the length of predicted contours (Javanmardi et al., 2016), as in WSL4MIS."""
+
+    weight: float = 0.01
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Fit the labels, and keep contours short."""
+        logits = self.net(batch.image)
+        return partial_cross_entropy(logits, batch.allowed) + self.weight * total_variation(logits.softmax(1))

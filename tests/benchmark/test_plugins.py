@@ -1,0 +1,200 @@
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from benchmark import InputError, plugins
+from benchmark.methods.gated_crf import GatedCRF
+from benchmark.plugins import Plugin, configure, describe, find, fingerprint, get, groups, options_of
+
+MINE = '''"""My idea."""
+
+from dataclasses import dataclass
+
+from benchmark.methods.base import NetMethod
+from benchmark.methods.losses import partial_cross_entropy
+
+
+@dataclass
+class Mine(NetMethod):
+    """My paper."""
+
+    annotations = ("point",)
+    weight: float = 0.5
+
+    def loss(self, batch, progress):
+        return partial_cross_entropy(self.net(batch.image), batch.allowed)
+'''
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["method", "data set"])
+def test_every_built_in_plugin_loads_and_is_described(kind):
+    for name, plugin in find(kind).items():
+        cls, about = plugin.load(), describe(plugin)
+        assert about["idea"]
+        assert about["paper"]
+        if kind == "method":
+            assert plugin.module.endswith(f".{name}")
+            assert tuple(about["annotations"]) == cls.annotations
+        else:
+            assert about["classes"] == cls.classes
+            assert cls.name == name
+
+
+def test_what_needs_no_torch_imports_no_torch():
+    code = (
+        "import sys; from benchmark import plugins; from benchmark.screen import show_list; show_list([]);"
+        "print(sorted({'torch', 'pandas', 'numpy', 'albumentations'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "[]"
+    assert "gated_crf" in shown
+
+
+def test_a_file_is_a_method_of_its_name(mine):
+    plugin = get("method", str(mine))
+    assert (plugin.name, plugin.load().__name__) == ("mine", "Mine")
+    assert describe(plugin)["annotations"] == ("point",)
+    assert plugin.load() is plugin.load()
+
+
+def test_constants_are_inherited_from_the_base_class():
+    assert "scribble" in describe(get("method", "procns"))["annotations"]
+
+
+@pytest.mark.parametrize("kind", ["method", "data set"])
+def test_an_unknown_name_is_refused_with_those_that_exist(kind):
+    with pytest.raises(InputError, match=f"no {kind} 'nonsense'; there are "):
+        get(kind, "nonsense")
+
+
+def test_a_missing_file_is_refused():
+    with pytest.raises(InputError, match="there is no file nowhere/mine.py"):
+        get("method", "nowhere/mine.py")
+
+
+def test_a_name_taken_twice_is_an_error_that_names_both(tmp_path):
+    path = tmp_path / "pce.py"
+    path.write_text(MINE)
+    with pytest.raises(InputError, match="'pce' is taken twice: by benchmark.methods.pce and .*pce.py"):
+        get("method", str(path))
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Entry points as an installed package would have them."""
+    find.cache_clear()
+
+    def install(*points):
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [p for p in points if p.group == group])
+
+    yield install
+    find.cache_clear()
+
+
+def test_an_installed_package_registers_by_entry_point(installed):
+    installed(EntryPoint("theirs", "benchmark.methods.gated_crf:GatedCRF", "benchmark.methods"))
+    assert get("method", "theirs").load() is GatedCRF
+
+
+def test_an_entry_point_that_takes_a_name_is_an_error_that_names_both(installed):
+    installed(EntryPoint("pce", "their.package:Method", "benchmark.methods"))
+    with pytest.raises(InputError, match="taken twice: by benchmark.methods.pce and their.package"):
+        find("method")
+
+
+def test_an_entry_point_that_does_not_import_is_an_error_where_it_is_used(installed):
+    installed(EntryPoint("theirs", "their.package:Method", "benchmark.methods"))
+    assert "theirs" in find("method")
+    with pytest.raises(InputError, match="method 'theirs' doesn't import: their.package"):
+        get("method", "theirs").load()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nonsense_that_is_not_there", "doesn't import"),
+        ("x = 1", "must define one Method; it defines none"),
+        (MINE + MINE.replace("class Mine", "class Other"), "must define one Method; it defines Mine, Other"),
+    ],
+)
+def test_a_file_that_is_no_method_is_refused(tmp_path, text, message):
+    path = tmp_path / f"broken{abs(hash(text))}.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        get("method", str(path)).load()
+
+
+def test_a_data_set_in_a_file(tmp_path):
+    path = tmp_path / "theirs.py"
+    path.write_text(
+        "from dataclasses import dataclass\nfrom benchmark.datasets.phantom import OctaPhantom\n"
+        '@dataclass\nclass Theirs(OctaPhantom):\n    """Theirs."""\n    name = "theirs_octa"\n'
+    )
+    plugin = get("data set", str(path))
+    assert plugin.name == "theirs_octa"
+    assert configure(plugin.load(), {"size": 40}, root=Path()).load("phantom0000").image.shape == (1, 1, 40, 40)
+
+
+def test_a_data_set_file_without_a_name_is_refused(tmp_path):
+    path = tmp_path / "theirs.py"
+    path.write_text("x = 1\n")
+    with pytest.raises(InputError, match="holds no class with a `name`"):
+        get("data set", str(path))
+
+
+def test_options_are_checked_by_name_and_type():
+    assert options_of(configure(GatedCRF, {"weight": 1, "radius": 2})) == {
+        "weight": 1.0, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 2,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="GatedCRF has no 'wieght'; it has weight, sigma_xy, sigma_rgb, radius"):
+        configure(GatedCRF, {"wieght": 1})
+    with pytest.raises(InputError, match="GatedCRF, weight: .*number.*'much'"):
+        configure(GatedCRF, {"weight": "much"})
+
+
+def test_what_a_class_itself_refuses_is_said_in_its_words():
+    with pytest.raises(InputError, match="size is 8; it must be at least 32"):
+        configure(get("data set", "octa_phantom").load(), {"size": 8}, root=Path())
+
+
+def changed(path, old, new):
+    """The fingerprint of a plug-in before and after an edit."""
+    plugin = Plugin("method", path.stem, str(path))
+    for cached in (fingerprint, plugins._code, plugins._tree):
+        cached.cache_clear()
+    before = fingerprint(plugin)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    for cached in (fingerprint, plugins._code, plugins._tree):
+        cached.cache_clear()
+    return before, fingerprint(plugin)
+
+
+def test_a_change_of_code_changes_the_fingerprint(mine):
+    before, after = changed(mine, "0.5", "0.6")
+    assert before != after
+
+
+def test_a_change_of_words_does_not(mine):
+    before, after = changed(mine, '"""My paper."""', '"""My paper,\n    in two lines."""\n    # and a comment')
+    assert before == after
+
+
+def test_the_fingerprint_follows_imports_to_the_losses_used_and_no_further():
+    files = {path.name for path in plugins._imports(get("method", "gated_crf").file(), set())}
+    assert files == {"base.py", "augment.py", "sizes.py", "networks.py", "pairwise.py", "labels.py"}
+
+
+def test_groups_are_read_without_importing():
+    assert "pce" in groups()["baselines"]

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from benchmark.sealed import TestScan, WeakData, WeakScan, open_test, open_train, seal
+
+
+@pytest.fixture
+def scans(rng):
+    shapes = [(2, 3, 5, 4), (1, 3, 6, 6)]
+    return [
+        WeakScan(rng.random(shape, np.float32), rng.integers(1, 8, (shape[0], *shape[2:])).astype(np.uint8), spacing)
+        for shape, spacing in zip(shapes, [None, (9.0, 1.5, 1.25)], strict=True)
+    ]
+
+
+def test_what_was_sealed_comes_back_bit_by_bit(tmp_path, scans):
+    held = [TestScan(scan.image[..., ::-1], scan.spacing) for scan in scans]
+    seal(tmp_path, scans, held, 3, 3)
+    train, test = open_train(tmp_path), open_test(tmp_path)
+    assert (train.classes, train.channels, len(train)) == (3, 3, 2)
+    for ours, theirs in zip(train, scans, strict=True):
+        assert np.array_equal(ours.image, theirs.image)
+        assert np.array_equal(ours.allowed, theirs.allowed)
+        assert ours.spacing == theirs.spacing
+    for ours, theirs in zip(test, held, strict=True):
+        assert np.array_equal(ours.image, theirs.image)
+        assert ours.spacing == theirs.spacing
+
+
+def test_a_learner_can_not_write_into_sealed_arrays(tmp_path, scans):
+    seal(tmp_path, scans, [], 3, 3)
+    for scan in [*open_train(tmp_path), *WeakData(scans, 3, 3)]:
+        for array in (scan.image, scan.allowed):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
+
+
+def test_a_sealed_folder_names_nothing(tmp_path, scans):
+    seal(tmp_path, scans, [TestScan(scans[0].image)], 3, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "index.json",
+        "test-image",
+        "train-allowed",
+        "train-image",
+    ]
+    assert not any(path.stat().st_mode & 0o222 for path in tmp_path.iterdir())
+
+
+def test_wide_sets_keep_their_type(tmp_path):
+    sets = np.full((1, 4, 4), 1 << 20, np.int32)
+    seal(tmp_path, [WeakScan(np.zeros((1, 1, 4, 4), np.float32), sets)], [], 21, 1)
+    assert next(iter(open_train(tmp_path))).allowed.dtype == np.int32
+
+
+def test_relabelling_keeps_the_images(scans):
+    data = WeakData(scans, 3, 3).relabel(lambda scan: np.full_like(scan.allowed, 7))
+    assert all((scan.allowed == 7).all() for scan in data)
+    assert np.array_equal(next(iter(data)).image, scans[0].image)
+
+
+@pytest.mark.parametrize(
+    ("image", "allowed"),
+    [((1, 1, 4, 4), (1, 4, 5)), ((1, 2, 4, 4), (1, 4, 4))],
+)
+def test_shapes_that_do_not_fit_are_refused(image, allowed):
+    with pytest.raises(ValueError, match="training scan 0: image"):
+        WeakData([WeakScan(np.zeros(image, np.float32), np.ones(allowed, np.uint8))], 2, 1)
+
+
+@pytest.mark.parametrize("value", [0, 4])
+def test_sets_that_are_no_sets_are_refused(value):
+    with pytest.raises(ValueError, match="outside 1 to 3"):
+        WeakData([WeakScan(np.zeros((1, 1, 4, 4), np.float32), np.full((1, 4, 4), value, np.uint8))], 2, 1)

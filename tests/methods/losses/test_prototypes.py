@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from benchmark.methods.losses import affinity, prototypes, prsa
+from tests.golden_vectors import Golden, families
+
+
+def inputs(golden):
+    classes = int(golden["in_num_classes"])
+    labels = "in_pseudo_label" if "in_pseudo_label" in golden.arrays.files else "in_sparse_label"
+    return {
+        "image": golden["in_image"].repeat(1, int(golden["in_grey_repeat"]), 1, 1),
+        "labels": golden.labels(labels, classes),
+        "pair_mask": golden["in_sparse_label"] == classes,
+        "encoder": golden["in_encoder_feature"],
+        "decoder": golden["in_decoder_feature"],
+        "radius": int(golden["in_radius"]),
+    }
+
+
+@pytest.mark.parametrize("name", families("prsa_"))
+def test_prsa_equals_the_golden_one(name):
+    golden = Golden(name)
+    logits = golden["in_logits"].requires_grad_()
+    found = prsa(logits, **inputs(golden))
+    found.loss.backward()
+    torch.testing.assert_close(found.loss.detach(), golden["out_loss"], rtol=1e-5, atol=0, check_dtype=False)
+    torch.testing.assert_close(found.refined.detach(), golden["out_refined_logits"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits.grad, golden["out_grad_logits"], rtol=0, atol=2e-8)
+
+
+@pytest.mark.parametrize("name", families("prototypes_"))
+def test_prototypes_and_affinity_equal_the_golden_ones(name):
+    golden = Golden(name)
+    classes = int(golden["in_num_classes"])
+    labels = golden.labels("in_label", classes)
+    encoder, decoder = golden["in_encoder_feature"], golden["in_decoder_feature"]
+    shared, own = prototypes(encoder, decoder, labels, classes)
+    torch.testing.assert_close(shared[0], golden["out_encoder_prototype"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(own, golden["out_decoder_prototype"].transpose(0, 1), rtol=0, atol=1e-6)
+    like = torch.empty(len(labels), classes, *labels.shape[1:])
+    torch.testing.assert_close(affinity(encoder, decoder, labels, like), golden["out_affinity"], rtol=0, atol=1e-5)
+
+
+def test_a_class_without_a_label_has_a_refined_logit_of_zero():
+    torch.manual_seed(0)
+    labels = torch.zeros(1, 16, 16, dtype=torch.long)
+    found = prsa(
+        torch.randn(1, 2, 16, 16), torch.rand(1, 1, 16, 16), labels, labels == 0,
+        torch.rand(1, 8, 2, 2), torch.rand(1, 4, 8, 8),
+    )  # fmt: skip
+    assert not found.refined[:, 1].any()
+
+
+def test_without_unlabelled_pixels_the_loss_is_zero():
+    """The published code divides by zero there."""
+    labels = torch.zeros(1, 16, 16, dtype=torch.long)
+    logits = torch.randn(1, 2, 16, 16, requires_grad=True)
+    found = prsa(logits, torch.rand(1, 1, 16, 16), labels, labels > 0, torch.rand(1, 8, 2, 2), torch.rand(1, 4, 8, 8))
+    found.loss.backward()
+    assert found.loss.item() == 0
+    assert not logits.grad.any()
+
+
+def test_no_gradient_reaches_the_features():
+    labels = torch.randint(0, 2, (1, 16, 16))
+    encoder = torch.rand(1, 8, 2, 2, requires_grad=True)
+    logits = torch.randn(1, 2, 16, 16, requires_grad=True)
+    prsa(logits, torch.rand(1, 1, 16, 16), labels, labels < 2, encoder, torch.rand(1, 4, 8, 8)).loss.backward()
+    assert encoder.grad is None
+
+
+def test_gradients_are_right():
+    torch.manual_seed(0)
+    labels = torch.tensor([[0, 1], [255, 255]]).repeat(1, 4, 4)
+    image, encoder, decoder = torch.rand(1, 1, 8, 8), torch.rand(1, 8, 1, 1), torch.rand(1, 4, 4, 4)
+    rest = (image, labels, labels == 255, encoder, decoder)
+    rest = [part.double() if part.is_floating_point() else part for part in rest]
+    logits = torch.randn(1, 2, 8, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: prsa(z, *rest, sigma_rgb=0.5, radius=2).loss, logits)
+
+
+def test_bfloat16_autocast_keeps_the_affinity_exact():
+    golden = Golden("prsa_phase1_rgb")
+    given = inputs(golden)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = prsa(golden["in_logits"], **given)
+    torch.testing.assert_close(found.refined, golden["out_refined_logits"], rtol=0, atol=1e-5)

@@ -1,0 +1,198 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.jobs import Budget
+from benchmark.methods.base import IGNORE, Batch, Method, NetMethod, poly, ramp
+from benchmark.methods.losses import partial_cross_entropy
+from benchmark.sealed import TestScan, WeakData, WeakScan
+from benchmark.worker import seed_everything
+from tests.golden_vectors import Golden
+
+
+def data_of(slices=5, size=16):
+    """One scan whose slice i is filled with i / 10, half of it labelled."""
+    image = np.ones((slices, 1, size, size), np.float32) * np.arange(slices, dtype=np.float32)[:, None, None, None] / 10
+    allowed = np.full((slices, size, size), 3, np.uint8)
+    allowed[:, : size // 2] = 1
+    allowed[:, 0] = 2
+    return WeakData([WeakScan(image, allowed)], classes=2, channels=1)
+
+
+@dataclass
+class Recorder(NetMethod):
+    """A method that keeps what the loop hands to it."""
+
+    passes: ClassVar[int | None] = None
+
+    def build(self, channels, classes, budget):
+        super().build(channels, classes, budget)
+        self.batches, self.progress, self.ends = [], [], []
+        self.memory = torch.arange(len(self.images))[:, None, None].expand(-1, budget.size, budget.size)
+
+    def loss(self, batch, progress):
+        self.batches.append(batch)
+        self.progress.append(progress)
+        return partial_cross_entropy(self.net(batch.image), batch.allowed)
+
+    def after_pass(self, slices, progress):
+        self.ends.append((progress, torch.cat([index for index, _ in slices])))
+
+
+def fitted(method, budget, data=None):
+    seed_everything(0)
+    logged = []
+    method.fit(data or data_of(), budget, lambda step, /, **values: logged.append((step, values)))
+    return logged
+
+
+def test_the_loop_takes_exactly_its_steps_in_full_batches():
+    method = Recorder()
+    fitted(method, Budget(steps=7, batch=4, size=16))
+    assert [len(batch.index) for batch in method.batches] == [4] * 7
+    assert method.progress == pytest.approx([step / 7 for step in range(7)])
+
+
+def test_every_slice_is_seen_once_per_pass():
+    method = Recorder()
+    fitted(method, Budget(steps=5, batch=4, size=16))
+    order = torch.cat([batch.index for batch in method.batches])
+    for start in range(0, 20, 5):
+        assert sorted(order[start : start + 5].tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_rows_of_a_batch_belong_together():
+    """Image, index and memory of a row speak of one slice; what the turn uncovered is black and IGNORE."""
+    method = Recorder()
+    fitted(method, Budget(steps=12, batch=3, size=16))
+    for batch in method.batches:
+        for image, index, memory, allowed in zip(batch.image, batch.index, batch.memory, batch.allowed, strict=True):
+            assert set(memory.unique().tolist()) <= {int(index), IGNORE}
+            assert image[0, 8, 8].item() == pytest.approx(int(index) / 10, abs=1e-6)
+            assert set(allowed.unique().tolist()) <= {1, 2, 3}
+            assert (allowed[memory == IGNORE] == 3).all()
+
+
+def test_a_pass_ends_when_every_slice_was_seen():
+    method = Recorder()
+    fitted(method, Budget(steps=10, batch=2, size=16))
+    assert [end for end, _ in method.ends] == pytest.approx([0.3, 0.5, 0.8, 1.0])
+    assert method.ends[0][1].tolist() == [0, 1, 2, 3, 4]
+
+
+@dataclass
+class FourTimes(Recorder):
+    passes = 4
+
+
+def test_passes_are_spread_evenly_over_a_short_run():
+    method = FourTimes()
+    fitted(method, Budget(steps=8, batch=2, size=16))
+    assert [end for end, _ in method.ends] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+
+
+def test_a_batch_larger_than_the_data_repeats_slices():
+    method = Recorder()
+    fitted(method, Budget(steps=2, batch=12, size=16))
+    assert torch.bincount(method.batches[0].index).tolist() == [3, 3, 2, 2, 2] or len(method.batches[0].index) == 12
+
+
+def test_one_seed_one_result():
+    first, again, other = Recorder(), Recorder(), Recorder()
+    budget = Budget(steps=4, batch=2, size=16)
+    fitted(first, budget)
+    fitted(again, budget)
+    seed_everything(1)
+    other.fit(data_of(), budget, lambda step, /, **values: None)
+    weights = [torch.cat([p.flatten() for p in m.net.parameters()]) for m in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_loss_is_logged_a_hundred_times_and_at_the_end():
+    logged = fitted(Recorder(), Budget(steps=250, batch=2, size=16))
+    steps = [step for step, _ in logged]
+    assert steps[-1] == 249
+    assert 100 <= len(steps) <= 130
+    assert all(np.isfinite(values["loss"]) for _, values in logged)
+
+
+def test_the_training_loss_falls():
+    logged = fitted(Recorder(), Budget(steps=60, batch=4, size=16))
+    losses = [values["loss"] for _, values in logged]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 33), (1, 16, 16), (2, 9, 5)])
+def test_predictions_have_the_native_size(shape):
+    method = Recorder()
+    fitted(method, Budget(steps=1, batch=2, size=16))
+    image = np.random.default_rng(0).random((shape[0], 1, *shape[1:]), np.float32)
+    labels = method.predict(TestScan(image))
+    assert labels.shape == shape
+    assert labels.dtype == np.uint8
+
+
+def test_prediction_leaves_the_network_as_it_was():
+    method = Recorder()
+    fitted(method, Budget(steps=1, batch=2, size=16))
+    before = [b.clone() for b in method.net.buffers()]
+    method.predict(TestScan(np.zeros((2, 1, 20, 20), np.float32)))
+    assert method.net.training
+    assert all(map(torch.equal, before, method.net.buffers()))
+
+
+def test_the_rate_falls_as_in_the_golden_schedule():
+    golden = Golden("poly_lr")
+    base, steps = float(golden["in_base_lr"]), int(golden["in_max_iterations"])
+    rates = [poly(base, step, steps) for step in golden["in_iteration"].tolist()]
+    assert rates == pytest.approx(golden["out_lr_after_step"].tolist(), abs=1e-12)
+
+
+def test_the_ramp_is_the_golden_sigmoid():
+    golden = Golden("ramps")
+    for i, current in enumerate(golden["in_current"].tolist()):
+        for j, length in enumerate(golden["in_length"].tolist()):
+            if length:
+                assert ramp(current / length) == pytest.approx(float(golden["out_sigmoid"][i, j]), abs=1e-12)
+
+
+def test_labels_are_the_sets_of_one_class():
+    allowed = torch.tensor([[[1, 2, 4, 3, 7, 1 << 30]]], dtype=torch.int32)
+    batch = Batch(torch.zeros(1, 1, 1, 6), allowed, torch.zeros(1), None)
+    assert batch.labels.tolist() == [[[0, 1, 2, IGNORE, IGNORE, 30]]]
+
+
+def test_bf16_is_an_option_that_trains():
+    logged = fitted(Recorder(), Budget(steps=3, batch=2, size=16, precision="bf16"))
+    assert np.isfinite(logged[-1][1]["loss"])
+
+
+@dataclass
+class Slices3d(Method):
+    """A method that is no network and looks at whole stacks: a voxel is 1 if the mean of three slices around it is high."""
+
+    def fit(self, data, budget, log):
+        marked = [scan.image[:, 0][scan.allowed == 2] for scan in data]
+        self.threshold = float(np.concatenate(marked).min())
+
+    def predict(self, scan):
+        stack = scan.image[:, 0]
+        assert scan.spacing is not None
+        before, after = stack[[0, *range(len(stack) - 1)]], stack[[*range(1, len(stack)), -1]]
+        return ((before + stack + after) / 3 >= self.threshold).astype(np.uint8)
+
+
+def test_a_method_may_be_three_dimensional():
+    image = np.zeros((4, 1, 6, 6), np.float32)
+    image[1:3, :, 2:4, 2:4] = 1
+    allowed = np.where(image[:, 0] == 1, 2, 3).astype(np.uint8)
+    method = Slices3d()
+    method.fit(WeakData([WeakScan(image, allowed, (8.0, 1.0, 1.0))], 2, 1), Budget(), lambda step, /, **values: None)
+    thick = method.predict(TestScan(np.ones((3, 1, 6, 6), np.float32), (8.0, 1.0, 1.0)))
+    thin = method.predict(TestScan(image[:2] * 0 + image[1:2] * [[[[1]]], [[[0]]]], (8.0, 1.0, 1.0)))
+    assert thick.all()
+    assert not thin.any()

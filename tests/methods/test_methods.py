@@ -1,0 +1,120 @@
+"""Facts of single methods; what all methods share is checked for every one of them by benchmark.check."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark import plugins
+from benchmark.jobs import Budget
+from benchmark.methods.base import IGNORE, Batch
+from benchmark.methods.losses import entropy, gated_crf, partial_cross_entropy, partial_dice, prsa, total_variation
+from benchmark.methods.mean_teacher import MeanTeacher
+from benchmark.methods.prior import Prior
+from benchmark.methods.procns import ProCNS
+from benchmark.sealed import TestScan, WeakData, WeakScan
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(0)
+    return Batch(torch.rand(2, 1, 32, 32), torch.randint(1, 8, (2, 32, 32)).int(), torch.arange(2), None)
+
+
+def built(name, **options):
+    """A method with its network, ready for `loss`; dropout is off, so that two passes agree."""
+    method = plugins.configure(plugins.get("method", name).load(), options)
+    torch.manual_seed(0)
+    method.build(1, 3, Budget(size=32))
+    method.net.eval()
+    return method
+
+
+EXPECTED = {
+    "pce": lambda z, b: partial_cross_entropy(z, b.allowed),
+    "pce_dice": lambda z, b: 0.5 * partial_cross_entropy(z, b.allowed) + 0.5 * partial_dice(z, b.allowed),
+    "entropy": lambda z, b: partial_cross_entropy(z, b.allowed) + 0.1 * entropy(z.softmax(1)),
+    "total_variation": lambda z, b: partial_cross_entropy(z, b.allowed) + 0.01 * total_variation(z.softmax(1)),
+    "gated_crf": lambda z, b: partial_cross_entropy(z, b.allowed) + 0.1 * gated_crf(z.softmax(1), b.image),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_loss_is_the_published_sum(name, batch):
+    method = built(name)
+    torch.testing.assert_close(method.loss(batch, 0.5), EXPECTED[name](method.net(batch.image), batch))
+
+
+def test_procns_adds_a_tenth_of_prsa_over_the_unlabelled_pixels(batch):
+    method = built("procns")
+    features = method.net.features(batch.image)
+    pairs = prsa(
+        features.logits, batch.image, batch.labels, batch.labels == IGNORE, features.encoder[8], features.decoder[2]
+    )
+    expected = partial_cross_entropy(features.logits, batch.allowed) + 0.1 * pairs.loss
+    torch.testing.assert_close(method.loss(batch, 0.5), expected)
+
+
+def test_procns_without_prsa_is_partial_cross_entropy(batch):
+    method = built("procns", prsa_weight=0)
+    expected = partial_cross_entropy(method.net(batch.image), batch.allowed)
+    torch.testing.assert_close(method.loss(batch, 0.5), expected)
+    assert isinstance(method, ProCNS)
+
+
+def test_the_teacher_is_the_average_of_the_student(batch):
+    """After the first step it is the student; then it keeps half, two thirds, ... up to 99 %."""
+    method = built("mean_teacher")
+    student, teacher = next(method.net.parameters()), next(method.teacher.parameters())
+    with torch.no_grad():
+        for value, expected in [(3.0, 3.0), (5.0, 4.0), (7.0, 5.0)]:
+            student.fill_(value)
+            method.after_step(batch, 0.0)
+            assert teacher.flatten()[0].item() == pytest.approx(expected)
+
+
+def test_no_gradient_reaches_the_teacher(batch):
+    method = built("mean_teacher")
+    method.loss(batch, 0.9).backward()
+    assert all(p.grad is None for p in method.teacher.parameters())
+    assert all(p.grad is not None for p in method.net.parameters())
+
+
+def test_agreement_with_the_teacher_counts_more_and_more(batch):
+    """With a teacher of other weights the loss grows with progress; the labels' part is fixed."""
+    method = built("mean_teacher")
+    assert isinstance(method, MeanTeacher)
+    with torch.no_grad():
+        for p in method.teacher.parameters():
+            p.mul_(3)
+    method.teacher.eval()
+    early, late = (method.loss(batch, progress).item() for progress in (0.0, 1.0))
+    assert late > early
+
+
+def test_the_prior_never_looks_at_an_image():
+    rng = np.random.default_rng(0)
+    allowed = np.full((3, 24, 24), 3, np.uint8)
+    allowed[:, 10:14, 10:14], allowed[:, 2:22, 2], allowed[:, 2:22, 21] = 2, 1, 1
+    predictions = []
+    for _ in range(2):
+        data = WeakData([WeakScan(rng.random((3, 1, 24, 24), np.float32), allowed)], 2, 1)
+        method = Prior()
+        method.fit(data, Budget(steps=1, size=24), lambda step, /, **values: None)
+        predictions.append(method.predict(TestScan(rng.random((2, 1, 24, 24), np.float32))))
+    assert np.array_equal(*predictions)
+    assert predictions[0][:, 12, 12].all()
+    assert not predictions[0][:, 12, 2].any()
+
+
+def test_the_prior_has_an_answer_where_nobody_marked_anything():
+    allowed = np.full((1, 64, 64), 3, np.uint8)
+    allowed[0, 0, 0], allowed[0, 1, 0:2] = 2, 1
+    method = Prior()
+    data = WeakData([WeakScan(np.zeros((1, 1, 64, 64), np.float32), allowed)], 2, 1)
+    method.fit(data, Budget(steps=1, size=64), lambda step, /, **values: None)
+    assert method.predict(TestScan(np.zeros((1, 1, 64, 64), np.float32)))[0, 63, 63] == 0
+
+
+def test_every_group_names_methods_that_exist():
+    for names in plugins.groups().values():
+        assert set(names) <= set(plugins.find("method"))

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+from benchmark.datasets.weak import ANNOTATIONS, everything, stream, weaken
+from benchmark.methods.sizes import fit_image, fit_sets, unfit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+
+def by_hand(sets, size, classes):
+    """The rule of `fit_sets` for one square slice that shrinks, cell by cell."""
+    side, everything = len(sets), (1 << classes) - 1
+    out = np.empty((size, size), int)
+    for row in range(size):
+        for column in range(size):
+            cell = [
+                int(sets[i, j])
+                for i in range(side)
+                for j in range(side)
+                if int((i + 0.5) * size / side) == row and int((j + 0.5) * size / side) == column
+            ]
+            common = np.bitwise_and.reduce(cell)
+            marks = [s for s in cell if s != everything]
+            votes = sorted({(marks.count(s), s) for s in marks}, reverse=True)
+            if common in cell:
+                out[row, column] = common
+            else:
+                out[row, column] = everything if len(votes) > 1 and votes[0][0] == votes[1][0] else votes[0][1]
+    return out
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    sets=arrays(np.uint8, (1, 12, 12), elements=st.sampled_from([1, 2, 4, 3, 5, 7])), size=st.sampled_from([5, 7, 12])
+)
+def test_shrunk_sets_follow_the_rule(sets, size):
+    assert np.array_equal(fit_sets(sets, size, 3)[0], by_hand(sets[0], size, 3))
+
+
+@pytest.mark.parametrize("annotation", [a for a in ANNOTATIONS if a != "scribble:drawn"])
+@settings(max_examples=40, deadline=None)
+@given(
+    mask=arrays(np.uint8, st.tuples(st.just(1), st.integers(3, 30), st.integers(3, 30)), elements=st.integers(0, 2)),
+    size=st.integers(2, 40),
+)
+def test_a_class_that_is_really_in_a_cell_stays_allowed(annotation, mask, size):
+    sets = fit_sets(weaken(mask, 3, annotation, stream(0, "scan")), size, 3)
+    assert (sets & fit_sets_present(mask, size)).all()
+
+
+def fit_sets_present(mask, size):
+    """The classes that occur in each cell (all of them in padding)."""
+    height, width = mask.shape[1:]
+    side = max(height, width)
+    padded = np.full((side, side), 7)
+    top, left = (side - height) // 2, (side - width) // 2
+    padded[top : top + height, left : left + width] = 1 << mask[0].astype(int)
+    present = np.zeros((size, size), int)
+    for i in range(side):
+        for j in range(side):
+            present[int((i + 0.5) * size / side), int((j + 0.5) * size / side)] |= padded[i, j]
+    for i in range(size):
+        for j in range(size):
+            if present[i, j] == 0:
+                present[i, j] = padded[int((i + 0.5) * side / size), int((j + 0.5) * side / size)]
+    return present
+
+
+def test_touching_boxes_of_two_classes_do_not_become_background():
+    """{0,1} beside {0,2}: their intersection {0} need not be true of either pixel."""
+    assert fit_sets(np.array([[[3, 3], [5, 5]]], np.uint8), 1, 3)[0, 0, 0] == everything(3)
+
+
+@pytest.mark.parametrize("size", [3, 17, 64, 100])
+def test_a_single_mark_survives(size):
+    sets = np.full((1, 64, 50), 3, np.uint8)
+    sets[0, 37, 11] = 2
+    assert (fit_sets(sets, size, 2) == 2).any()
+
+
+def test_padding_is_black_and_says_nothing():
+    image = fit_image(np.ones((1, 2, 4, 8), np.float32), 8)
+    assert image.shape == (1, 2, 8, 8)
+    assert image[0, 0, :, 0].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+    assert fit_sets(np.ones((1, 4, 8), np.uint8), 8, 3)[0, :, 0].tolist() == [7, 7, 1, 1, 1, 1, 7, 7]
+
+
+def test_shrinking_an_image_averages():
+    image = np.zeros((1, 1, 4, 4), np.float32)
+    image[0, 0, :2, :2] = [[0, 1], [1, 0]]
+    assert fit_image(image, 2)[0, 0].tolist() == [[0.5, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(20, 33, 16), (9, 5, 32), (16, 16, 16)])
+def test_maps_return_to_the_native_size(height, width, size):
+    """A smooth map goes there and back with little loss."""
+    ramp = np.linspace(0, 1, width, dtype=np.float32) * np.ones((1, 1, height, 1), np.float32)
+    back = unfit(torch.from_numpy(np.ascontiguousarray(fit_image(ramp, size))), height, width)
+    assert back.shape == (1, 1, height, width)
+    inner = (slice(2, -2), slice(3, -3)) if min(height, width) > 7 else (slice(3, -3), slice(1, -1))
+    assert np.abs(back.numpy() - ramp)[0, 0][inner].max() < 0.12
