@@ -43,7 +43,7 @@ class Budget:
     threads: Count = 1
 
     def __post_init__(self) -> None:
-        """Refuse what batch normalisation can't work with: a single value per channel at the network's deepest level."""
+        """Refuse what batch normalisation can't work with: one value per channel at the deepest level."""
         if self.batch * (self.size // 16) ** 2 < 2:
             raise ValueError(f"a batch of {self.batch} at size {self.size} is too small; size must be at least 32")
 
@@ -57,7 +57,7 @@ class Preset:
     methods: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     annotations: list[str] = field(default_factory=lambda: ["scribble"])
-    splits: list[str] = field(default_factory=list)  # none: each data set's first; a family, strat5, is all its folds
+    splits: list[str] = field(default_factory=list)  # none: each data set's first; strat5: all its folds
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = field(default_factory=lambda: [0])
     budget: dict[str, Any] = field(
         default_factory=dict

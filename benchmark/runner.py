@@ -178,7 +178,13 @@ class Sweep:
             out.mkdir()
             request = {"plugin": dataclasses.asdict(job.plugin), "options": job.options, "seed": job.seed}
             (out / "job.json").write_text(json.dumps(request | {"budget": dataclasses.asdict(job.budget)}))
-            task = Task(job.name, out / "job.json", self._seal(job), out, job.budget.threads, job.budget.steps)
+            try:
+                folder = self._seal(job)
+            except OSError as error:
+                raise InputError(
+                    f"{self.scratch} can't be written: {error.strerror}; TMPDIR may name another temporary place"
+                ) from error
+            task = Task(job.name, out / "job.json", folder, out, job.budget.threads, job.budget.steps)
             self.active[task] = job, lock
             yield task
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from benchmark.datasets.base import Dataset, Scan, Split
 from scipy import ndimage
 
 from benchmark import InputError
+from benchmark.datasets.base import Dataset, Scan, Split
 
 Pair = tuple[np.ndarray, np.ndarray]  # image (channels, size, size) before clipping, mask (size, size)
 

@@ -7,12 +7,12 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from benchmark.datasets.base import Dataset, Scan
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 from skimage.measure import label as components
 
 from benchmark import InputError
+from benchmark.datasets.base import Dataset, Scan
 
 VERSION = 1  # of the simulators: a change in what they draw is a new version
 ANNOTATIONS = ("full", "scribble:drawn", "scribble:sim", "point", "block")

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from benchmark.methods import networks
-from benchmark.methods.augment import IGNORE, Augmentation
-from benchmark.methods.sizes import fit_sets, to_network, unfit
 from torch import Tensor, nn
 
 from benchmark.jobs import Budget
+from benchmark.methods import networks
+from benchmark.methods.augment import IGNORE, Augmentation
+from benchmark.methods.sizes import fit_sets, to_network, unfit
 from benchmark.sealed import TestScan, WeakData
 
 __all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "TestScan", "WeakData", "poly"]

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import entropy, partial_cross_entropy
-from torch import Tensor
 
 
 @dataclass

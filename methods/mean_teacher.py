@@ -4,9 +4,10 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from benchmark.methods.base import Batch, Budget, NetMethod, ramp
 from benchmark.methods.losses import partial_cross_entropy
-from torch import Tensor
 
 
 @dataclass

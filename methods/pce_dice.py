@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, partial_dice
-from torch import Tensor
 
 
 @dataclass

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
+
 from benchmark.methods.base import Budget, Log, Method, TestScan, WeakData
 from benchmark.methods.sizes import fit_sets, unfit
-from scipy.ndimage import gaussian_filter
 
 
 @dataclass

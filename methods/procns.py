@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from benchmark.methods.base import IGNORE, Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, prsa
-from torch import Tensor
 
 
 @dataclass

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from benchmark.methods.losses.pairwise import Agreement, Kernel
 from torch import Tensor
+
+from benchmark.methods.losses.pairwise import Agreement, Kernel
 
 FLOOR = 1e-5  # of the energy
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark.datasets.base import SPLITS, Scan, Split, check_scan, check_split, digest, label_map, read_split
-from benchmark.datasets.phantom import FundusPhantom
 
 from benchmark import InputError
+from benchmark.datasets.base import SPLITS, Scan, Split, check_scan, check_split, digest, label_map, read_split
+from benchmark.datasets.phantom import FundusPhantom
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark.datasets.base import check_scan, check_split, digest
-from benchmark.datasets.phantom import FundusPhantom, OctaPhantom, PolypPhantom, TexturePhantom
 
 from benchmark import InputError
+from benchmark.datasets.base import check_scan, check_split, digest
+from benchmark.datasets.phantom import FundusPhantom, OctaPhantom, PolypPhantom, TexturePhantom
 
 PHANTOMS = [OctaPhantom, FundusPhantom, PolypPhantom, TexturePhantom]
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from benchmark.datasets.weak import ANNOTATIONS, everything, from_labels, set_type, stream, weaken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmark import InputError
+from benchmark.datasets.weak import ANNOTATIONS, everything, from_labels, set_type, stream, weaken
 
 SIMULATED = [annotation for annotation in ANNOTATIONS if annotation != "scribble:drawn"]
 masks = arrays(

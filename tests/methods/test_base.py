@@ -173,7 +173,7 @@ def test_bf16_is_an_option_that_trains():
 
 @dataclass
 class Slices3d(Method):
-    """A method that is no network and looks at whole stacks: a voxel is 1 if the mean of three slices around it is high."""
+    """A method that is no network: a voxel is 1 if the mean of the three slices around it is high."""
 
     def fit(self, data, budget, log):
         marked = [scan.image[:, 0][scan.allowed == 2] for scan in data]

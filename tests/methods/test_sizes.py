@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from benchmark.datasets.weak import ANNOTATIONS, everything, stream, weaken
-from benchmark.methods.sizes import fit_image, fit_sets, unfit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from benchmark.datasets.weak import ANNOTATIONS, everything, stream, weaken
+from benchmark.methods.sizes import fit_image, fit_sets, unfit
 
 
 def by_hand(sets, size, classes):

@@ -1,0 +1,137 @@
+"""What is written: tables, figure and page, over runs with gaps, failures, hostile names and a single patient."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from benchmark import report
+from benchmark.report import figures, rows, statistics, tables
+from tests.benchmark.report.test_rows import HEADER, record
+
+HOSTILE = "<script>alert(1)</script>_50%_$x$"
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two methods over four patients, a failed run, a hostile name, and a method that was planned and never ran."""
+    runs = [
+        *(record("pce", seed=seed) for seed in (0, 1)),
+        record("gated_crf", seed=0),
+        record("gated_crf", seed=1, state="failed", reason="FloatingPointError: loss is nan at step 7"),
+        record(HOSTILE, seed=0),
+    ]
+    for number, run in enumerate(runs):
+        folder = tmp_path / "results" / "runs" / "d" / "a" / f"m{number}" / "r"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps(run))
+        if run["state"] == "done":
+            lines = [f"s{n},p{n},faz,px,{0.5 + 0.1 * n},{9 - n},1.0,,,{int(n == 3)},0,0" for n in range(4)]
+            (folder / "cases.csv").write_text(HEADER + "\n".join(lines) + "\n")
+    gone = {"folder": "x", **{key: record("gone")[key] for key in ("identity", "label", "common")}}
+    (tmp_path / "results/plan.json").write_text(json.dumps({"name": "mine", "title": "A title", "runs": [gone]}))
+    return tmp_path / "results"
+
+
+def main_table(results):
+    read = rows.read(results)
+    return tables.main_table(statistics.summarise(read.cases, read.runs))
+
+
+def test_cells_show_intervals_misses_gaps_and_failures(results):
+    table = main_table(results)
+    column = "octa_phantom scribble:sim"
+    assert table[column, "Dice"]["pce"].startswith("0.650 [0.")
+    assert table[column, "HD95 (px)"]["pce"].endswith("(2 missed, stale)")
+    assert table[column, "Dice"]["gated_crf"] == "1 of 2 failed"
+    assert table[column, "Dice"]["gone"] == "not run"
+    assert table[column, "Dice"][HOSTILE].endswith("(1 of 2 runs)")
+
+
+def test_a_report_is_a_folder_of_tables_a_figure_and_a_page(results, tmp_path):
+    folder = report.write(results, tmp_path / "reports")
+    assert folder == tmp_path / "reports" / "mine"
+    names = {path.name for path in folder.iterdir()}
+    figure = {f"intervals.{kind}" for kind in ("pdf", "png", "svg")}
+    assert names == {"table.md", "table.tex", "table.csv", "runs.csv", "index.html", *figure}
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["mine"]
+    numbers = pd.read_csv(folder / "table.csv")
+    line = numbers[(numbers.method == "pce") & (numbers.metric == "dice")].iloc[0]
+    assert line["mean"] == pytest.approx(0.65)
+    assert line["low"] < 0.65 < line["high"]
+
+
+def test_the_same_runs_give_the_same_bytes(results, tmp_path):
+    one, two = (report.write(results, tmp_path / name) for name in ("a", "b"))
+    for path in one.iterdir():
+        assert path.read_bytes() == (two / path.name).read_bytes(), path.name
+
+
+def test_an_older_report_is_replaced(results, tmp_path):
+    folder = report.write(results, tmp_path)
+    (folder / "left-over").write_text("")
+    assert not (report.write(results, tmp_path) / "left-over").exists()
+
+
+def test_latex_is_balanced_and_escaped(results):
+    text = tables.latex(main_table(results), ["95 % of_it"])
+    assert text.count("{") == text.count("}")
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert rule in text
+    body = text[text.index("\n") :]
+    for special in "_%$":
+        assert not re.search(rf"(?<!\\){re.escape(special)}", body), special
+    rows_of_cells = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", line)) + sum(int(n) - 1 for n in re.findall(r"multicolumn\{(\d)", line))
+            for line in rows_of_cells} == {2}  # fmt: skip
+
+
+def test_names_are_harmless_in_the_page(results, tmp_path):
+    page = (report.write(results, tmp_path) / "index.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "http://" not in re.sub(r'xmlns[^"]*"[^"]*"|rdf[^"]*"[^"]*"', "", page.replace("http://www.w3.org", ""))
+
+
+def test_the_page_names_failures_with_their_reason(results, tmp_path):
+    page = (report.write(results, tmp_path) / "index.html").read_text()
+    assert "loss is nan at step 7" in page
+    assert "missing" in page
+    assert "A title" in page
+
+
+def test_notes_say_what_a_reader_must_know(results):
+    read = rows.read(results)
+    said = " ".join(report.notes(read, statistics.summarise(read.cases, read.runs)))
+    assert "n = 4 patients" in said
+    assert "2 seeds are too few for a paper" in said
+    assert "Labelled: faz 10.00%" in said
+    assert "the last step" in said
+    assert "Stale" in said
+
+
+def test_only_failures_still_make_a_report(tmp_path):
+    folder = tmp_path / "results/runs/d/a/m/r"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record(state="failed", reason="no luck")))
+    page = (report.write(tmp_path / "results", tmp_path) / "index.html").read_text()
+    assert "no luck" in page
+
+
+def test_a_single_patient_has_a_mean_and_no_interval(tmp_path):
+    folder = tmp_path / "results/runs/d/a/m/r"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record()))
+    (folder / "cases.csv").write_text(HEADER + "s,p,faz,px,0.5,1.0,1.0,,,0,0,0\n")
+    table = main_table(tmp_path / "results")
+    assert table.iloc[0, 0] == "0.500 (stale)"
+    assert report.write(tmp_path / "results", tmp_path).is_dir()
+
+
+def test_the_figure_has_vector_text(results, tmp_path):
+    read = rows.read(results)
+    pdf, _, svg = figures.intervals(statistics.summarise(read.cases, read.runs), tmp_path)
+    assert "gated_crf" in svg.read_text()
+    assert b"/Font" in pdf.read_bytes()

@@ -1,0 +1,110 @@
+import json
+
+import pytest
+
+from benchmark import InputError
+from benchmark.jobs import PROTOCOL
+from benchmark.report import rows
+
+HEADER = "scan,patient,region,unit,dice,hd95,assd,hd95@slice,assd@slice,n_missed,n_ghost,n_absent\n"
+
+
+def record(label="pce", seed=0, state="done", **changes):
+    identity = {
+        "protocol": PROTOCOL, "method": label, "options": {}, "dataset": "octa_phantom", "dataset_options": {},
+        "annotation": "scribble:sim", "simulator": 1, "split": "default", "seed": seed, "budget": {"steps": 5},
+        "data": "x",
+    }  # fmt: skip
+    common = changes.pop("common", {"steps": 5})
+    more = {key: changes.pop(key) for key in ("finished", "label", "reason") if key in changes}
+    return {
+        "state": state, "reason": "", "identity": identity | changes, "label": label, "common": common, "code": "c",
+        "why_own_budget": "", "regions": ["faz"], "patients_known": True, "labelled_share": {"faz": 0.1}, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Writes runs; gives what `read` makes of them."""
+
+    def write(*records, plan=()):
+        for number, run in enumerate(records):
+            folder = tmp_path / "runs" / "d" / "a" / run["label"] / f"run{number}"
+            folder.mkdir(parents=True)
+            (folder / "run.json").write_text(json.dumps(run))
+            if run["state"] == "done":
+                (folder / "cases.csv").write_text(HEADER + "s,p,faz,px,0.5,1.0,1.0,,,0,0,0\n")
+        (tmp_path / "plan.json").write_text(json.dumps({"name": "n", "title": "t", "runs": list(plan)}))
+        return rows.read(tmp_path)
+
+    return write
+
+
+def test_runs_of_different_budgets_are_different_columns(results):
+    read = results(record(), record(common={"steps": 9}))
+    assert sorted(read.runs.column) == ["octa_phantom scribble:sim (steps=5)", "octa_phantom scribble:sim (steps=9)"]
+
+
+def test_a_method_with_a_budget_of_its_own_stays_in_the_column(results):
+    read = results(record(), record("other", budget={"steps": 9}))
+    assert set(read.runs.column) == {"octa_phantom scribble:sim"}
+
+
+@pytest.mark.parametrize("change", [{"simulator": 2}, {"dataset_options": {"size": 9}}, {"split": "strat5/0"}])
+def test_what_can_not_be_compared_is_another_column(results, change):
+    assert results(record(), record(**change)).runs.column.nunique() == 2
+
+
+def test_folds_of_one_family_share_a_column(results):
+    assert results(record(split="strat5/0"), record(split="strat5/1")).runs.column.nunique() == 1
+
+
+def test_rows_of_one_label_are_told_apart_by_the_options_that_differ(results):
+    read = results(record(options={"a": 1, "b": 2}), record(options={"a": 1, "b": 3}))
+    assert sorted(read.runs.row) == ["pce (b=2)", "pce (b=3)"]
+
+
+def test_planned_runs_that_are_not_there_are_missing(results):
+    missing = record("gone")
+    read = results(record(), plan=[{key: missing[key] for key in ("identity", "label", "common")} | {"folder": "f"}])
+    assert read.runs.set_index("row").state.to_dict() == {"pce": "done", "gone": "missing"}
+
+
+def test_rows_come_in_the_order_of_the_plan(results):
+    plan = [
+        {"folder": "f", **{key: record(label)[key] for key in ("identity", "label", "common")}} for label in ("z", "a")
+    ]
+    assert list(dict.fromkeys(results(record("a"), record("z"), record("m"), plan=plan).runs.row)) == ["z", "a", "m"]
+
+
+def test_of_two_states_of_the_data_the_newer_counts(results):
+    old, new = record(data="old", finished="2026-01-01"), record("other", data="new", finished="2026-02-01")
+    read = results(old, new)
+    assert read.runs.row.tolist() == ["other"]
+    assert read.set_aside == ["d/a/pce/run0: the data were changed since"]
+
+
+def test_runs_of_another_protocol_are_set_aside(results):
+    read = results(record(), record("other", protocol=0))
+    assert read.runs.row.tolist() == ["pce"]
+    assert "protocol 0" in read.set_aside[0]
+
+
+def test_a_run_of_other_code_is_stale(results):
+    assert results(record()).runs.stale.all()  # its code is "c"
+
+
+def test_a_plugin_that_is_not_at_hand_is_not_called_stale(results):
+    assert not results(record("somebody_elses")).runs.stale.any()
+
+
+def test_no_runs_is_an_error_that_says_how_to_make_some(results):
+    with pytest.raises(InputError, match="holds no runs; make some with: python -m benchmark run"):
+        results()
+
+
+def test_a_damaged_record_is_named(results, tmp_path):
+    results(record())
+    (tmp_path / "runs/d/a/pce/run0/run.json").write_text("{")
+    with pytest.raises(InputError, match="run0/run.json is damaged"):
+        rows.read(tmp_path)

@@ -1,0 +1,204 @@
+"""The command line: what a person types, what a person got wrong, and how fast it answers."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from benchmark.__main__ import main
+from tests.sweeps import BUDGET, TINY, write_method
+from tests.twins import acdc as twin
+
+TINY_FLAGS = ["--datasets", "octa_phantom", "--budget", ",".join(BUDGET), *(p for o in TINY for p in ("--set", o))]
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Run a command in this process, in an empty folder; gives status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCHMARK_DATA", raising=False)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return ended.value.code or 0, shown.out, shown.err
+
+    return call
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["run", "--help"], ["--version"]])
+def test_help_and_list_answer_at_once_and_import_nothing_heavy(words):
+    code = (
+        "import sys; sys.argv = ['benchmark', *sys.argv[1:]]\nfrom benchmark.__main__ import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'pandas', 'numpy', 'albumentations', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.perf_counter() - start < 5  # the speed test measures it; this only notices a heavy import
+
+
+def test_list_shows_every_method_data_set_group_and_preset(run):
+    status, shown, _ = run("list")
+    assert status == 0
+    for word in ("procns", "gated_crf", "acdc", "texture_phantom", "baselines:", "demo", "Obukhov"):
+        assert word in shown
+
+
+def test_a_dry_run_prints_the_jobs_and_writes_nothing(run, tmp_path):
+    status, shown, _ = run("run", "--methods", "pce,prior", *TINY_FLAGS, "--dry-run")
+    assert status == 0
+    assert shown.count("planned") == 2
+    assert "octa_phantom/scribble-sim/prior/default-seed0-" in shown
+    assert "steps=2" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_ends_with_a_table_and_the_path_of_a_report(run, tmp_path):
+    status, shown, _ = run("run", "--methods", "prior", *TINY_FLAGS)
+    assert status == 0
+    assert "octa_phantom" in shown
+    assert shown.rstrip().endswith("report: reports/report")
+    assert {path.name for path in (tmp_path / "reports/report").iterdir()} >= {"index.html", "table.md", "table.tex"}
+    status, shown, _ = run("report")
+    assert (status, shown) == (0, "report: reports/report\n")
+
+
+def test_a_failed_run_is_status_1_and_stands_in_the_report(run, tmp_path):
+    (tmp_path / "plugins").mkdir()
+    method = write_method(tmp_path / "plugins", "unlucky", "raise RuntimeError('no luck')")
+    status, shown, _ = run("run", "--methods", f"{method},prior", *TINY_FLAGS)
+    assert status == 1
+    assert "1 of 1 failed" in shown
+    assert "no luck" in (tmp_path / "reports/report/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--methods", "nope", *TINY_FLAGS], "no method 'nope'"),
+        (["run", "--methods", "pce", "--datasets", "nope"], "no data set 'nope'"),
+        (["run", "--methods", "pce", "--annotations", "nope", *TINY_FLAGS], "no annotation 'nope'"),
+        (["run", "--methods", "pce", "--splits", "nope", *TINY_FLAGS], "no split nope"),
+        (["run", "--preset", "nope"], "no preset 'nope'"),
+        (["run", "--methods", "pce", "--set", "pce.x=1", *TINY_FLAGS], "PartialCrossEntropy has no 'x'"),
+        (["run", "--methods", "pce", "--seeds", "a", *TINY_FLAGS], "--seeds is 'a'; it must be whole numbers"),
+        (["run", "--methods", "pce", "--rerun", "some", *TINY_FLAGS], "--rerun is 'some'; it must be stale or all"),
+        (["run", "--methods", "pce", "--device", "cuda:77", *TINY_FLAGS], "no device 'cuda:77'"),
+        (["run", "--methods", "pce", "--results", "/dev/null/x", *TINY_FLAGS], "results folder /dev/null/x can't be"),
+        (["run", "--methods", "pce", "--datasets", "acdc", "--data", "nowhere"], "holds no patientPPP_frameFF.h5"),
+        (["report"], "results/runs holds no runs"),
+        (["check", "nope"], "no method 'nope'"),
+        (["data", "splits", "nope"], "no data set 'nope'"),
+        (["data", "check", "acdc"], "holds no patientPPP_frameFF.h5"),
+        (["run", "--nonsense"], "No such option"),
+        (["nonsense"], "No such command"),
+    ],
+)  # fmt: skip
+def test_a_mistake_ends_with_a_sentence_and_status_2(run, words, message):
+    status, shown, errors = run(*words)
+    assert status == 2
+    assert message in errors
+    assert "Traceback" not in errors + shown
+    if "No such" not in message:
+        assert errors.startswith("error: ")
+        assert errors.count("\n") == 1
+
+
+def broken(label):
+    """A way to spoil the twin's first volume."""
+    first = "patient001_frame01"
+    shape = (2, 32, 28)
+    return {
+        "an empty folder": lambda data: [path.unlink() for path in data.rglob("*.h5")],
+        "a missing patient": lambda data: [path.unlink() for path in data.rglob("patient050*.h5")],
+        "a truncated file": lambda data: os.truncate(next(data.rglob(f"{first}.h5")), 700),
+        "unknown labels": lambda data: twin.change(data, first, label=np.full(shape, 5, np.uint8)),
+        "shapes that differ": lambda data: twin.change(data, first, label=np.zeros((2, 32, 27), np.uint8)),
+        "a scribble of another shape": lambda data: twin.change(data, first, scribble=np.zeros((1, 32, 28), np.uint16)),
+        "NaN": lambda data: twin.change(data, first, image=np.full(shape, np.nan, np.float32)),
+        "infinity": lambda data: twin.change(data, first, image=np.full(shape, np.inf, np.float32)),
+        "not an image": lambda data: twin.change(data, first, image=np.zeros((32, 28), np.float32)),
+        "a missing array": lambda data: h5py.File(next(data.rglob(f"{first}.h5")), "r+").pop("scribble"),
+        "not HDF5": lambda data: next(data.rglob(f"{first}.h5")).write_bytes(b"hello"),
+        "a copy in train and test": lambda data: next(data.rglob("patient003_frame01.h5")).write_bytes(
+            next(data.rglob("patient002_frame09.h5")).read_bytes()
+        ),
+    }[label]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("an empty folder", "holds no patientPPP_frameFF.h5; get them from https://"),
+        ("a missing patient", "needs patient050"),
+        ("a truncated file", "patient001_frame01.h5 can't be read"),
+        ("unknown labels", "patient001_frame01: the mask holds unknown labels [5]; it may hold 0 to 3"),
+        ("shapes that differ", "the mask has shape (2, 32, 27) and the image (2, 32, 28)"),
+        ("a scribble of another shape", "the drawn scribble has shape (1, 32, 28)"),
+        ("NaN", "the image holds 1792 NaN or infinite pixels"),
+        ("infinity", "the image holds 1792 NaN or infinite pixels"),
+        ("not an image", "the image has shape"),
+        ("a missing array", "lacks scribble"),
+        ("not HDF5", "patient001_frame01.h5 can't be read"),
+        ("a copy in train and test", "hold identical pixels"),
+    ],
+)
+def test_broken_data_end_with_a_sentence_before_anything_is_trained(run, tmp_path, fault, message):
+    data = twin.write(tmp_path / "data")
+    broken(fault)(data)
+    status, _, errors = run("run", "--methods", "prior", "--datasets", "acdc", "--data", data)
+    assert status == 2
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_data_check_reports_every_fault(run, tmp_path):
+    data = twin.write(tmp_path / "data")
+    status, shown, _ = run("data", "check", "acdc", "--data", data)
+    assert status == 0
+    assert "200 scans of 99 patients" in shown
+    assert "class 3 LV" in shown
+    assert "scribble:drawn marks" in shown
+    broken("NaN")(data)
+    twin.change(data, "patient002_frame09", label=np.full((2, 32, 28), 9, np.uint8))
+    status, shown, _ = run("data", "check", "acdc", "--data", data)
+    assert status == 1
+    assert "2 errors" in shown
+
+
+def test_data_splits_shows_the_parts(run, tmp_path):
+    status, shown, _ = run("data", "splits", "acdc", "--data", twin.write(tmp_path / "data"))
+    assert status == 0
+    assert "strat5/0   140, 70                 20, 10                40, 20" in shown
+
+
+def test_check_says_how_many_checks_ran(run):
+    status, shown, _ = run("check", "prior")
+    assert status == 0
+    assert "9 checks ran, 0 failed" in shown
+
+
+def test_real_volumes_from_the_command_of_the_readme(run, real_data, tmp_path):
+    """The command that users have: all methods of this version on ACDC's drawn scribbles, with few steps."""
+    status, shown, errors = run(
+        "run", "--methods", "procns,baselines", "--datasets", "acdc", "--annotations", "scribble",
+        "--data", real_data, "--budget", "steps=4,size=64,batch=4",
+    )  # fmt: skip
+    assert status == 0, errors + shown
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/*/*/*/run.json")]
+    assert len(records) == 8
+    assert {len(record["scans"]) for record in records} == {40}
+    assert records[0]["labelled_share"]["background"] == pytest.approx(0.0066, abs=0.0005)
+    table = (tmp_path / "reports/report/table.md").read_text()
+    assert "acdc scribble:drawn HD95 (px per slice)" in table
+    assert "n = 20 patients" in table

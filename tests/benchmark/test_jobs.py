@@ -1,0 +1,217 @@
+import dataclasses
+import json
+from dataclasses import replace
+
+import pytest
+
+from benchmark import InputError
+from benchmark.jobs import PRESETS, Budget, Request, make_plan, read_preset
+
+SMALL = ["octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=1", "octa_phantom.test=2"]
+
+
+def request(**changes):
+    given = {"methods": ["pce", "gated_crf"], "datasets": ["octa_phantom"], "options": SMALL, **changes}
+    return Request(**given)
+
+
+def preset_file(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_plan_is_every_method_on_every_split_and_seed():
+    plan = make_plan(request(seeds=[0, 1], annotations=["scribble", "point"]))
+    assert len(plan.jobs) == 2 * 2 * 2
+    assert [job.method for job in plan.jobs[:2]] == [
+        "pce",
+        "gated_crf",
+    ]  # jobs that share a sealed folder are neighbours
+
+
+def test_a_bare_scribble_is_resolved_and_its_maker_is_in_the_folder():
+    (job,) = make_plan(request(methods=["pce"])).jobs
+    assert job.annotation == "scribble:sim"
+    assert str(job.folder).startswith("octa_phantom/scribble-sim/pce/default-seed0-")
+    assert job.identity()["annotation"] == "scribble:sim"
+
+
+def test_groups_are_resolved_and_nothing_runs_twice():
+    labels = [job.method for job in make_plan(request(methods=["pce", "baselines"])).jobs]
+    assert labels[0] == "pce"
+    assert len(labels) == len(set(labels)) == 7
+
+
+def test_without_flags_it_is_the_demo():
+    demo = read_preset("demo")
+    assert len(demo.methods) == 5
+    plan = make_plan(Request(options=["octa_phantom.train=1", "polyp_phantom.train=1"]))
+    assert {job.method for job in plan.jobs} == set(demo.methods)
+    assert set(plan.datasets) == set(demo.datasets)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PRESETS.glob("*.toml")])
+def test_every_preset_reads(name):
+    assert read_preset(name).title
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["pcee"]}, "no method 'pcee'; there are .*pce, pce_dice"),
+        ({"datasets": ["acdcc"]}, "no data set 'acdcc'; there are acdc"),
+        ({"annotations": ["doodle"]}, "no annotation 'doodle'; there are scribble, full"),
+        ({"annotations": ["scribble:drawn"]}, "octa_phantom has no drawn annotations"),
+        ({"splits": ["strat5"]}, "octa_phantom has no split strat5; it has default"),
+        ({"splits": ["default", "nope"]}, "no data set of this run has a split 'nope'"),
+        ({"preset": "nope"}, "no preset 'nope'; there are .*demo"),
+        ({"budget": ["stepps=3"]}, "budget has no 'stepps'; it has steps, batch"),
+        ({"budget": ["steps=0"]}, "budget: steps: .*greater than or equal to 1"),
+        ({"budget": ["steps=lots"]}, "budget: steps: .*integer.*'lots'"),
+        ({"budget": ["steps"]}, "'steps' must be NAME=VALUE"),
+        ({"budget": ["network=vnet"]}, "budget: network: .*'unet'"),
+        ({"budget": ["batch=1", "size=16"]}, "a batch of 1 at size 16 is too small"),
+        ({"options": ["gated_crf.wieght=1"]}, "GatedCRF has no 'wieght'; it has weight, sigma_xy"),
+        ({"options": ["weight=1"]}, "must be METHOD.NAME=VALUE"),
+        ({"options": ["entropy.weight=1"]}, "'entropy', which is not in this run; it has pce, gated_crf, octa_phantom"),
+        ({"options": ["octa_phantom.size=8"]}, "size is 8; it must be at least 32"),
+        ({"methods": []}, "name methods with --methods; there are baselines, entropy"),
+        ({"datasets": []}, "name data sets with --datasets; there are acdc"),
+        ({"methods": ["nowhere.py"]}, "there is no file nowhere.py"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(change, message):
+    with pytest.raises(InputError, match=message):
+        make_plan(request(**change))
+
+
+def test_values_of_flags_are_toml_or_text():
+    (job,) = make_plan(
+        request(methods=["gated_crf"], options=[*SMALL, "gated_crf.weight=0.5", "gated_crf.radius=3"])
+    ).jobs
+    assert job.options == {"weight": 0.5, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 3}
+
+
+def test_a_method_that_does_not_claim_an_annotation_is_not_applicable(tmp_path):
+    path = tmp_path / "points_only.py"
+    path.write_text(
+        "from dataclasses import dataclass\nfrom benchmark.methods.base import Method\n"
+        "@dataclass\nclass P(Method):\n    annotations = ('point',)\n"
+        "    def fit(self, data, budget, log): ...\n    def predict(self, scan): ...\n"
+    )
+    plan = make_plan(request(methods=["pce", str(path)]))
+    assert [job.method for job in plan.jobs] == ["pce"]
+    assert plan.not_claimed == [("points_only", "scribble:sim")]
+
+
+PRESET = """
+title = "Mine"
+methods = ["pce", "soft", "gated_crf"]
+datasets = ["octa_phantom", "fundus_phantom"]
+[budget]
+steps = 10
+size = 32
+[budget.dataset.fundus_phantom]
+size = 48
+[budget.method.pce]
+lr = 0.03
+reason = "its paper trains so"
+[options.gated_crf]
+radius = 3
+[options.gated_crf.dataset.fundus_phantom]
+radius = 4
+[variants.soft]
+method = "gated_crf"
+weight = 0.01
+"""
+
+
+def jobs_of(plan):
+    return {(job.method, job.dataset): job for job in plan.jobs}
+
+
+def test_a_preset_sets_budgets_options_and_variants(tmp_path):
+    plan = make_plan(Request(preset=preset_file(tmp_path, PRESET)))
+    jobs = jobs_of(plan)
+    assert plan.title == "Mine"
+    assert plan.name == "mine"
+    assert jobs["gated_crf", "octa_phantom"].options["radius"] == 3
+    assert jobs["gated_crf", "fundus_phantom"].options["radius"] == 4
+    assert jobs["gated_crf", "fundus_phantom"].budget.size == 48
+    soft = jobs["soft", "fundus_phantom"]
+    assert (soft.plugin.name, soft.options["weight"], soft.options["radius"]) == ("gated_crf", 0.01, 4)
+    pce = jobs["pce", "octa_phantom"]
+    assert (pce.budget.lr, pce.common.lr, pce.reason) == (0.03, 0.01, "its paper trains so")
+    assert jobs["gated_crf", "octa_phantom"].reason == ""
+
+
+def test_flags_win_over_everything_in_a_preset(tmp_path):
+    plan = make_plan(
+        Request(
+            preset=preset_file(tmp_path, PRESET),
+            budget=["size=64", "lr=0.1"],
+            options=["gated_crf.radius=1"],
+            seeds=[7],
+        )
+    )
+    for job in plan.jobs:
+        assert (job.budget.size, job.budget.lr, job.common.lr, job.seed, job.reason) == (64, 0.1, 0.1, 7, "")
+        assert job.options.get("radius", 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title = ", "mine.toml is no TOML file"),
+        ("titel = 'x'", "mine.toml has no 'titel'; it has name, title, methods"),
+        ("seeds = [-1]", "mine.toml: seeds.0: "),
+        (PRESET + "[options.nope]\nx = 1", "the preset speaks of 'nope', which is no method"),
+        (PRESET.replace("reason", "momentum").replace('"its paper trains so"', "0.5"), "must say why, as `reason`"),
+    ],
+)
+def test_a_broken_preset_is_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        make_plan(Request(preset=preset_file(tmp_path, text)))
+
+
+@pytest.fixture(scope="module")
+def job():
+    return make_plan(request(methods=["gated_crf"])).jobs[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"split": "other"},
+        {"annotation": "point"},
+        {"dataset": "other"},
+        {"data": "other"},
+        {"simulator": 99},
+        {"options": {"weight": 9.0}},
+        {"dataset_options": {}},
+        *({"budget": Budget(**{name: value})} for name, value in
+          {"steps": 7, "batch": 7, "size": 64, "lr": 0.5, "momentum": 0.5, "weight_decay": 0.5, "threads": 2}.items()),
+        {"budget": Budget(precision="bf16")},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_settles_the_number_is_in_the_identity(job, change):
+    assert replace(job, **change).hash != job.hash
+
+
+def test_what_does_not_settle_it_is_not(job):
+    assert replace(job, code="other", reason="other", common=Budget(steps=1)).hash == job.hash
+
+
+def test_every_field_of_the_budget_is_in_the_identity(job):
+    assert set(job.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)}
+    json.dumps(job.identity())
+
+
+def test_other_pixels_are_another_job():
+    one, two = (
+        make_plan(request(methods=["pce"], options=[*SMALL[:-1], f"octa_phantom.test={n}"])).jobs[0] for n in (1, 2)
+    )
+    assert one.data != two.data

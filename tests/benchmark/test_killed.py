@@ -1,0 +1,123 @@
+"""Killed runners, killed workers, interrupts, a full disk: nothing is lost, orphaned or half-written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import alive, wait_for, workers_of
+from tests.sweeps import BUDGET, TINY, write_method
+
+
+def command(results: Path, methods: list[str], *more: str) -> subprocess.Popen:
+    flags = [
+        "--methods",
+        ",".join(methods),
+        "--datasets",
+        "octa_phantom",
+        "--budget",
+        ",".join(BUDGET),
+        "--workers",
+        "2",
+    ]
+    options = [part for option in TINY for part in ("--set", option)]
+    where = ["--results", str(results), "--reports", str(results / "reports")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmark", "run", *flags, *options, *where, *more],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=results.parent,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A method that ends when a file appears."""
+    (tmp_path / "plugins").mkdir()
+    body = "log(0, loss=1.0)\n        while not os.path.exists(self.where): time.sleep(0.05)"
+    path = write_method(tmp_path / "plugins", "slow", body, "return np.zeros((1, 32, 32), np.uint8)")
+    return path, ["--set", f"slow.where={tmp_path / 'go'}"], tmp_path / "go"
+
+
+def test_a_killed_runner_leaves_no_orphan_and_no_half_run_and_is_resumed(tmp_path, slow):
+    path, option, go = slow
+    results = tmp_path / "results"
+    runner = command(results, ["prior", path, "pce"], *option)
+    prior = wait_for(lambda: list(results.glob("runs/*/*/prior/*/run.json")))[0]
+    workers = wait_for(lambda: workers_of(runner.pid))
+    runner.kill()
+    runner.communicate()
+    wait_for(lambda: not any(map(alive, workers)), seconds=10)
+    stored = {run.parent for run in results.glob("runs/*/*/*/*/run.json")}
+    for folder in stored:
+        assert json.loads((folder / "run.json").read_text())["state"] == "done"
+        assert (folder / "cases.csv").exists()
+    before = prior.stat().st_mtime_ns
+    go.write_text("")
+    again = command(results, ["prior", path, "pce"], *option)
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, output
+    assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 3
+    assert prior.stat().st_mtime_ns == before
+    assert not list((results / ".staging").iterdir())
+
+
+def test_a_killed_worker_is_a_failed_run_and_is_resumed(tmp_path, slow):
+    path, option, go = slow
+    results = tmp_path / "results"
+    runner = command(results, [path, "prior"], *option)
+    wait_for(lambda: list(results.glob("runs/*/*/prior/*/run.json")))
+    (worker,) = wait_for(lambda: workers_of(runner.pid))
+    os.kill(worker, signal.SIGKILL)
+    output, _ = runner.communicate(timeout=60)
+    assert runner.returncode == 1, output
+    assert "killed by SIGKILL" in output
+    go.write_text("")
+    again = command(results, [path, "prior"], *option)
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, output
+    assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 2
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_runner_ends_its_workers(tmp_path, slow, sign):
+    path, option, _ = slow
+    runner = command(tmp_path / "results", [path], *option)
+    workers = wait_for(lambda: workers_of(runner.pid))
+    runner.send_signal(sign)
+    output, _ = runner.communicate(timeout=20)
+    assert runner.returncode not in (0, 1, 2), output
+    assert "Traceback" not in output
+    assert not any(map(alive, workers))
+
+
+def test_two_runners_share_a_results_folder(tmp_path, slow):
+    path, option, go = slow
+    results = tmp_path / "results"
+    one = command(results, [path, "prior"], *option)
+    wait_for(lambda: workers_of(one.pid))
+    two = command(results, [path, "prior"], *option)
+    output, _ = two.communicate(timeout=60)
+    assert "elsewhere" in output
+    go.write_text("")
+    output, _ = one.communicate(timeout=60)
+    assert one.returncode == 0, output
+    assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 2
+
+
+def test_a_full_disk_is_said_in_a_sentence_and_stored_runs_stay_whole(tmp_path):
+    """Files may not grow beyond a few kB here, as on a full disk."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000));"
+        "from benchmark.__main__ import main; sys.argv[1:] = sys.argv[2:]; main()"
+    )
+    flags = ["--methods", "prior", "--datasets", "octa_phantom", "--results", str(tmp_path / "r")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-", "run", *flags], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "can't be written: File too large" in done.stderr
+    assert not list((tmp_path / "r").glob("runs/*/*/*/*"))

@@ -1,0 +1,98 @@
+"""Truth can't reach a method: the five guards of the process boundary, and the truth-swap test."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from benchmark.jobs import Request, make_plan
+from benchmark.runner import Place
+from tests.sweeps import BUDGET, run_sweep, write_method
+from tests.twins import acdc as twin
+
+SPY = """import json, pathlib
+        sealed, job = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[1])
+        try:
+            import benchmark.datasets.base
+            imported = "it imports"
+        except ImportError as error:
+            imported = repr(error)
+        opened = [os.path.realpath(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd')]
+        mapped = pathlib.Path('/proc/self/maps').read_text()
+        seen = dict(env=dict(os.environ), argv=sys.argv, job=job.read_text(), sealed=sorted(os.listdir(sealed)),
+                    index=(sealed / 'index.json').read_text(), imported=imported, opened=opened, cwd=os.getcwd(),
+                    test_mapped='test-image' in mapped, pid=os.getpid(), vars=[sorted(vars(scan)) for scan in data])
+        open(self.where, 'w').write(json.dumps(seen))"""
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What a method can see while it learns, on real-looking data with telling names."""
+    root = tmp_path_factory.mktemp("spied")
+    data, results = twin.write(root / "secret-data"), root / "secret-results"
+    method = write_method(root, "spy", SPY, "return np.zeros(scan.image[:, 0].shape, np.uint8)")
+    os.environ.update(BENCHMARK_DATA=str(data), MY_OWN_NOTE=f"masks are in {data}", PWD=str(data))
+    try:
+        plan = make_plan(
+            Request(
+                methods=[method],
+                datasets=["acdc"],
+                data=data,
+                budget=BUDGET,
+                options=[f"spy.where={root / 'seen.json'}"],
+            )
+        )
+        screen = run_sweep(plan, results, hide=(data,))
+    finally:
+        for name in ("BENCHMARK_DATA", "MY_OWN_NOTE"):
+            del os.environ[name]
+    assert screen.lines == [("spy", "done", "")]
+    return json.loads((root / "seen.json").read_text())
+
+
+def test_guard_the_worker_is_a_process_of_its_own(seen):
+    assert seen["pid"] != os.getpid()
+
+
+def test_guard_the_job_names_no_data_set_no_scan_and_no_path_to_truth_or_results(seen):
+    for text in (seen["job"], seen["index"], *seen["argv"]):
+        for secret in ("acdc", "patient", "strat5", "secret-data", "secret-results"):
+            assert secret not in text
+    assert seen["sealed"] == ["index.json", "test-image", "train-allowed", "train-image"]
+    assert set(map(tuple, seen["vars"])) == {("allowed", "image", "spacing")}
+
+
+def test_guard_the_environment_names_neither_data_nor_results(seen):
+    assert not any("secret-data" in value or "secret-results" in value for value in seen["env"].values())
+    assert not any(name.startswith("BENCHMARK_") for name in seen["env"])
+    assert seen["env"]["OMP_NUM_THREADS"] == "1"
+    assert "secret" not in seen["cwd"]
+
+
+def test_guard_data_sets_do_not_import(seen):
+    assert "ImportError" in seen["imported"] or "ModuleNotFoundError" in seen["imported"]
+
+
+def test_guard_test_images_are_closed_while_the_method_learns(seen):
+    assert not seen["test_mapped"]
+    assert not any("test-image" in path or "secret-data" in path for path in seen["opened"])
+
+
+def test_other_masks_on_disk_change_no_label_map(tmp_path):
+    """The truth-swap test: same images and scribbles, other masks and other results; bit-identical predictions."""
+    labels, cases = [], []
+    for name in ("one", "two"):
+        data = twin.write(tmp_path / name)
+        if name == "two":
+            for path in sorted((data / "acdc/ACDC_training_volumes").glob("*.h5")):
+                twin.change(data, path.stem, label=np.full((2, 32, 28), int(path.stem[-1]) % 4, np.uint8))
+        results = tmp_path / f"results-{name}"
+        plan = make_plan(Request(methods=["pce_dice"], datasets=["acdc"], data=data, budget=BUDGET))
+        run_sweep(plan, results, hide=(data,))
+        folder = Place(results).folder(plan.jobs[0])
+        labels.append([np.load(path)["labels"] for path in sorted(folder.glob("*.npz"))])
+        cases.append((folder / "cases.csv").read_text())
+    assert len(labels[0]) == 40
+    assert all(map(np.array_equal, *labels))
+    assert cases[0] != cases[1]

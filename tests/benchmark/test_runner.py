@@ -1,0 +1,185 @@
+"""A sweep with real workers: whole runs, failures, resuming, locks."""
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark import InputError, plugins
+from benchmark.runner import LabelledShare, Place
+from benchmark.score import evaluate
+from tests.processes import alive
+from tests.sweeps import TINY, run_sweep, small_plan, write_method
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two methods run once; what the tests below look at."""
+    results = tmp_path_factory.mktemp("results")
+    plan = small_plan(["pce", "prior"])
+    return plan, results, run_sweep(plan, results)
+
+
+def test_every_job_becomes_a_whole_folder(finished):
+    plan, results, screen = finished
+    assert sorted(screen.lines) == [("pce", "done", ""), ("prior", "done", "")]
+    for job in plan.jobs:
+        folder = Place(results).folder(job)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"run.json", "cases.csv", "train.jsonl", "label0000.npz", "label0001.npz"}
+    assert not list((results / ".staging").iterdir())
+
+
+def test_the_stored_scores_are_those_of_the_stored_label_maps(finished):
+    plan, results, _ = finished
+    dataset = plan.datasets["octa_phantom"]
+    folder = Place(results).folder(plan.jobs[0])
+    run = json.loads((folder / "run.json").read_text())
+    rows = list(csv.DictReader((folder / "cases.csv").read_text().splitlines()))
+    assert [row["scan"] for row in rows] == run["scans"] == list(dataset.split("default").test)
+    for number, row in enumerate(rows):
+        labels = np.load(folder / f"label{number:04d}.npz")["labels"]
+        scores = evaluate(labels, dataset.load(row["scan"]).mask, dataset.regions)["faz"]
+        assert float(row["dice"]) == scores["dice"]
+        assert float(row["hd95"]) == scores["hd95"]
+        assert int(row["n_missed"]) == scores["n_missed"]
+
+
+def test_a_run_says_what_it_rests_on(finished):
+    plan, results, _ = finished
+    run = json.loads((Place(results).folder(plan.jobs[0]) / "run.json").read_text())
+    assert run["identity"] == plan.jobs[0].identity()
+    assert run["worker"]["parameters"] == 1813474
+    assert run["worker"]["fit_s"] > 0
+    assert run["worker"]["torch"]
+    assert 0 < run["labelled_share"]["faz"] < 0.5
+    assert run["code"] == plan.jobs[0].code
+
+
+def test_the_same_command_again_runs_nothing(finished):
+    plan, results, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*.npz")}
+    screen = run_sweep(plan, results)
+    assert screen.lines == []
+    assert screen.states == {"done": 2}
+    assert before == {path: path.stat().st_mtime_ns for path in results.rglob("*.npz")}
+
+
+def test_the_same_job_gives_the_same_bytes(finished, tmp_path):
+    plan, results, _ = finished
+    run_sweep(plan, tmp_path)
+    for job in plan.jobs:
+        one, two = (Place(root).folder(job) for root in (results, tmp_path))
+        assert (one / "cases.csv").read_bytes() == (two / "cases.csv").read_bytes()
+        for path in one.glob("*.npz"):
+            assert np.array_equal(np.load(path)["labels"], np.load(two / path.name)["labels"])
+
+
+FAULTS = {
+    "raises": ("raise RuntimeError('no idea')", "", "RuntimeError: no idea"),
+    "exits": ("os._exit(3)", "", "it ended with status 3"),
+    "is_killed": ("os.kill(os.getpid(), signal.SIGKILL)", "", r"it was killed by SIGKILL \(out of memory\?\)"),
+    "diverges": ("log(0, loss=float('nan'))", "", "FloatingPointError: loss is nan at step 0"),
+    "hangs": ("time.sleep(1000)", "", "it ran longer than 20 s"),
+    "misshapes": ("pass", "return np.zeros((1, 2, 2), np.uint8)", "it must give uint8 \\(1, 32, 32\\)"),
+    "floats": ("pass", "return scan.image[:, 0]", "predict gave float32"),
+    "invents": ("pass", "return np.full((1, 32, 32), 7, np.uint8)", "label 7; there are classes 0 to 1"),
+    "writes": ("next(iter(data)).image[:] = 0", "", "ValueError: assignment destination is read-only"),
+    "quits": ("sys.exit(0)", "", "SystemExit: 0"),
+}
+
+
+def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path):
+    """All kinds of faults in one sweep, a sound method last."""
+    methods = [write_method(tmp_path, name, *filter(None, bodies[:2])) for name, bodies in FAULTS.items()]
+    plan, results = small_plan([*methods, "prior"]), tmp_path / "results"
+    screen = run_sweep(plan, results, timeout=20)
+    assert ("prior", "done", "") in screen.lines
+    for job in plan.jobs[:-1]:
+        run = json.loads((Place(results).folder(job) / "run.json").read_text())
+        assert run["state"] == "failed"
+        assert re.search(FAULTS[job.method][2], run["reason"]), (job.method, run["reason"])
+        assert not (Place(results).folder(job) / "cases.csv").exists()
+        assert (Place(results).folder(job) / "output.txt").exists()
+    traceback = (Place(results).folder(plan.jobs[0]) / "error.txt").read_text()
+    assert "raises.py" in traceback
+    again = Place(results)
+    assert {again.state(job) for job in plan.jobs[:-1]} == {"failed"}
+    assert again.state(plan.jobs[-1]) == "done"
+
+
+def test_a_failed_run_is_tried_again(tmp_path):
+    flag = tmp_path / "flag"
+    method = write_method(
+        tmp_path, "moody", "assert os.path.exists(self.where)", "return np.zeros((1, 32, 32), np.uint8)"
+    )
+    plan = small_plan([method], options=[*TINY, f"moody.where='{flag}'"])
+    assert run_sweep(plan, tmp_path / "r").lines[0][1] == "failed"
+    flag.write_text("")
+    assert run_sweep(plan, tmp_path / "r").lines == [("moody", "done", "")]
+
+
+def test_a_worker_ends_with_all_that_it_started(tmp_path):
+    written = tmp_path / "pid"
+    body = f"child = subprocess.Popen(['sleep', '300']); open({str(written)!r}, 'w').write(str(child.pid))"
+    method = write_method(tmp_path, "parent", f"{body}\n        time.sleep(300)")
+    run_sweep(small_plan([method]), tmp_path / "r", timeout=12)
+    assert not alive(int(written.read_text()))
+
+
+def test_stale_runs_are_seen_and_run_again_when_asked(tmp_path):
+    path = write_method(tmp_path, "mine", "pass", "return np.zeros((1, 32, 32), np.uint8)")
+    results = tmp_path / "r"
+    run_sweep(small_plan([path]), results)
+    Path(path).write_text(Path(path).read_text().replace("np.zeros", "np.ones"))
+    for cached in (plugins.fingerprint, plugins._code, plugins._tree):
+        cached.cache_clear()
+    plan = small_plan([path])
+    assert Place(results).state(plan.jobs[0]) == "stale"
+    assert run_sweep(plan, results).lines == []
+    assert run_sweep(plan, results, rerun="stale").lines == [("mine", "done", "")]
+    assert Place(results).state(plan.jobs[0]) == "done"
+    assert run_sweep(plan, results, rerun="all").lines == [("mine", "done", "")]
+
+
+def test_a_job_that_another_runner_holds_is_left_alone(tmp_path):
+    plan, place = small_plan(["prior"]), Place(tmp_path)
+    place.prepare()
+    with place.lock(plan.jobs[0]):
+        assert run_sweep(plan, tmp_path).lines == [("prior", "elsewhere", "another runner has it")]
+    assert place.state(plan.jobs[0]) == "planned"
+
+
+def test_a_damaged_record_is_named(finished, tmp_path):
+    plan, place = finished[0], Place(tmp_path)
+    folder = place.folder(plan.jobs[0])
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"state": "do')
+    with pytest.raises(InputError, match="run.json is damaged .*remove that folder"):
+        place.state(plan.jobs[0])
+
+
+def test_a_results_folder_that_can_not_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="results folder .*file can't be written: Not a directory"):
+        Place(tmp_path / "file").prepare()
+
+
+def test_a_scratch_folder_of_a_killed_runner_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    old = tmp_path / "weakseg-bench-old"
+    old.mkdir()
+    (old / "lock").write_text("")
+    os.utime(old, (0, 0))
+    run_sweep(small_plan(["prior"]), tmp_path / "r")
+    assert list(tmp_path.glob("weakseg-bench-*")) == []
+
+
+def test_shares_are_of_true_pixels():
+    share = LabelledShare(("background", "object", "never"))
+    share.add(np.array([[[1, 7, 2, 7, 1]]]), np.array([[[0, 0, 1, 1, 1]]]))
+    assert share.shares() == {"background": 0.5, "object": 0.333333, "never": None}
