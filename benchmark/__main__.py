@@ -84,7 +84,7 @@ def run(
     if not plan.jobs:
         screen.show_not_claimed(plan)
         raise InputError("there is nothing to run: no method learns from these annotations")
-    cores = len(os.sched_getaffinity(0)) // max(job.budget.threads for job in plan.jobs)
+    cores = _cores() // max(job.budget.threads for job in plan.jobs)
     each = workers or (max(1, cores) if slots == ["cpu"] else 1)
     executor = Local(slots, each, timeout or None, [data, results, *(d.root for d in plan.datasets.values())])
     with screen.Watcher() as watcher:
@@ -154,6 +154,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; finished runs are kept, and the same command resumes", file=sys.stderr)
         sys.exit(130)
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _split(text: str) -> list[str]:

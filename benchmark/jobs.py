@@ -52,7 +52,7 @@ class Budget:
 class Preset:
     """What a preset's TOML file may hold."""
 
-    name: str = ""  # of the report; the file's if empty
+    name: Annotated[str, Field(pattern=r"^[\w-]*$")] = ""  # of the report; the file's if empty
     title: str = ""
     methods: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
@@ -195,7 +195,7 @@ def read_preset(name: str) -> Preset:
         preset = _checked(Preset, tomllib.loads(path.read_text()), str(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML file: {error}") from error
-    return preset if preset.name else dataclasses.replace(preset, name=path.stem)
+    return preset if preset.name else dataclasses.replace(preset, name=re.sub(r"[^\w-]", "-", path.stem))
 
 
 class _Settings:
@@ -221,6 +221,8 @@ class _Settings:
             for member in plugins.groups().get(base, [base]):
                 plugin = plugins.get("method", member)
                 label = name if name in self.preset.variants else plugin.name
+                if not re.fullmatch(r"\w[\w.+-]*", label):
+                    raise InputError(f"{label!r} can't name a method; names are letters, digits, _, ., + and -")
                 found[label] = Contestant(label, plugin, plugin.load(), fixed)
         return list(found.values())
 
@@ -322,7 +324,7 @@ def _wanted(request: Request) -> Preset:
         for part in ("methods", "datasets", "annotations", "splits", "seeds")
         if getattr(request, part)
     }
-    preset = dataclasses.replace(preset, **over)
+    preset = _checked(Preset, {**vars(preset), **over}, "the command line")
     if not preset.methods and not preset.variants:
         raise InputError(
             f"name methods with --methods; there are {', '.join([*plugins.groups(), *plugins.find('method')])}"

@@ -112,6 +112,11 @@ def groups() -> dict[str, list[str]]:
     return dict(_constants(_tree(source_of("benchmark.methods")).body)["GROUPS"])
 
 
+def annotations() -> tuple[str, ...]:
+    """Every annotation, from `datasets/weak.py`."""
+    return tuple(_constants(_tree(source_of("benchmark.datasets.weak")).body)["ANNOTATIONS"])
+
+
 def describe(plugin: Plugin) -> dict[str, Any]:
     """First lines of a plug-in's docstrings (`idea`, `paper`) and the constants of its class, its bases' included."""
     path = plugin.file()

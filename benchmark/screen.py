@@ -46,6 +46,7 @@ def show_list(presets: Iterable[Path]) -> None:
             about["paper"],
         )
     console.print(table)
+    console.print(Text(f"annotations: {', '.join(plugins.annotations())}"))
     console.print(Text(f"presets: {', '.join(sorted(path.stem for path in presets))}"))
 
 

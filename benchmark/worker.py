@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+import benchmark
 from benchmark import plugins, sealed
 from benchmark.jobs import Budget
 
@@ -41,6 +42,8 @@ class TrainingLog:
 def main(job_path: str, sealed_path: str, out_path: str) -> None:
     """Run a job; its outcome is what lies in OUT and the exit status."""
     sys.modules["benchmark.datasets"] = None  # type: ignore[assignment]  # whoever imports it gets an ImportError
+    if len(benchmark.__path__) > 1:  # a checkout, found by PYTHONPATH: its folders are no top-level packages
+        sys.path = [entry for entry in sys.path if Path(entry) != Path(benchmark.__file__).parents[1]]
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
     out = Path(out_path)
     try:
@@ -108,7 +111,8 @@ def _sizes(method: Any) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     return {
         "parameters": sum(p.numel() for p in net.parameters()) if isinstance(net, torch.nn.Module) else 0,
-        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        // (1024 if sys.platform == "linux" else 2**20),
         "device_memory_mib": torch.cuda.max_memory_allocated() // 2**20 if cuda else 0,
     }
 

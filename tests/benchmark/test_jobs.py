@@ -79,6 +79,8 @@ def test_every_preset_reads(name):
         ({"methods": []}, "name methods with --methods; there are baselines, entropy"),
         ({"datasets": []}, "name data sets with --datasets; there are acdc"),
         ({"methods": ["nowhere.py"]}, "there is no file nowhere.py"),
+        ({"seeds": [-1]}, "the command line: seeds.0: .*greater than or equal to 0"),
+        ({"seeds": [2**32]}, "the command line: seeds.0: .*less than 4294967296"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(change, message):
@@ -166,6 +168,8 @@ def test_flags_win_over_everything_in_a_preset(tmp_path):
         ("title = ", "mine.toml is no TOML file"),
         ("titel = 'x'", "mine.toml has no 'titel'; it has name, title, methods"),
         ("seeds = [-1]", "mine.toml: seeds.0: "),
+        ('name = "../x"', "mine.toml: name: "),
+        (PRESET.replace('"soft"', '".."').replace("variants.soft", 'variants.".."'), "'..' can't name a method"),
         (PRESET + "[options.nope]\nx = 1", "the preset speaks of 'nope', which is no method"),
         (PRESET.replace("reason", "momentum").replace('"its paper trains so"', "0.5"), "must say why, as `reason`"),
     ],

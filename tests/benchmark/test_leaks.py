@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +19,17 @@ SPY = """import json, pathlib
             imported = "it imports"
         except ImportError as error:
             imported = repr(error)
+        try:
+            import datasets
+            bare = datasets.__file__
+        except ImportError as error:
+            bare = repr(error)
         opened = [os.path.realpath(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd')]
         mapped = pathlib.Path('/proc/self/maps').read_text()
         seen = dict(env=dict(os.environ), argv=sys.argv, job=job.read_text(), sealed=sorted(os.listdir(sealed)),
-                    index=(sealed / 'index.json').read_text(), imported=imported, opened=opened, cwd=os.getcwd(),
-                    test_mapped='test-image' in mapped, pid=os.getpid(), vars=[sorted(vars(scan)) for scan in data])
+                    index=(sealed / 'index.json').read_text(), imported=imported, bare=bare, opened=opened,
+                    mapped=[name for name in ('train-image', 'test-image') if name in mapped],
+                    cwd=os.getcwd(), pid=os.getpid(), vars=[sorted(vars(scan)) for scan in data])
         open(self.where, 'w').write(json.dumps(seen))"""
 
 
@@ -32,21 +39,13 @@ def seen(tmp_path_factory):
     root = tmp_path_factory.mktemp("spied")
     data, results = twin.write(root / "secret-data"), root / "secret-results"
     method = write_method(root, "spy", SPY, "return np.zeros(scan.image[:, 0].shape, np.uint8)")
-    os.environ.update(BENCHMARK_DATA=str(data), MY_OWN_NOTE=f"masks are in {data}", PWD=str(data))
-    try:
-        plan = make_plan(
-            Request(
-                methods=[method],
-                datasets=["acdc"],
-                data=data,
-                budget=BUDGET,
-                options=[f"spy.where={root / 'seen.json'}"],
-            )
-        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCHMARK_DATA", str(data))
+        patch.setenv("MY_OWN_NOTE", f"masks are in {data}")
+        patch.setenv("PWD", str(data))
+        given = {"methods": [method], "datasets": ["acdc"], "data": data, "budget": BUDGET}
+        plan = make_plan(Request(**given, options=[f"spy.where={root / 'seen.json'}"]))
         screen = run_sweep(plan, results, hide=(data,))
-    finally:
-        for name in ("BENCHMARK_DATA", "MY_OWN_NOTE"):
-            del os.environ[name]
     assert screen.lines == [("spy", "done", "")]
     return json.loads((root / "seen.json").read_text())
 
@@ -74,8 +73,12 @@ def test_guard_data_sets_do_not_import(seen):
     assert "ImportError" in seen["imported"] or "ModuleNotFoundError" in seen["imported"]
 
 
+def test_guard_nor_do_they_under_the_name_of_their_folder(seen):
+    assert not seen["bare"].startswith(str(Path(__file__).parents[2]))
+
+
 def test_guard_test_images_are_closed_while_the_method_learns(seen):
-    assert not seen["test_mapped"]
+    assert seen["mapped"] == ["train-image"]
     assert not any("test-image" in path or "secret-data" in path for path in seen["opened"])
 
 

@@ -1,0 +1,112 @@
+"""What is installed: the wheel works from another folder, types hold, form holds, and bounds are stated once."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The wheel's files in a folder of their own, away from the checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(folder)
+    return folder
+
+
+def python(installed, folder, *words):
+    """Run Python where `benchmark` is the installed one."""
+    code = f"import sys; sys.path.insert(0, {str(installed)!r}); "
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code + words[0], *words[1:]], cwd=folder, capture_output=True, text=True
+    )
+
+
+def test_the_wheel_holds_both_folders_inside_the_package_and_nothing_beside_it(installed):
+    assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} == {"benchmark"}
+    for part in ("methods/procns.py", "methods/losses/__init__.py", "datasets/acdc.py", "presets/demo.toml", "py.typed",
+                 "datasets/splits/acdc/SHA256SUMS", "report/templates/index.html"):  # fmt: skip
+        assert (installed / "benchmark" / part).is_file(), part
+
+
+def test_the_wheel_runs_from_another_folder(installed, tmp_path):
+    """Workers included: methods, data sets, templates and presets come from the wheel."""
+    code = "import benchmark; assert benchmark.__file__.startswith(sys.path[0]), benchmark.__file__; "
+    code += "from benchmark.__main__ import main; main()"
+    flags = ["--methods", "prior", "--datasets", "octa_phantom", "--set", "octa_phantom.size=32"]
+    done = python(installed, tmp_path, code, "run", *flags, "--budget", "steps=1,size=32")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("report: reports/report")
+
+
+def test_no_top_level_datasets_or_methods_are_installed(installed, tmp_path):
+    done = python(
+        installed, tmp_path, "import importlib.util as u; print(u.find_spec('methods'), u.find_spec('datasets'))"
+    )
+    assert done.stdout.split() == ["None", "None"] or "site-packages" in done.stdout
+
+
+def test_types_hold_on_the_wheel(installed, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file",
+        ROOT / "pyproject.toml",
+        "--cache-dir",
+        tmp_path,
+        "-p",
+        "benchmark",
+    ]
+    done = subprocess.run(command, cwd=installed, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_form_holds(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "--no-cache", "."], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_dependency_says_why_and_has_a_lower_bound():
+    text = (ROOT / "pyproject.toml").read_text()
+    block = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")]
+    lines = block.splitlines()[1:-2]
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.strip().startswith('"'):
+            assert "#" in line or before.strip().startswith("#"), line
+            assert re.search(r"[>=]=\d", line), line
+
+
+def test_the_oldest_dependencies_are_the_lower_bounds():
+    bounds = dict(re.match(r"([\w.-]+)[>=]=([\w.]+)", line).groups() for line in PROJECT["dependencies"])
+    oldest = dict(line.split("==") for line in (ROOT / "tests/oldest.txt").read_text().splitlines() if "==" in line)
+    for name in ("torch", "torchvision", "albumentations"):
+        bounds.pop(name)
+    assert oldest.keys() == bounds.keys()
+    for name, bound in bounds.items():
+        padded = ".".join([*bound.split("."), "0", "0"][:3])
+        assert oldest[name].startswith((bound, padded)), name
+
+
+def test_methods_import_no_data_set():
+    for path in (ROOT / "methods").rglob("*.py"):
+        assert "benchmark.datasets" not in path.read_text(), path

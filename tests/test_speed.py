@@ -1,0 +1,94 @@
+"""Speed as ratios within one run: `tox -e speed`. Each group has a plain baseline and ours, on the same input."""
+
+import subprocess
+import sys
+
+import medpy.metric.binary as medpy
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from benchmark.methods.augment import Augmentation
+from benchmark.methods.losses import gated_crf
+from benchmark.score import evaluate
+
+pytestmark = pytest.mark.speed
+
+
+def unfolded_gated_crf(probs, image, radius=5):
+    """The textbook way: every window is laid out in memory."""
+    n, k, h, w = probs.shape
+    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    features = torch.cat([torch.stack([x, y]).expand(n, -1, -1, -1) / 6.0, image / 0.1], 1)
+    size = 2 * radius + 1
+    windows = F.unfold(features, size, padding=radius).view(n, -1, size**2, h, w)
+    kernel = (-0.5 * (windows - features[:, :, None]).square().sum(1)).exp()
+    kernel[:, size**2 // 2] = 0
+    near = F.unfold(probs, size, padding=radius).view(n, k, size**2, h, w)
+    return (kernel.sum() - (kernel * (near * probs[:, :, None]).sum(1)).sum()) / (n * h * w)
+
+
+@pytest.mark.parametrize("how", ["unfolded", "ours"])
+@pytest.mark.benchmark(group="gated CRF, forward and backward, 4 x 4 classes x 128 px")
+def test_gated_crf(benchmark, how):
+    torch.manual_seed(0)
+    logits, image = torch.randn(4, 4, 128, 128), torch.rand(4, 1, 128, 128)
+    loss = {"unfolded": unfolded_gated_crf, "ours": gated_crf}[how]
+
+    def step():
+        z = logits.clone().requires_grad_()
+        loss(z.softmax(1), image).backward()
+
+    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+
+
+@pytest.fixture(scope="module")
+def volume():
+    """A label map of three nested tubes, and the same shifted."""
+    rows, columns = np.indices((256, 216))
+    distance = np.hypot(rows - 120, columns - 100)
+    plane = np.select([distance < 14, distance < 22, distance < 40], [3, 2, 1], 0).astype(np.uint8)
+    truth = np.broadcast_to(plane, (10, 256, 216)).copy()
+    return np.roll(truth, (2, 3), (1, 2)), truth
+
+
+@pytest.mark.parametrize("how", ["medpy", "ours"])
+@pytest.mark.benchmark(group="Dice, HD95 and ASSD of three classes on a volume")
+def test_scores(benchmark, volume, how):
+    ours, truth = volume
+    spacing = (10.0, 1.5, 1.5)
+
+    def by_medpy():
+        for k in (1, 2, 3):
+            medpy.dc(ours == k, truth == k)
+            medpy.hd95(ours == k, truth == k, spacing)
+            medpy.assd(ours == k, truth == k, spacing)
+
+    regions = {"a": (1,), "b": (2,), "c": (3,)}
+    by = {"medpy": by_medpy, "ours": lambda: evaluate(ours, truth, regions, spacing)}
+    benchmark.pedantic(by[how], rounds=3, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("how", ["scipy", "ours"])
+@pytest.mark.benchmark(group="augmentation of a slice of 256 px with its marks")
+def test_augmentation(benchmark, how):
+    image, sets = np.random.default_rng(0).random((1, 256, 256), np.float32), np.full((256, 256), 3, np.uint8)
+    augmentation = Augmentation(0, 2)
+    step = iter(range(10**9))
+
+    def rotate():
+        ndimage.rotate(image[0], 30, reshape=False, order=1)
+        ndimage.rotate(sets, 30, reshape=False, order=0, cval=3)
+
+    by = {"scipy": rotate, "ours": lambda: augmentation(next(step), 0, image, sets)}
+    benchmark(by[how])
+
+
+@pytest.mark.parametrize("words", ["-c pass", "-m benchmark list"])
+@pytest.mark.benchmark(group="start of Python, and of the command line")
+def test_start(benchmark, words):
+    benchmark.pedantic(
+        lambda: subprocess.run([sys.executable, *words.split()], capture_output=True, check=True), rounds=5
+    )
