@@ -28,6 +28,9 @@ Results = Annotated[Path, typer.Option("--results", help="Folder that keeps the 
 Reports = Annotated[Path, typer.Option("--reports", help="Folder that receives reports.")]
 
 
+DataSet = Annotated[str, typer.Argument(metavar="NAME", help="A data set, NAME:PATH for folder and nnunet, or a .py file.")]
+
+
 @app.command("list")
 def list_() -> None:
     """Show methods, groups, data sets, annotations and presets."""
@@ -78,6 +81,7 @@ def run(
     slots, place = devices(device), Place(results)
     with screen.status("reading and checking the data"):
         plan = make_plan(request)
+    screen.show_warnings(plan.warnings)
     if dry_run:
         screen.show_plan(plan, [(job, place.state(job)) for job in plan.jobs])
         return
@@ -118,22 +122,73 @@ def check(
 
 
 @data_app.command("splits")
-def data_splits(name: str, data: DataFolder = Path("data")) -> None:
+def data_splits(name: DataSet, data: DataFolder = Path("data")) -> None:
     """Show the splits of a data set."""
     from benchmark import plugins, screen
     from benchmark.datasets.base import check_split
 
-    plugin = plugins.get("data set", name)
-    dataset = plugins.configure(plugin.load(), {}, root=data / plugin.name)
+    dataset = plugins.open_data_set(name, data)
     screen.show_splits(dataset, {split: check_split(dataset, split) for split in dataset.splits()})
 
 
 @data_app.command("check")
-def data_check(name: str, data: DataFolder = Path("data")) -> None:
-    """Read every scan and say what is there and what is wrong."""
-    from benchmark.check import report_on_data
+def data_check(
+    name: DataSet,
+    data: DataFolder = Path("data"),
+    pictures: Annotated[bool, typer.Option("--pictures", help="Also write a contact sheet.")] = False,
+    reports: Reports = Path("reports"),
+) -> None:
+    """Read every scan and say what is there and what is wrong; status 1 if anything is."""
+    from benchmark.data import check
 
-    raise typer.Exit(report_on_data(name, data))
+    raise typer.Exit(check(name, data, reports if pictures else None))
+
+
+@data_app.command("simulate")
+def data_simulate(
+    name: DataSet,
+    out: Annotated[Path, typer.Option(help="Folder that receives the label maps.")],
+    annotation: Annotated[str, typer.Option(help="scribble, point@0.5+noise=0.1, ...")] = "scribble",
+    data: DataFolder = Path("data"),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Also write a contact sheet.")] = False,
+) -> None:
+    """Simulate an annotation of every scan and write it as label maps (PNG or NIfTI; 255 is unlabelled) with a manifest."""
+    from benchmark.data import simulate
+
+    print(f"{simulate(name, data, annotation, out, seed=seed, pictures=pictures)} label maps in {out}")
+
+
+@data_app.command("export")
+def data_export(
+    name: DataSet,
+    out: Annotated[Path, typer.Option(help="Folder that becomes nnU-Net's raw data set, DatasetNNN_Name.")],
+    annotations: Annotated[str, typer.Option(help="full, scribble, point, ...")] = "scribble",
+    split: Annotated[str, typer.Option(help="A split; without one, the data set's first.")] = "",
+    layout: Annotated[str, typer.Option(help="nnunet.")] = "nnunet",
+    data: DataFolder = Path("data"),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write a split's images and weak labels for another training loop."""
+    if layout != "nnunet":
+        raise InputError(f"there is no layout {layout!r}; there is nnunet")
+    from benchmark.data import export
+
+    print(f"exported to {export(name, data, annotations, split, out, seed=seed)}")
+
+
+@data_app.command("spacing")
+def data_spacing(
+    name: DataSet,
+    nifti: Annotated[Path, typer.Option(help="Folder with the challenge's patientPPP/ folders.")],
+    data: DataFolder = Path("data"),
+) -> None:
+    """Write spacing.csv beside WSL4MIS's volumes of acdc, from the headers of the challenge's NIfTI."""
+    if name != "acdc":
+        raise InputError(f"spacing is written for acdc, whose HDF5 files lack it, not for {name!r}")
+    from benchmark.datasets.acdc import write_spacing
+
+    print(f"wrote {write_spacing(nifti, data / name)}")
 
 
 @app.callback(invoke_without_command=True)

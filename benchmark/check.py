@@ -4,16 +4,15 @@ import ast
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import product
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from benchmark import InputError, plugins
-from benchmark.datasets.base import Dataset, check_scan, check_split
-from benchmark.datasets.weak import ANNOTATIONS, form, from_labels, stream, weaken
+from benchmark import plugins
+from benchmark.datasets.weak import OPTIONS, from_labels, stream, weaken
 from benchmark.jobs import Budget
 from benchmark.sealed import TestScan, WeakData, WeakScan
 from benchmark.worker import check_labels, seed_everything
@@ -51,13 +50,20 @@ def data_of(annotation: str, channels: int = 1, classes: int = 3, shapes: tuple[
     scans = []
     for number, shape in enumerate(shapes or ((3, 37, 29), (1, 40, 33), (2, 24, 48))):
         image, mask = discs(np.random.default_rng(number), shape, channels, classes)
-        scans.append(WeakScan(image, weaken(mask, classes, annotation, stream(0, str(number)))))
+        scans.append(WeakScan(image, annotated(mask, classes, annotation, str(number))))
     return WeakData(scans, classes, channels)
 
 
-def discs(
-    rng: np.random.Generator, shape: tuple[int, ...], channels: int, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
+def annotated(mask: np.ndarray, classes: int, annotation: str, name: str) -> np.ndarray:
+    """Sets of a scan; of `slices`, the first slice is labelled in full."""
+    if annotation != "slices":
+        return weaken(mask, classes, annotation, stream(0, name))
+    allowed = np.full(mask.shape, (1 << classes) - 1, np.uint8)
+    allowed[0] = 1 << mask[0]
+    return allowed
+
+
+def discs(rng: np.random.Generator, shape: tuple[int, ...], channels: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Nested discs, the inner the brighter: image (s, c, h, w) and mask (s, h, w)."""
     slices, height, width = shape
     rows, columns = np.indices((height, width))
@@ -89,10 +95,9 @@ def constructs_without_work(candidate: Candidate) -> None:
 
 def claims_known_annotations(candidate: Candidate) -> None:
     """`annotations` names formats that exist."""
-    known = {form(annotation) for annotation in ANNOTATIONS}
-    strange = set(candidate.cls.annotations) - known
-    if strange or not candidate.cls.annotations:
-        raise Broken(f"annotations are {candidate.cls.annotations}; they may be {', '.join(sorted(known))}")
+    claimed = candidate.cls.annotations
+    if not isinstance(claimed, tuple) or not claimed or set(claimed) - set(OPTIONS):
+        raise Broken(f"annotations are {claimed!r}; they must be a tuple of {', '.join(OPTIONS)}")
 
 
 def imports_no_data_set(candidate: Candidate) -> None:
@@ -108,32 +113,30 @@ def imports_no_data_set(candidate: Candidate) -> None:
 
 def learns_from_all_that_it_claims(candidate: Candidate) -> None:
     """Every annotation, 1 and 3 channels, odd sizes, stacks and single slices: label maps of the native size."""
-    for annotation in ANNOTATIONS:
-        if form(annotation) in candidate.cls.annotations and not annotation.endswith(":drawn"):
-            for channels in (1, 3):
-                method = candidate.fitted(data_of(annotation, channels))
-                for scan in held_out(channels):
-                    try:
-                        check_labels(method.predict(scan), scan, 3)
-                    except ValueError as error:
-                        raise Broken(f"{annotation}, {channels} channels: {error}") from error
+    for annotation, channels in product(candidate.cls.annotations, (1, 3)):
+        method = candidate.fitted(data_of(annotation, channels))
+        for scan in held_out(channels):
+            try:
+                check_labels(method.predict(scan), scan, 3)
+            except ValueError as error:
+                raise Broken(f"{annotation}, {channels} channels: {error}") from error
 
 
 def bears_a_class_that_nobody_marked(candidate: Candidate) -> None:
     """Scans without a mark of some class, or without any mark, are data like others."""
-    base = data_of(_any(candidate))
+    base = data_of(candidate.cls.annotations[0])
     candidate.fitted(base.relabel(lambda scan: np.where(scan.allowed == 4, 7, scan.allowed).astype(np.uint8)))
     candidate.fitted(base.relabel(lambda scan: from_labels(np.full(scan.allowed.shape, 255), 3, 255)))
 
 
 def bears_a_single_slice(candidate: Candidate) -> None:
     """One training slice, fewer than a batch."""
-    candidate.fitted(data_of(_any(candidate), shapes=((1, 33, 33),)))
+    candidate.fitted(data_of(candidate.cls.annotations[0], shapes=((1, 33, 33),)))
 
 
 def repeats_itself(candidate: Candidate) -> None:
     """One seed, one result: fresh or fitted again, in whatever order the scans are predicted."""
-    data, scans = data_of(_any(candidate)), held_out()
+    data, scans = data_of(candidate.cls.annotations[0]), held_out()
     method = candidate.fitted(data)
     first = [method.predict(scan) for scan in scans]
     again = [method.predict(scan) for scan in reversed(scans)][::-1]
@@ -148,7 +151,7 @@ def keeps_its_options(candidate: Candidate) -> None:
     """Fitting does not change the options, which name the run."""
     method = candidate.cls()
     before = dataclasses.asdict(method)
-    refit(method, data_of(_any(candidate)))
+    refit(method, data_of(candidate.cls.annotations[0]))
     changed = {name for name, value in dataclasses.asdict(method).items() if before[name] != value}
     if changed:
         raise Broken(f"fit changes its options {', '.join(sorted(changed))}")
@@ -161,16 +164,11 @@ def stays_within_its_budget(candidate: Candidate) -> None:
     taken, logged = [0], [0]
     hook = register_optimizer_step_pre_hook(lambda *_: taken.__setitem__(0, taken[0] + 1))
     try:
-        candidate.fitted(data_of(_any(candidate)), lambda step, /, **_: logged.append(step))
+        candidate.fitted(data_of(candidate.cls.annotations[0]), lambda step, /, **_: logged.append(step))
     finally:
         hook.remove()
     if max(logged) >= BUDGET.steps or taken[0] > BUDGET.steps:
         raise Broken(f"it takes {taken[0]} steps and logs step {max(logged)}; the budget is {BUDGET.steps}")
-
-
-def _any(candidate: Candidate) -> str:
-    """An annotation that the method learns from."""
-    return next(a for a in ANNOTATIONS if form(a) in candidate.cls.annotations and not a.endswith(":drawn"))
 
 
 METHOD_CHECKS: tuple[Check, ...] = (
@@ -208,58 +206,8 @@ def report_on(name: str) -> int:
         for check, fault in faults(plugin):
             count += 1
             broken += bool(fault)
-            console.print(
-                Text(f"{'FAILED' if fault else 'ok':7}{plugin.name}: {check.replace('_', ' ')}"), soft_wrap=True
-            )
+            console.print(Text(f"{'FAILED' if fault else 'ok':7}{plugin.name}: {check.replace('_', ' ')}"), soft_wrap=True)
             if fault:
                 console.print(Text(f"       {fault}"), soft_wrap=True)
     console.print(Text(f"{count} checks ran, {broken} failed"))
     return int(broken > 0)
-
-
-# -------------------------------------------------------------------------------------------------------- of data sets
-
-
-def report_on_data(name: str, data: Path) -> int:
-    """Read every scan, print what is there and each thing that is wrong; 0 if nothing is, else 1."""
-    plugin = plugins.get("data set", name)
-    dataset: Dataset = plugins.configure(plugin.load(), {}, root=data / plugin.name)
-    console, wrong = Console(), []
-    patients = dataset.patients()
-    sizes: dict[str, int] = {}
-    counts = np.zeros(len(dataset.classes), np.int64)
-    marked = {annotation: np.zeros(len(dataset.classes), np.int64) for annotation in dataset.drawn}
-    scans = [scan for names in patients.values() for scan in names]
-    for scan_name in scans:
-        try:
-            scan = dataset.load(scan_name)
-            check_scan(scan, dataset)
-        except InputError as error:
-            wrong.append(str(error))
-            continue
-        size = "x".join(map(str, scan.image.shape[2:]))
-        sizes[size] = sizes.get(size, 0) + len(scan.image)
-        if scan.mask is not None:
-            counts += np.bincount(scan.mask.ravel(), minlength=len(counts))
-            for annotation, allowed in scan.drawn.items():
-                marked[annotation] += [
-                    np.count_nonzero((allowed == 1 << k) & (scan.mask == k)) for k in range(len(counts))
-                ]
-    for split in dataset.splits():
-        try:
-            check_split(dataset, split)
-        except InputError as error:
-            wrong.append(str(error))
-    console.print(
-        Text(f"{len(scans)} scans of {len(patients)} patients, {dataset.channels} channels, {dataset.modality}")
-    )
-    common = sorted(sizes.items(), key=lambda item: -item[1])
-    console.print(Text(f"slices by size: {', '.join(f'{size}: {count}' for size, count in common[:8])}"))
-    for k, label in enumerate(dataset.classes):
-        shares = [f"{counts[k] / max(1, counts.sum()):.2%} of pixels"]
-        shares += [f"{form}:drawn marks {values[k] / max(1, counts[k]):.2%} of it" for form, values in marked.items()]
-        console.print(Text(f"class {k} {label}: {', '.join(shares)}"))
-    for fault in wrong:
-        console.print(Text(f"error: {fault}"), soft_wrap=True)
-    console.print(Text(f"{len(wrong)} errors"))
-    return int(bool(wrong))

@@ -8,18 +8,18 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from benchmark import InputError, plugins
 from benchmark.plugins import Plugin
 
 if TYPE_CHECKING:
     from benchmark.datasets.base import Dataset, Survey
-
-T = TypeVar("T")
+    from benchmark.datasets.weak import Annotation
 
 PROTOCOL = 1  # of the rules that settle a number: splits, sizes, scores
 PRESETS = Path(__file__).parent / "presets"
@@ -59,9 +59,7 @@ class Preset:
     annotations: list[str] = field(default_factory=lambda: ["scribble"])
     splits: list[str] = field(default_factory=list)  # none: each data set's first; strat5: all its folds
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = field(default_factory=lambda: [0])
-    budget: dict[str, Any] = field(
-        default_factory=dict
-    )  # and [budget.dataset.NAME], [budget.method.NAME] with `reason`
+    budget: dict[str, Any] = field(default_factory=dict)  # and [budget.dataset.NAME], [budget.method.NAME] with `reason`
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # [options.NAME], [options.METHOD.dataset.NAME]
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # [variants.LABEL] method = "...", and options
 
@@ -152,6 +150,7 @@ class Plan:
     jobs: list[Job]
     datasets: "dict[str, Dataset]"
     not_claimed: list[tuple[str, str]]  # method, annotation
+    warnings: list[str]  # of the data
 
 
 def make_plan(request: Request) -> Plan:
@@ -168,21 +167,22 @@ def make_plan(request: Request) -> Plan:
     settings.refuse_strangers([c.label for c in contestants], list(surveys))
     splits = settings.splits(surveys)
     jobs: dict[str, Job] = {}
-    not_claimed = set()
+    not_claimed: set[tuple[str, str]] = set()
+    warnings: dict[str, None] = {}
     for name, survey in surveys.items():
-        for annotation in dict.fromkeys(weak.resolve(a, survey.dataset) for a in preset.annotations):
-            for split in splits[name]:
-                data = survey.fingerprint(split, annotation)
-                for seed in dict.fromkeys(preset.seeds):
-                    for contestant in contestants:
-                        if weak.form(annotation) not in contestant.cls.annotations:
-                            not_claimed.add((contestant.label, annotation))
-                            continue
-                        job = settings.job(contestant, survey, annotation, split, seed, data)
-                        jobs[str(job.folder)] = job
-    return Plan(
-        preset.name, preset.title, list(jobs.values()), {n: s.dataset for n, s in surveys.items()}, sorted(not_claimed)
-    )
+        looks = {split: survey.look(split) for split in splits[name]}
+        warnings |= dict.fromkeys(warning for look in looks.values() for warning in look.warnings)
+        for text, (split, look) in product(preset.annotations, looks.items()):
+            annotation = weak.resolve(text, look.drawn, name)
+            weak.check_makeable(annotation, look, f"split {split} of {name}")
+            for seed, contestant in product(preset.seeds, contestants):
+                if annotation.form in contestant.cls.annotations:
+                    job = settings.job(contestant, survey, annotation, split, seed, look.fingerprint)
+                    jobs[str(job.folder)] = job
+                else:
+                    not_claimed.add((contestant.label, str(annotation)))
+    datasets = {name: survey.dataset for name, survey in surveys.items()}
+    return Plan(preset.name, preset.title, list(jobs.values()), datasets, sorted(not_claimed), list(warnings))
 
 
 def read_preset(name: str) -> Preset:
@@ -192,7 +192,7 @@ def read_preset(name: str) -> Preset:
         there = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise InputError(f"no preset {name!r}; there are {there}, or give the path of a TOML file")
     try:
-        preset = _checked(Preset, tomllib.loads(path.read_text()), str(path))
+        preset = plugins.checked(Preset, tomllib.loads(path.read_text()), str(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML file: {error}") from error
     return preset if preset.name else dataclasses.replace(preset, name=re.sub(r"[^\w-]", "-", path.stem))
@@ -230,12 +230,16 @@ class _Settings:
         """The data sets, opened."""
         from benchmark.datasets.base import Survey
 
-        found = {}
-        for name in self.preset.datasets:
-            plugin = plugins.get("data set", name)
-            options = {**self.preset.options.get(plugin.name, {}), **self.option_flags.get(plugin.name, {})}
-            dataset = plugins.configure(plugin.load(), options, root=self.data / plugin.name)
-            found[plugin.name] = Survey(dataset, {k: v for k, v in plugins.options_of(dataset).items() if k != "root"})
+        found: dict[str, Survey] = {}
+        for text in self.preset.datasets:
+            name = plugins.data_set(text).name
+            options = {**self.preset.options.get(name, {}), **self.option_flags.get(name, {})}
+            dataset = plugins.open_data_set(text, self.data, options)
+            if dataset.name in found and found[dataset.name].dataset.root != dataset.root:
+                raise InputError(
+                    f"two data sets are called {dataset.name}: {found[dataset.name].dataset.root} and {dataset.root}"
+                )
+            found[dataset.name] = Survey(dataset, {k: v for k, v in plugins.options_of(dataset).items() if k != "root"})
         return found
 
     def refuse_strangers(self, methods: list[str], datasets: list[str]) -> None:
@@ -276,8 +280,8 @@ class _Settings:
         reason = own.pop("reason", "")
         if own and not reason:
             raise InputError(f"the preset gives {contestant.label} a budget of its own; it must say why, as `reason`")
-        common = _checked(Budget, {**given, **self.budget_flags}, "budget")
-        budget = _checked(Budget, {**given, **own, **self.budget_flags}, "budget")
+        common = plugins.checked(Budget, {**given, **self.budget_flags}, "budget")
+        budget = plugins.checked(Budget, {**given, **own, **self.budget_flags}, "budget")
         return budget, common, reason if budget != common else ""
 
     def options(self, contestant: Contestant, dataset: str) -> dict[str, Any]:
@@ -292,7 +296,9 @@ class _Settings:
             given |= self.option_flags.get(name, {})
         return plugins.options_of(plugins.configure(contestant.cls, given))
 
-    def job(self, contestant: Contestant, survey: "Survey", annotation: str, split: str, seed: int, data: str) -> Job:
+    def job(
+        self, contestant: Contestant, survey: "Survey", annotation: "Annotation", split: str, seed: int, data: str
+    ) -> Job:
         """One run of a method."""
         from benchmark.datasets import weak
 
@@ -303,7 +309,7 @@ class _Settings:
             options=self.options(contestant, survey.dataset.name),
             dataset=survey.dataset.name,
             dataset_options=survey.options,
-            annotation=annotation,
+            annotation=str(annotation),
             split=split,
             seed=seed,
             budget=budget,
@@ -324,26 +330,12 @@ def _wanted(request: Request) -> Preset:
         for part in ("methods", "datasets", "annotations", "splits", "seeds")
         if getattr(request, part)
     }
-    preset = _checked(Preset, {**vars(preset), **over}, "the command line")
+    preset = plugins.checked(Preset, {**vars(preset), **over}, "the command line")
     if not preset.methods and not preset.variants:
-        raise InputError(
-            f"name methods with --methods; there are {', '.join([*plugins.groups(), *plugins.find('method')])}"
-        )
+        raise InputError(f"name methods with --methods; there are {', '.join([*plugins.groups(), *plugins.find('method')])}")
     if not preset.datasets:
         raise InputError(f"name data sets with --datasets; there are {', '.join(plugins.find('data set'))}")
     return preset
-
-
-def _checked(cls: type[T], given: Mapping[str, Any], what: str) -> T:
-    """The dataclass made of a mapping; raises InputError that names what doesn't fit."""
-    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    for name in given:
-        if name not in names:
-            raise InputError(f"{what} has no {name!r}; it has {', '.join(names)}")
-    try:
-        return TypeAdapter(cls).validate_python(dict(given))
-    except ValidationError as error:
-        raise InputError(f"{what}: {plugins.explain(error)}") from error
 
 
 def _assignment(text: str) -> tuple[str, Any]:

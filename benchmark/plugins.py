@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 import benchmark
 from benchmark import InputError
 
+T = TypeVar("T")
+
 KINDS = {"method": "benchmark.methods", "data set": "benchmark.datasets"}  # kind -> package and entry-point group
-HOMES = {kind: package.rpartition(".")[2] for kind, package in KINDS.items()}  # kind -> folder
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,21 @@ def get(kind: str, name: str) -> Plugin:
     return find(kind)[name]
 
 
+def data_set(text: str) -> Plugin:
+    """The data set that `NAME`, `NAME:PATH` or a .py file names."""
+    return get("data set", text if text.endswith(".py") else text.partition(":")[0])
+
+
+def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = None) -> Any:
+    """That data set, in the folder of its name below `data` or in the one that is named."""
+    plugin, path = data_set(text), "" if text.endswith(".py") else text.partition(":")[2]
+    cls: Any = plugin.load()
+    if cls.by_path != bool(path):
+        right = f"{plugin.name}:PATH" if cls.by_path else plugin.name
+        raise InputError(f"{text!r} must be {right}" + ("" if path else ", with the folder that it is in"))
+    return configure(cls, options or {}, root=Path(path) if path else data / plugin.name)
+
+
 def groups() -> dict[str, list[str]]:
     """Names of methods by group, from `methods/__init__.py`."""
     return dict(_constants(_tree(source_of("benchmark.methods")).body)["GROUPS"])
@@ -159,6 +175,18 @@ def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
         return cls(**fixed, **values)
     except ValueError as error:
         raise InputError(f"{cls.__name__}: {error}") from error
+
+
+def checked(cls: type[T], given: Mapping[str, Any], what: str) -> T:
+    """The dataclass made of a mapping; raises InputError that names what doesn't fit."""
+    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for name in given:
+        if name not in names:
+            raise InputError(f"{what} has no {name!r}; it has {', '.join(names)}")
+    try:
+        return TypeAdapter(cls).validate_python(dict(given))
+    except ValidationError as error:
+        raise InputError(f"{what}: {explain(error)}") from error
 
 
 def options_of(instance: Any) -> dict[str, Any]:
@@ -217,8 +245,8 @@ def _built_in(kind: str) -> Iterator[Plugin]:
             yield Plugin(kind, path.stem, f"{package}.{path.stem}")
             continue
         for node in _tree(path).body:
-            if isinstance(node, ast.ClassDef) and "name" in (constants := _constants(node.body)):
-                yield Plugin(kind, constants["name"], f"{package}.{path.stem}", node.name)
+            if isinstance(node, ast.ClassDef) and (name := _constants(node.body).get("name")):
+                yield Plugin(kind, name, f"{package}.{path.stem}", node.name)
 
 
 def _installed(kind: str) -> Iterator[Plugin]:
@@ -230,8 +258,8 @@ def _installed(kind: str) -> Iterator[Plugin]:
 def _constant_name(path: Path) -> str:
     """The `name` of the data set in a file."""
     for node in _tree(path).body:
-        if isinstance(node, ast.ClassDef) and "name" in (constants := _constants(node.body)):
-            return str(constants["name"])
+        if isinstance(node, ast.ClassDef) and (name := _constants(node.body).get("name")):
+            return str(name)
     raise InputError(f"{path} holds no class with a `name`; a data set has one")
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmark import InputError, __version__, sealed
 from benchmark.datasets.base import Dataset
-from benchmark.datasets.weak import annotate
+from benchmark.datasets.weak import Annotator, parse
 from benchmark.executors import Ended, Local, Running, Task
 from benchmark.jobs import Job, Plan
 from benchmark.score import COUNTS, METRICS, evaluate
@@ -197,10 +197,11 @@ class Sweep:
             folder = self.scratch / f"sealed{len(self.sealed)}-{os.urandom(3).hex()}"
             folder.mkdir()
             share = LabelledShare(dataset.classes)
+            annotator = Annotator(dataset, split.train, parse(job.annotation), job.seed)
 
             def train() -> Iterator[sealed.WeakScan]:
                 for scan in map(dataset.load, split.train):
-                    allowed = annotate(scan, classes, job.annotation, job.seed)
+                    allowed = annotator(scan)
                     share.add(allowed, scan.mask)
                     yield sealed.WeakScan(scan.image, allowed, scan.spacing)
 
@@ -228,9 +229,7 @@ class Sweep:
         try:
             self.place.store(job, run, files, cases)
         except OSError as error:
-            raise InputError(
-                f"{self.place.root} can't take more runs: {error.strerror}; those stored are whole"
-            ) from error
+            raise InputError(f"{self.place.root} can't take more runs: {error.strerror}; those stored are whole") from error
         finally:
             lock.close()
         shutil.rmtree(event.task.out)
@@ -340,9 +339,7 @@ def _commit() -> str:
     git = ["git", "-C", str(folder)]
     with suppress(OSError, subprocess.CalledProcessError):
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
         return head + ("+" if changed.strip() else "")
     return ""
 

@@ -28,12 +28,8 @@ def evaluate(
     region. `n_missed`, `n_ghost` and `n_absent` are 0 or 1. Raises ValueError where shapes differ.
     """
     if prediction.shape != mask.shape or mask.ndim != 3:
-        raise ValueError(
-            f"prediction {prediction.shape} and mask {mask.shape} must be equal stacks (slices, height, width)"
-        )
-    return {
-        name: _score(np.isin(prediction, labels), np.isin(mask, labels), spacing) for name, labels in regions.items()
-    }
+        raise ValueError(f"prediction {prediction.shape} and mask {mask.shape} must be equal stacks (slices, height, width)")
+    return {name: _score(np.isin(prediction, labels), np.isin(mask, labels), spacing) for name, labels in regions.items()}
 
 
 def dice(ours: np.ndarray, truth: np.ndarray) -> float:

@@ -28,37 +28,37 @@ if TYPE_CHECKING:
 def show_list(presets: Iterable[Path]) -> None:
     """Methods, groups, data sets and presets, read off their sources without importing them."""
     console = _wide()
-    table = _table("method", "learns from", "idea", "after")
+    shown = grid("method", "learns from", "idea", "after")
     for name, plugin in plugins.find("method").items():
         about = plugins.describe(plugin)
-        table.add_row(name, " ".join(about.get("annotations", ())), about["idea"], about["paper"])
-    console.print(table)
+        shown.add_row(name, " ".join(about.get("annotations", ())), about["idea"], about["paper"])
+    console.print(shown)
     for group, names in plugins.groups().items():
         console.print(Text(f"{group}: {', '.join(names)}"))
-    table = _table("data set", "modality", "classes", "drawn", "what")
+    shown = grid("data set", "modality", "classes", "drawn", "what")
     for name, plugin in plugins.find("data set").items():
         about = plugins.describe(plugin)
-        table.add_row(
+        shown.add_row(
             name,
             about.get("modality", ""),
             " ".join(about.get("classes", ())),
             " ".join(about.get("drawn", ())),
             about["paper"],
         )
-    console.print(table)
+    console.print(shown)
     console.print(Text(f"annotations: {', '.join(plugins.annotations())}"))
     console.print(Text(f"presets: {', '.join(sorted(path.stem for path in presets))}"))
 
 
 def show_plan(plan: "Plan", states: Iterable[tuple["Job", str]]) -> None:
     """The jobs and what state each is in."""
-    table = _table("run", "state", "budget", "options")
+    shown = grid("run", "state", "budget", "options")
     for job, state in states:
         common = dataclasses.asdict(job.common)
         own = {name: value for name, value in dataclasses.asdict(job.budget).items() if value != common[name]}
-        table.add_row(str(job.folder), state, _settings(own), _settings(job.options))
+        shown.add_row(str(job.folder), state, _settings(own), _settings(job.options))
     console = _wide()
-    console.print(table)
+    console.print(shown)
     for name in plan.datasets:
         budgets = {_settings(dataclasses.asdict(job.common)) for job in plan.jobs if job.dataset == name}
         console.print(Text(f"budget on {name}: {'; '.join(budgets)}"), soft_wrap=True)
@@ -73,20 +73,26 @@ def show_not_claimed(plan: "Plan") -> None:
         console.print(Text(f"n/a: {method} does not learn from {annotation}"))
 
 
+def show_warnings(warnings: Iterable[str]) -> None:
+    """What is odd about the data, and no error."""
+    for warning in warnings:
+        Console().print(Text(f"warning: {warning}"), soft_wrap=True)
+
+
 def show_splits(dataset: "Dataset", splits: dict[str, "Split"]) -> None:
     """Scans and patients of each part of each split."""
     owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
     unit = "patients" if dataset.patients_known else "groups (patients unknown)"
-    table = _table("split", *(f"{role}: scans, {unit}" for role in ("train", "val", "test")))
+    shown = grid("split", *(f"{role}: scans, {unit}" for role in ("train", "val", "test")))
     for name, split in splits.items():
         counts = [f"{len(scans)}, {len({owner[s] for s in scans})}" for scans in split.roles().values()]
-        table.add_row(name, *counts)
-    Console().print(table)
+        shown.add_row(name, *counts)
+    Console().print(shown)
 
 
 def show_table(table: "pd.DataFrame", notes: list[str]) -> None:
     """The main table and its notes."""
-    shown = _table("method", *(f"{column}\n{metric}" for column, metric in table.columns))
+    shown = grid("method", *(f"{column}\n{metric}" for column, metric in table.columns))
     for method, cells in zip(table.index, table.to_numpy(), strict=True):
         shown.add_row(str(method), *map(str, cells))
     console = Console()
@@ -108,9 +114,7 @@ class Watcher:
             self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.live:
             self.live.update(Text(""))
             self.live.stop()
@@ -127,12 +131,12 @@ class Watcher:
         """Redraw the running jobs with their last logged step, loss and time left."""
         if self.live is None:
             return
-        table = _table("running", "device", "step", "loss", "time", "left")
+        shown = grid("running", "device", "step", "loss", "time", "left")
         for worker in running:
             last, seconds = last_line(worker.task.out / "train.jsonl"), time.monotonic() - worker.start
             steps = worker.task.steps
             left = last["seconds"] * (steps / (last["step"] + 1) - 1) if last else None
-            table.add_row(
+            shown.add_row(
                 worker.task.name,
                 worker.device,
                 f"{last['step'] + 1}/{steps}" if last else "starting",
@@ -140,8 +144,8 @@ class Watcher:
                 _duration(seconds),
                 "" if left is None else _duration(left),
             )
-        table.caption = f"{self.done + self.failed} of {self.total} ended, {self.failed} failed"
-        self.live.update(table)
+        shown.caption = f"{self.done + self.failed} of {self.total} ended, {self.failed} failed"
+        self.live.update(shown)
 
     def ended(self, job: "Job", state: str, reason: str, seconds: float) -> None:
         """One line for a run that is in its place."""
@@ -179,7 +183,8 @@ def _wide() -> Console:
     return console if console.is_terminal else Console(width=240)
 
 
-def _table(*columns: str) -> Table:
+def grid(*columns: str) -> Table:
+    """An empty table without lines."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")

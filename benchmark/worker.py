@@ -111,8 +111,7 @@ def _sizes(method: Any) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     return {
         "parameters": sum(p.numel() for p in net.parameters()) if isinstance(net, torch.nn.Module) else 0,
-        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        // (1024 if sys.platform == "linux" else 2**20),
+        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 2**20),
         "device_memory_mib": torch.cuda.max_memory_allocated() // 2**20 if cuda else 0,
     }
 

@@ -1,30 +1,36 @@
 """ACDC: cine cardiac MR of 100 patients at end-diastole and end-systole, with scribbles that people drew."""
 
+import csv
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.base import ROLES, Dataset, Scan, Split, label_map, read_split
+from benchmark.datasets.files import Spacing, by_stem, read_hdf5, read_nifti, scaled
 from benchmark.datasets.weak import from_labels
 
 UNLABELLED = 4  # in the files' scribbles
 ONE_PATIENT = {"patient076": "patient074"}  # both frames hold the same pixels, with other labels: never to be split
+GROUPS = ("DCM", "HCM", "MINF", "NOR", "RV")  # pathologies, in blocks of 20 patients
+FRAME = r"patient(\d{3})_frame\d{2}"
 
 
 @dataclass
 class Acdc(Dataset):
-    """WSL4MIS's HDF5 volumes: `image` in [0, 1], `label`, and the `scribble` of Valvano et al.; no spacing.
+    """WSL4MIS's HDF5 volumes (`ACDC_training_volumes/*.h5`), or the challenge's NIfTI (`patientPPP/`).
 
-    Patients 74 and 76 have the same images; they count as one patient, so there are 99.
+    The HDF5 files hold no spacing: `spacing.csv` beside them does, if `python -m benchmark data spacing acdc` wrote it.
+    Intensities of the NIfTI are clipped at the 99th percentile of the volume and scaled to [0, 1], as WSL4MIS did; the
+    scribbles are `patientPPP_frameFF_scribble.nii.gz` beside the images.
 
-    The splits `strat5/0..4` are stratified by pathology; `wsl4mis/0..4` are the published contiguous folds, each
-    of which tests one pathology that it never trained on.
+    Patients 74 and 76 have the same images; they count as one patient, so there are 99. The splits `strat5/0..4` are
+    stratified by pathology; `wsl4mis/0..4` are the published contiguous folds, each of which tests one pathology that
+    it never trained on.
     """
 
     root: Path
@@ -38,10 +44,8 @@ class Acdc(Dataset):
     patients_known = True
     redistribute = False
     licence = "research use"
-    source = "https://github.com/HiLab-git/WSL4MIS, data/ACDC (ACDC_training_volumes)"
-    citation = (
-        "Bernard et al., TMI 2018 (images); Valvano et al., TMI 2021 (scribbles); Luo et al., MICCAI 2022 (files)"
-    )
+    source = "https://github.com/HiLab-git/WSL4MIS, data/ACDC: ACDC_training_volumes/ into acdc/"
+    citation = "Bernard et al., TMI 2018 (images); Valvano et al., TMI 2021 (scribbles); Luo et al., MICCAI 2022 (files)"
     drawn = ("scribble",)
 
     def patients(self) -> dict[str, list[str]]:
@@ -67,35 +71,81 @@ class Acdc(Dataset):
         return Split(*(tuple(scan for patient in roles[role] for scan in scans[patient]) for role in ROLES))
 
     def load(self, name: str) -> Scan:
-        """A volume with its mask and its scribbles."""
+        """A volume with its mask and, where they are, its scribbles."""
         path = self._files[name]
-        try:
-            with h5py.File(path) as file:
-                missing = {"image", "label", "scribble"} - set(file)
-                if missing:
-                    raise InputError(
-                        f"{path} lacks {', '.join(sorted(missing))}; an ACDC volume holds image, label and scribble"
-                    )
-                image, labels, scribble = (file[key][()] for key in ("image", "label", "scribble"))
-        except OSError as error:
-            raise InputError(f"{path} can't be read ({error}); it may be truncated: copy it again") from error
-        mask, marks = label_map(labels, f"{path}, label"), label_map(scribble, f"{path}, scribble")
-        try:
-            drawn = from_labels(marks, len(self.classes), UNLABELLED)
-        except InputError as error:
-            raise InputError(f"{path}, scribble: {error}") from error
-        return Scan(name, _patient(name), image.astype(np.float32)[:, None], mask, None, {"scribble": drawn})
+        if path.suffix == ".h5":
+            arrays, spacing = read_hdf5(path, ("image", "label", "scribble")), self._spacings.get(name)
+            image = arrays["image"].astype(np.float32)
+        else:
+            volume, spacing = read_nifti(path)
+            image = scaled(volume, 0, 99)
+            beside = {
+                "label": path.with_name(f"{name}_gt.nii.gz"),
+                "scribble": path.with_name(f"{name}_scribble.nii.gz"),
+            }
+            if not beside["label"].is_file():
+                raise InputError(f"{path} has no {name}_gt.nii.gz beside it")
+            arrays = {key: read_nifti(found)[0] for key, found in beside.items() if found.is_file()}
+        mask, drawn = label_map(arrays["label"], f"{path}, label"), {}
+        if "scribble" in arrays:
+            try:
+                marks = label_map(arrays["scribble"], "values")
+                drawn["scribble"] = from_labels(marks, len(self.classes), UNLABELLED)
+            except InputError as error:
+                raise InputError(f"{path}, scribble: {error}") from error
+        return Scan(name, _patient(name), image[:, None], mask, spacing, drawn)
 
     @cached_property
     def _files(self) -> dict[str, Path]:
         folder = self.root / "ACDC_training_volumes"
-        paths = {path.stem: path for path in sorted(folder.glob("*.h5"))}
+        paths = by_stem(folder, (".h5",)) if folder.is_dir() else self._nifti()
         if not paths:
-            raise InputError(f"{folder} holds no patientPPP_frameFF.h5; get them from {self.source}")
-        odd = [stem for stem in paths if not re.fullmatch(r"patient\d{3}_frame\d{2}", stem)]
+            raise InputError(
+                f"{self.root} holds neither ACDC_training_volumes/patientPPP_frameFF.h5 nor "
+                f"patientPPP/patientPPP_frameFF.nii.gz; get them from {self.source}"
+            )
+        odd = [stem for stem in paths if not re.fullmatch(FRAME, stem)]
         if odd:
-            raise InputError(f"{folder} holds {odd[0]}.h5; files are named patientPPP_frameFF.h5")
+            raise InputError(f"{paths[odd[0]]} is no file of this data set; files are named patientPPP_frameFF")
         return paths
+
+    def _nifti(self) -> dict[str, Path]:
+        """The challenge's own files; a patient's pathology must be the one that the splits count on."""
+        found: dict[str, Path] = {}
+        for folder in sorted(self.root.glob("patient[0-9][0-9][0-9]")):
+            info = folder / "Info.cfg"
+            group = re.search(r"^Group:\s*(\w+)", info.read_text(), re.M) if info.is_file() else None
+            expected = GROUPS[(int(folder.name[-3:]) - 1) // 20 % len(GROUPS)]
+            if group and group[1] != expected:
+                raise InputError(f"{info} says {group[1]}; patients come in blocks of 20, and {folder.name} is {expected}")
+            found |= {n: p for n, p in by_stem(folder, (".nii.gz",)).items() if re.fullmatch(FRAME, n)}
+        return found
+
+    @cached_property
+    def _spacings(self) -> dict[str, Spacing]:
+        """What `spacing.csv` says, mm."""
+        path = self.root / "spacing.csv"
+        if not path.is_file():
+            return {}
+        with path.open(newline="") as file:
+            try:
+                return {
+                    line["scan"]: (float(line["slices"]), float(line["rows"]), float(line["columns"]))
+                    for line in csv.DictReader(file)
+                }
+            except (KeyError, ValueError, TypeError) as error:
+                raise InputError(f"{path}: {error!r}; it needs scan, slices, rows and columns, in mm") from error
+
+
+def write_spacing(nifti: Path, root: Path) -> Path:
+    """Write `spacing.csv` for WSL4MIS's volumes from the headers of the challenge's NIfTI; returns its path."""
+    files = Acdc(root=nifti)._nifti()
+    if not files:
+        raise InputError(f"{nifti} holds no patientPPP/patientPPP_frameFF.nii.gz")
+    path = root / "spacing.csv"
+    lines = [",".join([name, *(f"{value:.6g}" for value in read_nifti(file)[1])]) for name, file in files.items()]
+    path.write_text("\n".join(["scan,slices,rows,columns", *lines]) + "\n")
+    return path
 
 
 def _patient(scan: str) -> str:

@@ -55,7 +55,8 @@ class Dataset(ABC):
     licence: str
     source: str  # where to get it
     citation: str
-    drawn: tuple[str, ...] = ()  # formats that people drew on every training scan
+    drawn: tuple[str, ...] = ()  # names of annotations that people drew, on some scans or on all
+    by_path: bool = False  # `NAME:PATH` names the folder; else it is the one of the set's name
 
     @abstractmethod
     def patients(self) -> dict[str, list[str]]:
@@ -84,6 +85,24 @@ def read_split(dataset: str, name: str) -> dict[str, list[str]]:
         raise InputError(f"{path} was changed: its SHA-256 is not the one in {folder / 'SHA256SUMS'}")
     lines = [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
     return {role: [patient for r, patient in lines if r == role] for role in ROLES}
+
+
+def hashed_folds(patients: Mapping[str, list[str]], count: int) -> list[Split]:
+    """Folds by patient for sets without splits of their own: each patient is tested once, an eighth held out.
+
+    Settled by a hash of the patients' names, so that they stay what they are when scans are read in another order.
+    """
+    order = sorted(patients, key=lambda patient: hashlib.sha256(patient.encode()).digest())
+    if len(order) < count:
+        raise InputError(f"there are {len(order)} patients, too few for {count} folds")
+    folds = []
+    for fold in range(count):
+        test = order[fold::count]
+        rest = [patient for patient in order if patient not in set(test)]
+        val = rest[fold::count][: len(rest) // 8]
+        parts = ([p for p in rest if p not in set(val)], val, test)
+        folds.append(Split(*(tuple(scan for patient in part for scan in patients[patient]) for part in parts)))
+    return folds
 
 
 def label_map(array: np.ndarray, what: str) -> np.ndarray:
@@ -125,9 +144,7 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
 
     image, classes = scan.image, len(dataset.classes)
     if image.ndim != 4 or image.shape[1] != dataset.channels or 0 in image.shape:
-        raise wrong(
-            f"the image has shape {image.shape}; it must be (slices, {dataset.channels} channels, height, width)"
-        )
+        raise wrong(f"the image has shape {image.shape}; it must be (slices, {dataset.channels} channels, height, width)")
     if not np.isfinite(image).all():
         raise wrong(f"the image holds {np.count_nonzero(~np.isfinite(image))} NaN or infinite pixels")
     if image.min() < 0 or image.max() > 1:
@@ -148,44 +165,97 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
         raise wrong(f"the spacing is {scan.spacing} mm; it must be positive")
 
 
+@dataclass(frozen=True)
+class Look:
+    """What the scans of a split hold."""
+
+    fingerprint: str  # SHA-256 of all of it
+    drawn: tuple[str, ...]  # drawn annotations that every training scan has
+    maskless: str  # a training scan without a dense mask; empty if there is none
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What is kept of a scan that was read."""
+
+    everything: str  # digest
+    pixels: str  # digest of the image
+    masked: bool
+    drawn: tuple[str, ...]
+    thumbnail: np.ndarray
+
+
 class Survey:
     """A data set that was looked through: every scan of a split is read and checked once."""
 
     def __init__(self, dataset: Dataset, options: Mapping[str, object]) -> None:
         self.dataset = dataset
         self.options = options
-        self.seen: dict[str, tuple[str, str, bool]] = {}  # scan -> digest, digest of the pixels, has a mask
+        self.seen: dict[str, Seen] = {}
 
-    def fingerprint(self, split: str, annotation: str) -> str:
-        """SHA-256 of all that a split holds; raises InputError if anything in it can't be used for the annotation."""
-        parts = check_split(self.dataset, split)
-        total = hashlib.sha256()
-        first: dict[str, tuple[str, str]] = {}  # pixels -> the scan and role they were met in
-        for role, names in parts.roles().items():
-            for name in names:
-                everything, pixels, masked = self._look(name, role)
-                if role == "train" and not masked and not annotation.endswith(":drawn"):
-                    raise InputError(
-                        f"{self.dataset.name}, scan {name}: there is no dense mask to make {annotation} of; "
-                        f"it has {', '.join(f'{form}:drawn' for form in self.dataset.drawn)}"
-                    )
-                twin, twin_role = first.setdefault(pixels, (name, role))
-                if twin_role != role:
-                    raise InputError(
-                        f"split {split} of {self.dataset.name}: scans {twin} in {twin_role} and {name} in {role} "
-                        "hold identical pixels"
-                    )
-                total.update(f"{role} {everything}\n".encode())
-        return total.hexdigest()
+    def look(self, name: str) -> Look:
+        """Look through a split; raises InputError for whatever can't be used, and for identical pixels in two parts."""
+        split = check_split(self.dataset, name)
+        roles = {scan: role for role, scans in split.roles().items() for scan in scans}
+        for scan, role in roles.items():
+            if scan not in self.seen:
+                self.read(scan)
+            if role != "train" and not self.seen[scan].masked:
+                raise InputError(f"{self.dataset.name}, scan {scan}: there is no mask, and a {role} scan needs one")
+        seen = self.seen
+        first: dict[str, str] = {}  # pixels -> the scan that they were met in
+        for scan, role in roles.items():
+            twin = first.setdefault(seen[scan].pixels, scan)
+            if roles[twin] != role:
+                raise InputError(
+                    f"split {name} of {self.dataset.name}: {twin} in {roles[twin]} and {scan} in {role} "
+                    "hold identical pixels; they belong to one part"
+                )
+        total = "".join(f"{role} {seen[scan].everything}\n" for scan, role in roles.items())
+        drawn = [name for name in seen[split.train[0]].drawn if all(name in seen[scan].drawn for scan in split.train)]
+        maskless = next((scan for scan in split.train if not seen[scan].masked), "")
+        warnings = tuple(
+            f"split {name} of {self.dataset.name}: {ours} in {roles[ours]} nearly equals {theirs} in {roles[theirs]}"
+            for ours, theirs in near_duplicates({scan: seen[scan].thumbnail for scan in roles})
+            if roles[ours] != roles[theirs]
+        )
+        return Look(hashlib.sha256(total.encode()).hexdigest(), tuple(drawn), maskless, warnings)
 
-    def _look(self, name: str, role: str) -> tuple[str, str, bool]:
-        if name not in self.seen:
-            scan = self.dataset.load(name)
-            check_scan(scan, self.dataset)
-            self.seen[name] = (digest(scan), _array_digest(scan.image), scan.mask is not None)
-        if role != "train" and not self.seen[name][2]:
-            raise InputError(f"{self.dataset.name}, scan {name}: there is no mask, and a {role} scan needs one")
-        return self.seen[name]
+    def read(self, name: str) -> Scan:
+        """Load and check a scan, and remember what it is."""
+        scan = self.dataset.load(name)
+        check_scan(scan, self.dataset)
+        drawn, masked = tuple(scan.drawn), scan.mask is not None
+        self.seen[name] = Seen(digest(scan), _array_digest(scan.image), masked, drawn, thumbnail(scan.image))
+        return scan
+
+
+THUMBNAIL = 16  # px
+ALIKE = 0.995  # correlation of thumbnails; Kvasir-SEG's known pairs have 0.9999 and more, its next-nearest 0.975
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """The middle slice of an image (slices, channels, h, w), averaged to a small square of zero mean and unit norm."""
+    plane = image[len(image) // 2].mean(0, dtype=np.float64)
+    starts = [np.linspace(0, n, THUMBNAIL, endpoint=False).astype(int) for n in plane.shape]
+    if min(plane.shape) < THUMBNAIL:
+        return np.zeros(THUMBNAIL**2)  # too small to tell
+    sums = np.add.reduceat(np.add.reduceat(plane, starts[0], 0), starts[1], 1)
+    height, width = (np.diff([*s, n]) for s, n in zip(starts, plane.shape, strict=True))
+    small = (sums / np.outer(height, width)).ravel()
+    small -= small.mean()
+    return small / max(np.linalg.norm(small), 1e-12)
+
+
+def near_duplicates(thumbnails: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
+    """Pairs of scans that look alike, by the correlation of their thumbnails."""
+    names = list(thumbnails)
+    if not names:
+        return []
+    table = np.stack([thumbnails[name] for name in names])
+    ours, theirs = np.nonzero(np.triu(table @ table.T > ALIKE, 1))
+    return [(names[i], names[j]) for i, j in zip(ours, theirs, strict=True)]
 
 
 def digest(scan: Scan) -> str:

@@ -34,7 +34,7 @@ class Method(ABC):
     starts afresh each time. It runs in a process of its own that holds no dense mask of any kind.
     """
 
-    annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block")  # formats it can learn from
+    annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block", "slices")  # forms it can learn from
 
     @abstractmethod
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
@@ -70,9 +70,7 @@ class NetMethod(Method):
     slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w).
     """
 
-    passes: ClassVar[int | None] = (
-        None  # how often `after_pass` runs, evenly spaced; None: after each pass over the data
-    )
+    passes: ClassVar[int | None] = None  # how often `after_pass` runs, evenly spaced; None: after each pass over the data
 
     @abstractmethod
     def loss(self, batch: Batch, progress: float) -> Tensor:

@@ -56,9 +56,7 @@ def test_the_wheel_runs_from_another_folder(installed, tmp_path):
 
 
 def test_no_top_level_datasets_or_methods_are_installed(installed, tmp_path):
-    done = python(
-        installed, tmp_path, "import importlib.util as u; print(u.find_spec('methods'), u.find_spec('datasets'))"
-    )
+    done = python(installed, tmp_path, "import importlib.util as u; print(u.find_spec('methods'), u.find_spec('datasets'))")
     assert done.stdout.split() == ["None", "None"] or "site-packages" in done.stdout
 
 

@@ -89,6 +89,4 @@ def test_augmentation(benchmark, how):
 @pytest.mark.parametrize("words", ["-c pass", "-m benchmark list"])
 @pytest.mark.benchmark(group="start of Python, and of the command line")
 def test_start(benchmark, words):
-    benchmark.pedantic(
-        lambda: subprocess.run([sys.executable, *words.split()], capture_output=True, check=True), rounds=5
-    )
+    benchmark.pedantic(lambda: subprocess.run([sys.executable, *words.split()], capture_output=True, check=True), rounds=5)

@@ -22,9 +22,7 @@ def write(results: Path, reports: Path) -> Path:
     summary.to_csv(staged / "table.csv", index=False, lineterminator="\n")
     read.runs.to_csv(staged / "runs.csv", index=False, lineterminator="\n")
     figures.intervals(summary, staged)
-    (staged / "index.html").write_text(
-        page.render(read, tables.main_table(summary, ("dice", "hd95", "assd")), said, staged)
-    )
+    (staged / "index.html").write_text(page.render(read, tables.main_table(summary, ("dice", "hd95", "assd")), said, staged))
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)
     return folder
@@ -51,9 +49,7 @@ def notes(read: rows.Rows, summary: pd.DataFrame) -> list[str]:
             continue
         unit = "patients" if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
         seeds = int(cells.seeds.max())
-        share = ", ".join(
-            f"{k} {v:.2%}" if v is not None else f"{k} unknown" for k, v in about["labelled_share"].items()
-        )
+        share = ", ".join(f"{k} {v:.2%}" if v is not None else f"{k} unknown" for k, v in about["labelled_share"].items())
         budget = ", ".join(
             f"{k} {v}" for k, v in about["budget"].items() if k in ("steps", "batch", "size", "network", "lr")
         )

@@ -32,19 +32,13 @@ class Rows:
 def read(results: Path) -> Rows:
     """Every run below `results/runs`, and the gaps in the latest plan; raises InputError if there is none."""
     plan = json.loads((results / "plan.json").read_text()) if (results / "plan.json").is_file() else {"runs": []}
-    found = {
-        str(path.parent.relative_to(results / "runs")): path for path in (results / "runs").glob("*/*/*/*/run.json")
-    }
+    found = {str(path.parent.relative_to(results / "runs")): path for path in (results / "runs").glob("*/*/*/*/run.json")}
     records = [{"folder": folder, **_read(path)} for folder, path in sorted(found.items())]
     records += [{**run, "state": "missing"} for run in plan["runs"] if run["folder"] not in found]
     if not any(record["state"] != "missing" for record in records):
-        raise InputError(
-            f"{results / 'runs'} holds no runs; make some with: python -m benchmark run --results {results}"
-        )
+        raise InputError(f"{results / 'runs'} holds no runs; make some with: python -m benchmark run --results {results}")
     order = {label: place for place, label in enumerate(dict.fromkeys(run["label"] for run in plan["runs"]))}
-    records.sort(
-        key=lambda record: (order.get(record["label"], len(order)), record["folder"])
-    )  # as they were asked for
+    records.sort(key=lambda record: (order.get(record["label"], len(order)), record["folder"]))  # as they were asked for
     records, set_aside = _comparable(records)
     columns, rows = _column_names(records), _row_names(records)
     runs = pd.DataFrame(
@@ -135,9 +129,7 @@ def _distinct(details: dict[Any, tuple[str, dict[str, Any]]]) -> dict[Any, str]:
     names = {}
     for key, (short, rest) in details.items():
         others = [other for name, other in details.values() if name == short]
-        telling = [
-            f"{field}={value}" for field, value in rest.items() if any(other.get(field) != value for other in others)
-        ]
+        telling = [f"{field}={value}" for field, value in rest.items() if any(other.get(field) != value for other in others)]
         names[key] = f"{short} ({', '.join(telling)})" if telling else short
     return names
 
@@ -152,7 +144,7 @@ def _is_stale(record: dict[str, Any]) -> bool:
         plugin = plugins.get("method", record["identity"]["method"])
     except InputError:  # a plug-in that is not at hand
         return False
-    return bool(record["code"] != plugins.fingerprint(plugin, *weak.sources(record["identity"]["annotation"])))
+    return bool(record["code"] != plugins.fingerprint(plugin, *weak.sources(weak.parse(record["identity"]["annotation"]))))
 
 
 def _about(record: dict[str, Any]) -> dict[str, Any]:

@@ -28,9 +28,7 @@ def markdown(table: pd.DataFrame) -> str:
 def latex(table: pd.DataFrame, notes: list[str]) -> str:
     """The table for a paper: booktabs, and its notes below; what is special to LaTeX is escaped."""
     styled = table.style.format(lambda cell: _tex(str(cell)))
-    styled = styled.format_index(lambda name: _tex(str(name)), axis=0).format_index(
-        lambda name: _tex(str(name)), axis=1
-    )
+    styled = styled.format_index(lambda name: _tex(str(name)), axis=0).format_index(lambda name: _tex(str(name)), axis=1)
     body = styled.to_latex(hrules=True, multicol_align="c", column_format="l" * (1 + table.shape[1]))
     below = "".join(f"\\par {_tex(note)}\n" for note in notes)
     return f"% needs \\usepackage{{booktabs}}\n{body}{{\\footnotesize\n{below}}}\n"

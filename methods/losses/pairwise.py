@@ -37,9 +37,7 @@ class Agreement(torch.autograd.Function):
     """sum_a m_a sum_b k_ab sum_c p_ac p_bc over neighbours inside the image; and sum_ab k_ab, which has no gradient."""
 
     @staticmethod
-    def forward(
-        ctx: Any, probs: Tensor, image: Tensor, centres: Tensor | None, kernel: Kernel
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, probs: Tensor, image: Tensor, centres: Tensor | None, kernel: Kernel) -> tuple[Tensor, Tensor]:
         """Probs (n, k, h, w); image (n, c, h, w); centres m (n, 1, h, w) or None for all pixels."""
         image = image.detach().to(probs.dtype)
         smoothed = torch.zeros_like(probs)  # sum_b k_ab (m_a + m_b) p_b: the gradient, for k is symmetric

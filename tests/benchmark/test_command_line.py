@@ -9,10 +9,13 @@ import time
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark.__main__ import main
+from benchmark.datasets.base import SPLITS
 from tests.sweeps import BUDGET, TINY, write_method
 from tests.twins import acdc as twin
+from tests.twins import pictures, volumes
 
 TINY_FLAGS = ["--datasets", "octa_phantom", "--budget", ",".join(BUDGET), *(p for o in TINY for p in ("--set", o))]
 
@@ -94,11 +97,11 @@ def test_a_failed_run_is_status_1_and_stands_in_the_report(run, tmp_path):
         (["run", "--methods", "pce", "--rerun", "some", *TINY_FLAGS], "--rerun is 'some'; it must be stale or all"),
         (["run", "--methods", "pce", "--device", "cuda:77", *TINY_FLAGS], "no device 'cuda:77'"),
         (["run", "--methods", "pce", "--results", "/dev/null/x", *TINY_FLAGS], "results folder /dev/null/x can't be"),
-        (["run", "--methods", "pce", "--datasets", "acdc", "--data", "nowhere"], "holds no patientPPP_frameFF.h5"),
+        (["run", "--methods", "pce", "--datasets", "acdc", "--data", "nowhere"], "neither ACDC_training_volumes/patientPPP"),
         (["report"], "results/runs holds no runs"),
         (["check", "nope"], "no method 'nope'"),
         (["data", "splits", "nope"], "no data set 'nope'"),
-        (["data", "check", "acdc"], "holds no patientPPP_frameFF.h5"),
+        (["data", "check", "acdc"], "holds neither ACDC_training_volumes/patientPPP_frameFF.h5"),
         (["run", "--nonsense"], "No such option"),
         (["nonsense"], "No such command"),
     ],
@@ -138,7 +141,7 @@ def broken(label):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("an empty folder", "holds no patientPPP_frameFF.h5; get them from https://"),
+        ("an empty folder", "patientPPP/patientPPP_frameFF.nii.gz; get them from https://"),
         ("a missing patient", "needs patient050"),
         ("a truncated file", "patient001_frame01.h5 can't be read"),
         ("unknown labels", "patient001_frame01: the mask holds unknown labels [5]; it may hold 0 to 3"),
@@ -167,13 +170,12 @@ def test_data_check_reports_every_fault(run, tmp_path):
     status, shown, _ = run("data", "check", "acdc", "--data", data)
     assert status == 0
     assert "200 scans of 99 patients" in shown
-    assert "class 3 LV" in shown
-    assert "scribble:drawn marks" in shown
+    assert "scribble:drawn" in shown
     broken("NaN")(data)
     twin.change(data, "patient002_frame09", label=np.full((2, 32, 28), 9, np.uint8))
     status, shown, _ = run("data", "check", "acdc", "--data", data)
     assert status == 1
-    assert "2 errors" in shown
+    assert "2 errors, 0 warnings" in shown
 
 
 def test_data_splits_shows_the_parts(run, tmp_path):
@@ -182,6 +184,55 @@ def test_data_splits_shows_the_parts(run, tmp_path):
     lines = [line.split() for line in shown.splitlines()]
     assert ["strat5/0", "140,", "70", "20,", "9", "40,", "20"] in lines  # patients 74 and 76 are one
     assert ["wsl4mis/3", "160,", "80", "0,", "0", "40,", "19"] in lines
+
+
+def test_data_simulate_and_export_write_folders(run, tmp_path):
+    data = pictures.hdf5(tmp_path / "data", "odoc", 3, 3)
+    status, shown, _ = run(
+        "data", "simulate", "odoc", "--annotation", "block", "--out", "marks", "--data", data, "--pictures"
+    )
+    assert (status, shown) == (0, "9 label maps in marks\n")
+    assert (tmp_path / "marks/pictures.png").is_file()
+    status, shown, _ = run("data", "export", "odoc", "--annotations", "point", "--out", "Dataset001", "--data", data)
+    assert (status, shown) == (0, "exported to Dataset001\n")
+    assert run("data", "export", "odoc", "--layout", "other", "--out", "x", "--data", data)[0] == 2
+
+
+def test_data_spacing_is_for_acdc(run, tmp_path):
+    data = volumes.acdc(tmp_path / "data", patients=1)
+    (tmp_path / "h5/acdc").mkdir(parents=True)
+    status, _, _ = run("data", "spacing", "acdc", "--nifti", data / "acdc", "--data", tmp_path / "h5")
+    assert status == 0
+    assert (tmp_path / "h5/acdc/spacing.csv").read_text().splitlines()[1] == "patient001_frame01,8,1.5,1.25"
+    assert run("data", "spacing", "faz", "--nifti", data)[0] == 2
+
+
+def test_a_run_on_a_folder_of_ones_own(run, tmp_path):
+    """Anyone's data by path: drawn points are taken, and the set's own name is in the results."""
+    folder = pictures.folder(tmp_path / "clinic")
+    words = ["run", "--methods", "prior", "--datasets", f"folder:{folder}", "--annotations", "point", "--budget", "size=32"]
+    status, _, errors = run(*words)
+    assert status == 0, errors
+    assert list(tmp_path.glob("results/runs/clinic/point-drawn/prior/cv5-0-seed0-*/cases.csv"))
+
+
+def test_what_has_no_masks_refuses_full_supervision_before_training(run, tmp_path):
+    data = volumes.mscmr(tmp_path / "data")
+    status, _, errors = run("run", "--methods", "prior", "--datasets", "mscmr", "--annotations", "full", "--data", data)
+    assert status == 2
+    assert "split official of mscmr: subject50_DE has no dense mask to make full of; there is scribble:drawn" in errors
+
+
+def test_near_duplicates_are_warned_of_before_a_run(run, tmp_path):
+    data = pictures.polyp(tmp_path / "data")
+    random = (SPLITS / "polyp/random.txt").read_text().splitlines()
+    one, two = (next(line.split()[1] for line in random if line.startswith(role)) for role in ("train", "test"))
+    image = Image.open(data / f"polyp/Kvasir-SEG/images/{one}.jpg").point(lambda v: min(255, v + 1))
+    image.save(data / f"polyp/Kvasir-SEG/images/{two}.jpg", quality=100)
+    words = ["--datasets", "polyp", "--splits", "random", "--data", data, "--dry-run"]
+    status, shown, _ = run("run", "--methods", "prior", *words)
+    assert status == 0
+    assert f"warning: split random of polyp: {one} in train nearly equals {two} in test" in shown.replace("\n", "")
 
 
 def test_check_says_how_many_checks_ran(run):

@@ -89,9 +89,7 @@ def test_what_is_wrong_is_said_before_anything_runs(change, message):
 
 
 def test_values_of_flags_are_toml_or_text():
-    (job,) = make_plan(
-        request(methods=["gated_crf"], options=[*SMALL, "gated_crf.weight=0.5", "gated_crf.radius=3"])
-    ).jobs
+    (job,) = make_plan(request(methods=["gated_crf"], options=[*SMALL, "gated_crf.weight=0.5", "gated_crf.radius=3"])).jobs
     assert job.options == {"weight": 0.5, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 3}
 
 
@@ -215,7 +213,5 @@ def test_every_field_of_the_budget_is_in_the_identity(job):
 
 
 def test_other_pixels_are_another_job():
-    one, two = (
-        make_plan(request(methods=["pce"], options=[*SMALL[:-1], f"octa_phantom.test={n}"])).jobs[0] for n in (1, 2)
-    )
+    one, two = (make_plan(request(methods=["pce"], options=[*SMALL[:-1], f"octa_phantom.test={n}"])).jobs[0] for n in (1, 2))
     assert one.data != two.data

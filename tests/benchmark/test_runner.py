@@ -114,9 +114,7 @@ def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path):
 
 def test_a_failed_run_is_tried_again(tmp_path):
     flag = tmp_path / "flag"
-    method = write_method(
-        tmp_path, "moody", "assert os.path.exists(self.where)", "return np.zeros((1, 32, 32), np.uint8)"
-    )
+    method = write_method(tmp_path, "moody", "assert os.path.exists(self.where)", "return np.zeros((1, 32, 32), np.uint8)")
     plan = small_plan([method], options=[*TINY, f"moody.where='{flag}'"])
     assert run_sweep(plan, tmp_path / "r").lines[0][1] == "failed"
     flag.write_text("")

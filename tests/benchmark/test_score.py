@@ -32,9 +32,7 @@ def test_scores_equal_the_golden_ones(pair):
         assert found.mean() == pytest.approx(GOLDEN["out_assd"][pair], abs=1e-9)
 
 
-stacks = arrays(
-    np.uint8, st.tuples(st.integers(2, 4), st.integers(2, 9), st.integers(2, 9)), elements=st.integers(0, 1)
-)
+stacks = arrays(np.uint8, st.tuples(st.integers(2, 4), st.integers(2, 9), st.integers(2, 9)), elements=st.integers(0, 1))
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,10 +2,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from benchmark import InputError
 from benchmark.datasets.acdc import Acdc
 from benchmark.datasets.base import Survey, check_scan, check_split
+from benchmark.datasets.weak import Annotator, parse
 from tests.twins import acdc as twin
 
 
@@ -45,7 +47,7 @@ def test_two_numbers_with_one_set_of_images_are_one_patient(dataset):
 
 def test_no_pixels_are_in_two_parts_of_a_split(dataset):
     survey = Survey(dataset, {})
-    assert len({survey.fingerprint(split, "scribble:drawn") for split in dataset.splits()}) == 10
+    assert len({survey.look(split).fingerprint for split in dataset.splits()}) == 10
 
 
 def test_published_folds_are_contiguous_and_have_no_selection_part(dataset):
@@ -75,7 +77,7 @@ def test_drawn_scribbles_agree_with_the_mask(dataset):
 
 
 def test_a_missing_folder_says_where_to_get_the_files(tmp_path):
-    with pytest.raises(InputError, match="holds no patientPPP_frameFF.h5; get them from https"):
+    with pytest.raises(InputError, match="holds neither .*patientPPP_frameFF.h5 nor .*get them from https"):
         Acdc(tmp_path / "acdc").patients()
 
 
@@ -121,5 +123,31 @@ def test_a_label_beyond_a_byte_is_not_wrapped(small):
 def test_a_foreign_file_name_is_refused(small):
     folder = small / "acdc/ACDC_training_volumes"
     (folder / "patient001_frame01.h5").rename(folder / "case7.h5")
-    with pytest.raises(InputError, match=r"case7.h5; files are named"):
+    with pytest.raises(InputError, match="case7.h5 is no file of this data set; files are named"):
         Acdc(small / "acdc").patients()
+
+
+def test_simulated_scribbles_are_like_those_that_people_drew(real_data):
+    """Labelled share of each class and median distance of the marks to its boundary, within a factor of 1.5."""
+    dataset = Acdc(real_data / "acdc")
+    kinds = {"drawn": parse("scribble:drawn"), "simulated": parse("scribble:sim")}
+    marked, total = {kind: np.zeros(4) for kind in kinds}, np.zeros(4)
+    depths = {kind: [[] for _ in range(4)] for kind in kinds}
+    for name in [scan for scans in dataset.patients().values() for scan in scans][::10]:
+        scan = dataset.load(name)
+        sets = {kind: Annotator(dataset, (), annotation, 0)(scan) for kind, annotation in kinds.items()}
+        for number, labels in enumerate(scan.mask):
+            for k in np.unique(labels):
+                region = labels == k
+                depth = ndimage.distance_transform_edt(np.pad(region, 1, constant_values=bool(k == 0)))[1:-1, 1:-1]
+                total[k] += region.sum()
+                for kind in kinds:
+                    mark = (sets[kind][number] == 1 << k) & region
+                    marked[kind][k] += mark.sum()
+                    depths[kind][k] += depth[mark].tolist() if not region.all() else []
+    shares = marked["simulated"] / marked["drawn"]
+    medians = np.array([np.median(s) / np.median(d) for s, d in zip(depths["simulated"], depths["drawn"], strict=True)])
+    assert (marked["drawn"] / total)[1:] == pytest.approx([0.10, 0.14, 0.10], abs=0.02)
+    for ratios in (shares, medians):
+        assert (ratios < 1.5).all()
+        assert (ratios > 1 / 1.5).all()

@@ -5,7 +5,20 @@ import numpy as np
 import pytest
 
 from benchmark import InputError
-from benchmark.datasets.base import SPLITS, Scan, Split, check_scan, check_split, digest, label_map, read_split
+from benchmark.datasets.base import (
+    SPLITS,
+    Scan,
+    Split,
+    Survey,
+    check_scan,
+    check_split,
+    digest,
+    hashed_folds,
+    label_map,
+    near_duplicates,
+    read_split,
+    thumbnail,
+)
 from benchmark.datasets.phantom import FundusPhantom
 
 
@@ -123,3 +136,64 @@ def test_a_scan_is_immutable(scan):
     with pytest.raises(AttributeError):
         scan.mask = None
     assert isinstance(scan, Scan)
+
+
+class Copying(FundusPhantom):
+    """Its second scan is a copy of the first, perhaps a little brighter."""
+
+    gain = 1.0
+
+    def load(self, name):
+        scan = super().load("phantom0000" if name == "phantom0003" else name)
+        image = scan.image * (self.gain if name == "phantom0003" else 1)
+        return replace(scan, name=name, patient=name, image=image)
+
+
+def test_identical_pixels_in_two_parts_are_an_error():
+    with pytest.raises(InputError, match="phantom0000 in train and phantom0003 in test hold identical pixels"):
+        Survey(Copying(Path(), size=32, train=2, val=1, test=1), {}).look("default")
+
+
+def test_nearly_equal_images_in_two_parts_are_a_warning():
+    dataset = Copying(Path(), size=32, train=2, val=1, test=1)
+    dataset.gain = 0.97
+    (warning,) = Survey(dataset, {}).look("default").warnings
+    assert warning == "split default of fundus_phantom: phantom0000 in train nearly equals phantom0003 in test"
+
+
+def test_a_survey_reads_every_scan_once(dataset):
+    survey = Survey(dataset, {})
+    first = survey.look("default")
+    seen = dict(survey.seen)
+    assert survey.look("default") == first
+    assert all(survey.seen[name] is seen[name] for name in seen)
+
+
+def test_the_look_of_a_split_changes_with_any_scan(dataset):
+    other = FundusPhantom(Path(), size=32, train=1, val=2, test=1)
+    assert Survey(dataset, {}).look("default").fingerprint != Survey(other, {}).look("default").fingerprint
+
+
+def test_different_images_are_no_near_duplicates(dataset):
+    names = [f"phantom{n:04d}" for n in range(4)]
+    assert near_duplicates({name: thumbnail(dataset.load(name).image) for name in names}) == []
+    assert near_duplicates({}) == []
+
+
+def test_images_too_small_to_tell_are_no_near_duplicates():
+    tiny = np.ones((1, 1, 8, 8), np.float32)
+    assert near_duplicates({"a": thumbnail(tiny), "b": thumbnail(tiny)}) == []
+
+
+def test_folds_by_hash_test_every_patient_once_and_keep_patients_whole():
+    patients = {f"p{n}": [f"p{n}a", f"p{n}b"] for n in range(21)}
+    folds = hashed_folds(patients, 5)
+    tested = [scan for fold in folds for scan in fold.test]
+    assert sorted(tested) == sorted(scan for scans in patients.values() for scan in scans)
+    for fold in folds:
+        parts = [{scan[:-1] for scan in part} for part in (fold.train, fold.val, fold.test)]
+        assert len(set.union(*parts)) == sum(map(len, parts))
+        assert len(parts[1]) == 2
+    assert folds == hashed_folds(dict(reversed(patients.items())), 5)
+    with pytest.raises(InputError, match="too few for 5 folds"):
+        hashed_folds({"a": ["a"]}, 5)

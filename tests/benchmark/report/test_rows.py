@@ -71,9 +71,7 @@ def test_planned_runs_that_are_not_there_are_missing(results):
 
 
 def test_rows_come_in_the_order_of_the_plan(results):
-    plan = [
-        {"folder": "f", **{key: record(label)[key] for key in ("identity", "label", "common")}} for label in ("z", "a")
-    ]
+    plan = [{"folder": "f", **{key: record(label)[key] for key in ("identity", "label", "common")}} for label in ("z", "a")]
     assert list(dict.fromkeys(results(record("a"), record("z"), record("m"), plan=plan).runs.row)) == ["z", "a", "m"]
 
 

@@ -35,9 +35,7 @@ def slow_gated_crf(probs, image, sigma_xy, sigma_rgb, radius):
     return total / (n * h * w)
 
 
-@pytest.mark.parametrize(
-    ("channels", "radius", "shape"), [(1, 2, (5, 6)), (3, 1, (4, 4)), (1, 5, (3, 4)), (1, 3, (1, 7))]
-)
+@pytest.mark.parametrize(("channels", "radius", "shape"), [(1, 2, (5, 6)), (3, 1, (4, 4)), (1, 5, (3, 4)), (1, 3, (1, 7))])
 def test_gated_crf_equals_a_slow_loop(channels, radius, shape):
     """Windows larger than the image included."""
     torch.manual_seed(0)

@@ -1,0 +1,158 @@
+"""Anyone's pictures: a folder with `images/` and `masks/`, and perhaps `weak/<format>/` and a `dataset.toml`."""
+
+import re
+import tomllib
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import InputError
+from benchmark.datasets.base import ROLES, Dataset, Scan, Split, hashed_folds
+from benchmark.datasets.files import by_stem, pairs, read_image, read_labels
+from benchmark.datasets.weak import from_labels
+from benchmark.plugins import checked
+
+UNLABELLED = 255  # in the label maps of `weak/`
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `dataset.toml` may hold; all of it has a default."""
+
+    name: str = ""  # in tables; the folder's if empty
+    classes: list[str] = field(default_factory=list)  # background first; default: from the masks' values
+    colours: list[list[int]] = field(default_factory=list)  # RGB of each class, if the masks are colour-coded
+    regions: dict[str, list[int]] = field(default_factory=dict)  # what is scored; default: each class
+    channels: int = 0  # 1 or 3; default: the first image's
+    patient: str = ""  # regular expression; its first group in an image's name is the patient
+    modality: str = "unknown"
+    tolerance: float = 2.0
+    redistribute: bool = False
+    licence: str = "unknown"
+    source: str = "unknown"
+    citation: str = "unknown"
+    splits: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # name -> train, val, test -> image names
+
+
+@dataclass
+class Folder(Dataset):
+    """`folder:PATH`: PNG, JPEG, TIFF or BMP; an image and its mask have one name.
+
+    Masks hold labels from 0, or 0 and 255, or colours with a table in `dataset.toml`. `weak/<format>/` holds drawn
+    marks as label maps with 255 where nothing was drawn. Without splits of its own it has five folds by patient.
+    """
+
+    root: Path
+
+    name = "folder"
+    by_path = True
+    classes = ("background", "...")
+    regions = {}
+    channels = 0
+    modality = "yours"
+    tolerance = 2.0
+    patients_known = False
+    redistribute = False
+    licence = source = citation = "yours"
+
+    def __post_init__(self) -> None:
+        """Read `dataset.toml`, and fill in what it leaves open."""
+        path = self.root / "dataset.toml"
+        try:
+            given = tomllib.loads(path.read_text()) if path.is_file() else {}
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is no TOML file: {error}") from error
+        facts = self.facts = checked(Facts, given, str(path))
+        self.name = re.sub(r"[^\w.-]", "_", facts.name or self.root.resolve().name)
+        first = next(iter(self._files.values()))
+        self.channels = facts.channels or self._channels(first[0])
+        self.classes = tuple(facts.classes) or self._classes()  # type: ignore[assignment]
+        if facts.colours and len(facts.colours) != len(self.classes):
+            raise InputError(f"{path}: there are {len(facts.colours)} colours and {len(self.classes)} classes")
+        self.regions = {k: tuple(v) for k, v in facts.regions.items()} or {c: (k,) for k, c in enumerate(self.classes) if k}
+        for region, labels in self.regions.items():
+            if not labels or not set(labels) <= set(range(1, len(self.classes))):
+                raise InputError(f"{path}: region {region} is {list(labels)}; classes are 1 to {len(self.classes) - 1}")
+        for key in ("modality", "tolerance", "redistribute", "licence", "source", "citation"):
+            setattr(self, key, getattr(facts, key))
+        self.patients_known = bool(facts.patient)
+        self.drawn = tuple(sorted(p.name for p in (self.root / "weak").glob("*") if p.is_dir()))
+
+    def patients(self) -> dict[str, list[str]]:
+        """By the pattern in `dataset.toml`; without one, each image stands for a patient of its own."""
+        found = defaultdict(list)
+        for name in self._files:
+            found[self._patient(name)].append(name)
+        return dict(found)
+
+    def splits(self) -> list[str]:
+        """Those of `dataset.toml`, else five folds."""
+        return list(self.facts.splits) or [f"cv5/{fold}" for fold in range(5)]
+
+    def split(self, name: str) -> Split:
+        """The images of each part."""
+        if not self.facts.splits:
+            return hashed_folds(self.patients(), 5)[int(name.rpartition("/")[2])]
+        given = self.facts.splits[name]
+        if strange := set(given) - set(ROLES):
+            raise InputError(f"{self.root / 'dataset.toml'}: split {name} has {sorted(strange)}; it has train, val, test")
+        return Split(*(tuple(given.get(role, ())) for role in ROLES))
+
+    def load(self, name: str) -> Scan:
+        """An image as a stack of one, with the marks that were drawn on it."""
+        picture, mask = self._files[name]
+        image = read_image(picture, self.channels)
+        drawn = {}
+        for form in self.drawn:
+            if path := self._weak[form].get(name):
+                try:
+                    drawn[form] = from_labels(read_labels(path), len(self.classes), UNLABELLED)[None]
+                except InputError as error:
+                    raise InputError(f"{path}: {error}") from error
+        return Scan(name, self._patient(name), image[None], self._labels(mask)[None], None, drawn)
+
+    def _patient(self, name: str) -> str:
+        if not self.facts.patient:
+            return name
+        match = re.search(self.facts.patient, name)
+        if match is None or not match.groups():
+            raise InputError(f"the pattern for patients, {self.facts.patient!r}, finds no group in the name {name!r}")
+        return str(match[1])
+
+    def _labels(self, path: Path) -> np.ndarray:
+        labels = read_labels(path, self.facts.colours)
+        return labels // 255 if len(self.classes) == 2 and set(np.unique(labels)) <= {0, 255} else labels
+
+    def _channels(self, path: Path) -> int:
+        try:
+            read_image(path, 1)
+        except InputError:
+            read_image(path, 3)
+            return 3
+        return 1
+
+    def _classes(self) -> tuple[str, ...]:
+        """From the values of all masks."""
+        if self.facts.colours:
+            return ("background", *(f"class{k}" for k in range(1, len(self.facts.colours))))
+        values = {int(v) for _, mask in self._files.values() for v in np.unique(read_labels(mask))}
+        if values <= {0, 255}:
+            return ("background", "object")
+        if max(values) > 30:
+            raise InputError(
+                f"the masks in {self.root / 'masks'} hold {sorted(values)[:8]}...; say the classes in dataset.toml"
+            )
+        return ("background", *(f"class{k}" for k in range(1, max(values) + 1)))
+
+    @cached_property
+    def _files(self) -> dict[str, tuple[Path, Path]]:
+        if not self.root.is_dir():
+            raise InputError(f"there is no folder {self.root}")
+        return pairs(self.root / "images", self.root / "masks")
+
+    @cached_property
+    def _weak(self) -> dict[str, dict[str, Path]]:
+        return {form: by_stem(self.root / "weak" / form) for form in self.drawn}

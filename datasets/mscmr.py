@@ -1,0 +1,84 @@
+"""MS-CMRSeg: late-gadolinium-enhancement cardiac MR, with scribbles on the training subjects."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmark import InputError
+from benchmark.datasets.base import Dataset, Scan, Split, label_map, read_split
+from benchmark.datasets.files import by_stem, read_nifti, scaled
+from benchmark.datasets.weak import from_labels
+
+UNLABELLED = 4  # in the files' scribbles
+FOLDERS = {"train": "train", "val": "val", "test": "TestSet"}
+ENDINGS = {"train": "_scribble", "val": "_manual", "test": "_manual"}
+
+
+@dataclass
+class Mscmr(Dataset):
+    """CycleMix's layout: `{train,val,TestSet}/{images,labels}/subjectN_DE*.nii.gz`, spacing in the headers.
+
+    The 25 training subjects of the official split have scribbles and no dense mask, so nothing can be simulated on
+    them, nor `full` supervision. `dense20/0..4` are folds of the 20 subjects that have dense masks.
+    """
+
+    root: Path
+
+    name = "mscmr"
+    classes = ("background", "RV", "MYO", "LV")
+    regions = {"RV": (1,), "MYO": (2,), "LV": (3,)}
+    channels = 1
+    modality = "cardiac MR (LGE)"
+    tolerance = 2.0
+    patients_known = True
+    redistribute = False
+    licence = "research use"
+    source = "https://github.com/BWGZK/CycleMix, MSCMR_dataset: train/, val/ and TestSet/ into mscmr/"
+    citation = "Zhuang, TPAMI 2019; scribbles: Zhang & Zhuang, CVPR 2022"
+    drawn = ("scribble",)
+
+    def patients(self) -> dict[str, list[str]]:
+        """One scan per subject."""
+        return {name: [name] for name in self._files}
+
+    def splits(self) -> list[str]:
+        """The official one, and folds of the subjects with dense masks."""
+        return ["official", *(f"dense20/{fold}" for fold in range(5))]
+
+    def split(self, name: str) -> Split:
+        """By folder, or stored."""
+        if name == "official":
+            return Split(*(tuple(n for n, (part, *_) in self._files.items() if part == role) for role in FOLDERS))
+        roles = read_split(self.name, name)
+        missing = sorted({n for names in roles.values() for n in names} - set(self._files))
+        if missing:
+            raise InputError(f"split {name} of mscmr needs {', '.join(missing)}, which {self.root} lacks")
+        return Split(**{role: tuple(names) for role, names in roles.items()})
+
+    def load(self, name: str) -> Scan:
+        """A volume with its dense mask or, in the official training part, its scribbles."""
+        part, picture, marks = self._files[name]
+        volume, spacing = read_nifti(picture)
+        labels = label_map(read_nifti(marks)[0], str(marks))
+        image = scaled(volume)[:, None]
+        if part != "train":
+            return Scan(name, name, image, labels, spacing)
+        try:
+            drawn = from_labels(labels, len(self.classes), UNLABELLED)
+        except InputError as error:
+            raise InputError(f"{marks}: {error}") from error
+        return Scan(name, name, image, None, spacing, {"scribble": drawn})
+
+    @cached_property
+    def _files(self) -> dict[str, tuple[str, Path, Path]]:
+        found = {}
+        for part, folder in FOLDERS.items():
+            images = by_stem(self.root / folder / "images", (".nii.gz", ".nii"))
+            labels = by_stem(self.root / folder / "labels", (".nii.gz", ".nii"))
+            for stem, path in images.items():
+                if stem + ENDINGS[part] not in labels:
+                    raise InputError(f"{path} has no {stem}{ENDINGS[part]}.nii.gz in {self.root / folder / 'labels'}")
+                found[stem] = part, path, labels[stem + ENDINGS[part]]
+        if not found:
+            raise InputError(f"{self.root} holds no train/images/subjectN_DE.nii.gz; get them from {self.source}")
+        return found

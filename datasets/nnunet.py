@@ -1,0 +1,130 @@
+"""nnU-Net's raw layout: any set that was made for nnU-Net v2, ScribbleBench's among them."""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark import InputError
+from benchmark.datasets.base import Dataset, Scan, Split, hashed_folds, label_map
+from benchmark.datasets.files import PICTURES, Spacing, by_stem, read_image, read_labels, read_nifti, scaled
+from benchmark.datasets.weak import from_labels
+
+
+@dataclass
+class NnUnet(Dataset):
+    """`nnunet:PATH`: `dataset.json`, `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`; perhaps `imagesTs`, `labelsTs`.
+
+    NIfTI volumes with their spacing (scaled to [0, 1] between their percentiles 0.5 and 99.5), or pictures. Labels that
+    hold the `ignore` value are marks that people drew, of the form that `annotation` says, and no dense mask. With
+    `labelsTs` the split is `official`; else it is five folds of the training side.
+    """
+
+    root: Path
+    annotation: str = "scribble"  # what labels with an `ignore` class are
+
+    name = "nnunet"
+    by_path = True
+    classes = ("background", "...")
+    regions = {}
+    channels = 0
+    modality = "yours"
+    tolerance = 2.0
+    patients_known = True
+    redistribute = False
+    licence = source = citation = "yours"
+
+    def __post_init__(self) -> None:
+        """Read `dataset.json`."""
+        path = self.root / "dataset.json"
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text())
+            labels, names = dict(facts["labels"]), dict(facts["channel_names"])
+            self.ending = str(facts["file_ending"])
+        except FileNotFoundError as error:
+            raise InputError(f"there is no {path}; nnU-Net's raw layout has one") from error
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: {error!r}; it needs labels, channel_names and file_ending") from error
+        self.ignore = labels.pop("ignore", None)
+        plain = {name: value for name, value in labels.items() if isinstance(value, int)}
+        order = sorted(plain, key=lambda name: plain[name])
+        if [plain[name] for name in order] != list(range(len(order))) or len(order) < 2:
+            raise InputError(f"{path}: labels are {facts['labels']}; there must be classes 0, 1, ... and at most an ignore")
+        self.classes = tuple(order)
+        regions = {name: tuple(value) for name, value in labels.items() if not isinstance(value, int)}
+        self.regions = regions or {name: (k,) for k, name in enumerate(order) if k}
+        self.pictures = self.ending in PICTURES
+        rgb = self.pictures and len(names) == 3 and (self.root / "imagesTr").is_dir() and not self._plane(1)
+        self.files_per_case = 1 if rgb else len(names)
+        self.channels = len(names)
+        self.name = re.sub(r"[^\w.-]", "_", self.root.resolve().name)
+        self.modality = ", ".join(map(str, names.values()))
+        self.drawn = (self.annotation,) if self.ignore is not None else ()
+
+    def patients(self) -> dict[str, list[str]]:
+        """Every case is a patient."""
+        return {name: [name] for name in self._files}
+
+    def splits(self) -> list[str]:
+        """By folder where test labels are there, else five folds."""
+        return ["official"] if self._test else [f"cv5/{fold}" for fold in range(5)]
+
+    def split(self, name: str) -> Split:
+        """The cases of each part."""
+        train = [case for case in self._files if case not in self._test]
+        if name == "official":
+            return Split(tuple(train), (), tuple(self._test))
+        return hashed_folds({case: [case] for case in train}, 5)[int(name.rpartition("/")[2])]
+
+    def load(self, name: str) -> Scan:
+        """A case with its dense mask or its drawn marks."""
+        images, path = self._files[name]
+        if not self.pictures:
+            volumes = [read_nifti(image) for image in images]
+            if len({volume.shape for volume, _ in volumes}) > 1:
+                raise InputError(f"{images[0]}: its channels have shapes {[volume.shape for volume, _ in volumes]}")
+            image = np.stack([scaled(volume) for volume, _ in volumes], 1)
+            spacing: Spacing | None = volumes[0][1]
+            labels = read_nifti(path)[0]
+        else:
+            spacing, each = None, self.channels if len(images) == 1 else 1
+            image = np.concatenate([read_image(image, each) for image in images])[None]
+            labels = read_labels(path)[None]
+        values = label_map(labels, str(path))
+        if self.ignore is None or not (values == self.ignore).any():
+            return Scan(name, name, image, values, spacing)
+        try:
+            drawn = from_labels(values, len(self.classes), self.ignore)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        return Scan(name, name, image, None, spacing, {self.annotation: drawn})
+
+    def _plane(self, number: int) -> dict[str, Path]:
+        """Images of the training side of one channel, by case."""
+        ending = f"_{number:04d}{self.ending}"
+        return by_stem(self.root / "imagesTr", (ending,))
+
+    @cached_property
+    def _test(self) -> list[str]:
+        return list(by_stem(self.root / "labelsTs", (self.ending,)))
+
+    @cached_property
+    def _files(self) -> dict[str, tuple[list[Path], Path]]:
+        found = {}
+        for part in ("Tr", "Ts"):
+            for case, label in by_stem(self.root / f"labels{part}", (self.ending,)).items():
+                numbers = range(self.files_per_case)
+                images = [self.root / f"images{part}" / f"{case}_{number:04d}{self.ending}" for number in numbers]
+                for image in images:
+                    if not image.is_file():
+                        raise InputError(f"{label} has no image {image}")
+                if case in found:
+                    raise InputError(f"{self.root} has case {case} in labelsTr and in labelsTs")
+                found[case] = images, label
+        if not found:
+            raise InputError(f"{self.root / 'labelsTr'} holds no *{self.ending}")
+        return found

@@ -1,0 +1,115 @@
+"""What sets of pictures share: folders of images and masks, or ProCNS's HDF5 files with drawn marks."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from benchmark import InputError
+from benchmark.datasets.base import Dataset, Scan, Split, label_map, read_split
+from benchmark.datasets.files import by_stem, pairs, read_hdf5, read_image, read_labels
+from benchmark.datasets.weak import from_labels
+
+DRAWN = {  # ProCNS's and FedICRA's keys -> names of drawn annotations
+    "keypoint": "point",
+    "scribble": "scribble",
+    "scribble_noisy": "scribble:noisy",
+    "block": "block",
+    "box": "box",
+}
+PARTS = ("train", "test")
+
+
+@dataclass
+class Pictures(Dataset):
+    """A set of single images whose patients are not known.
+
+    Where `train/*.h5` and `test/*.h5` are there (ProCNS, FedICRA: `image`, `mask` and drawn marks, in which the number
+    of classes says "unlabelled"), they are read and `official` is the only split; else the source's own layout.
+    """
+
+    root: Path
+
+    patients_known = False
+    threshold: ClassVar[int | None] = None  # above which a mask's value is class 1; None: its values are labels
+
+    @abstractmethod
+    def _pairs(self) -> dict[str, tuple[Path, Path]]:
+        """Image and mask by name, in the source's own layout."""
+
+    @abstractmethod
+    def _own_splits(self) -> list[str]:
+        """The splits of the source's own layout; `official` is by folder, the others are stored."""
+
+    def patients(self) -> dict[str, list[str]]:
+        """Every image stands for a patient of its own."""
+        return {name: [name] for name in self._files}
+
+    def splits(self) -> list[str]:
+        """By folder, or stored with this project."""
+        return ["official"] if self._hdf5 else self._own_splits()
+
+    def split(self, name: str) -> Split:
+        """The images of each part."""
+        if name == "official":
+            train, test = (tuple(n for n in self._files if n.startswith(f"{part}_")) for part in PARTS)
+            return Split(train, (), test)
+        roles = read_split(self.name, name)
+        missing = sorted({n for names in roles.values() for n in names} - set(self._files))
+        if missing:
+            raise InputError(f"split {name} of {self.name} needs {', '.join(missing[:5])}, which {self.root} lacks")
+        return Split(**{role: tuple(names) for role, names in roles.items()})
+
+    def load(self, name: str) -> Scan:
+        """An image as a stack of one."""
+        if self._hdf5:
+            return self._load_hdf5(name)
+        picture, mask = self._files[name]
+        image, labels = read_image(picture, self.channels), read_labels(mask, threshold=self.threshold)
+        return Scan(name, name, image[None], labels[None], None, self._drawn(name, image))
+
+    def _drawn(self, name: str, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Marks that people drew, by name; none in most sources."""
+        return {}
+
+    def _load_hdf5(self, name: str) -> Scan:
+        path, classes = self._files[name][0], len(self.classes)
+        arrays = read_hdf5(path, ("image", "mask"), DRAWN)
+        image = arrays["image"].astype(np.float32)
+        image = image[None] if image.ndim == 2 else image
+        mask = label_map(arrays["mask"], f"{path}, mask")
+        drawn = {}
+        for key in DRAWN.keys() & arrays.keys():
+            try:
+                drawn[DRAWN[key]] = from_labels(label_map(arrays[key], f"{path}, {key}"), classes, classes)[None]
+            except InputError as error:
+                raise InputError(f"{path}, {key}: {error}") from error
+        return Scan(name, name, image[None], mask[None], None, drawn)
+
+    @cached_property
+    def _files(self) -> dict[str, tuple[Path, Path]]:
+        if self._hdf5:
+            return self._hdf5
+        if not self.root.is_dir():
+            raise InputError(f"there is no folder {self.root}; get {self.name} from {self.source}")
+        return self._pairs()
+
+    @cached_property
+    def _hdf5(self) -> dict[str, tuple[Path, Path]]:
+        return {
+            f"{part}_{stem}": (path, path)
+            for part in PARTS
+            for stem, path in by_stem(self.root / part, (".h5", ".hdf5")).items()
+        }
+
+
+def in_parts(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Pairs of `train/images`, `train/masks` and the same below `test`; names begin with the part."""
+    return {
+        f"{part}_{stem}": found
+        for part in PARTS
+        for stem, found in pairs(root / part / "images", root / part / "masks").items()
+    }

@@ -1,0 +1,94 @@
+"""Polyps in colonoscopy (Kvasir-SEG), with the fixation points of a reader's gaze."""
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import InputError
+from benchmark.datasets.files import pairs
+from benchmark.datasets.pictures import Pictures
+from benchmark.datasets.weak import everything, set_type
+
+BACKGROUND_DOTS = 6
+DOT = 3  # px, radius of a mark
+AWAY = 0.25  # of the image's diagonal: how far from every fixation the background begins
+
+
+@dataclass
+class Polyp(Pictures):
+    """Kvasir-SEG: `Kvasir-SEG/{images,masks}/*.jpg` and, if there, `gaze_fixations.csv`; or ProCNS's HDF5 files.
+
+    `point:gaze` are points where a reader looked, noisy as they are. Patients are not known; `dedup` is the split
+    `random` without nearly equal images.
+    """
+
+    name = "polyp"
+    classes = ("background", "polyp")
+    regions = {"polyp": (1,)}
+    channels = 3
+    modality = "endoscopy"
+    tolerance = 2.0
+    redistribute = False
+    licence = "academic and research use"
+    source = "https://datasets.simula.no/kvasir-seg: Kvasir-SEG/ into polyp/"
+    citation = "Jha et al., MMM 2020; gaze: Zhong et al., MICCAI 2024; HDF5 files: Liu et al., JBHI 2024"
+    drawn = ("point:gaze",)
+    threshold = 127  # the masks are JPEG
+
+    def _pairs(self) -> dict[str, tuple[Path, Path]]:
+        folder = self.root / "Kvasir-SEG" if (self.root / "Kvasir-SEG").is_dir() else self.root
+        return pairs(folder / "images", folder / "masks")
+
+    def _own_splits(self) -> list[str]:
+        return ["dedup", "random"]
+
+    def _drawn(self, name: str, image: np.ndarray) -> dict[str, np.ndarray]:
+        if name not in self._fixations:
+            return {}
+        return {"point:gaze": gaze(image, np.array(self._fixations[name]), len(self.classes))}
+
+    @cached_property
+    def _fixations(self) -> dict[str, list[tuple[float, float]]]:
+        """Fixation points (row, column), as shares of the image's size, by image."""
+        path = self.root / "gaze_fixations.csv"
+        found = defaultdict(list)
+        if path.is_file():
+            with path.open(newline="") as file:
+                for number, line in enumerate(csv.DictReader(file), 2):
+                    try:
+                        place = float(line["CURRENT_FIX_Y"]), float(line["CURRENT_FIX_X"])
+                        found[line["IMAGE"].rpartition(".")[0]].append(place)
+                    except (KeyError, ValueError, TypeError, AttributeError) as error:
+                        raise InputError(
+                            f"{path}, line {number}: {error!r}; it needs IMAGE, CURRENT_FIX_X and _Y"
+                        ) from error
+        return dict(found)
+
+
+def gaze(image: np.ndarray, fixations: np.ndarray, classes: int) -> np.ndarray:
+    """Sets (1, h, w) with class 1 where somebody looked, and background in lit places far from there.
+
+    image (channels, h, w); fixations (n, 2), row and column in 0..1. The background is made of points and image alone:
+    one after another, the lit pixel that is farthest from all fixations and from the dots before.
+    """
+    height, width = image.shape[1:]
+    allowed = np.full((1, height, width), everything(classes), set_type(classes))
+    rows, columns = np.indices((height, width))
+    points = fixations[((fixations >= 0) & (fixations <= 1)).all(1)] * (height - 1, width - 1)
+    if not len(points):
+        return allowed
+    nearest = np.min([np.hypot(rows - y, columns - x) for y, x in points], axis=0)
+    free = np.where((image.mean(0) > 0.1) & (nearest > AWAY * np.hypot(height, width)), nearest, 0)
+    for _ in range(BACKGROUND_DOTS):
+        if not free.any():
+            break
+        y, x = np.unravel_index(free.argmax(), free.shape)
+        distance = np.hypot(rows - y, columns - x)
+        allowed[0][distance <= DOT] = 1
+        free = np.minimum(free, distance)
+    allowed[0][nearest <= DOT] = 2
+    return allowed

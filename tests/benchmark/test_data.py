@@ -1,0 +1,211 @@
+"""`python -m benchmark data`: faults that are planted are named; marks and exports are what a run would use."""
+
+import json
+import os
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark import InputError, plugins
+from benchmark.data import check, export, simulate
+from benchmark.datasets.base import Survey
+from benchmark.datasets.weak import Annotator, parse, to_labels
+from tests.twins import acdc as acdc_twin
+from tests.twins import pictures, volumes
+
+
+def first(root, pattern):
+    return min(root.rglob(pattern))
+
+
+def draw(path, change):
+    """Change the pixels of a picture."""
+    array = np.array(Image.open(path))
+    Image.fromarray(change(array)).save(path)
+
+
+def set_pixel(array, value):
+    array[0, 0] = value
+    return array
+
+
+def rewrite(path, **arrays):
+    with h5py.File(path, "r+") as file:
+        for key, array in arrays.items():
+            del file[key]
+            if array is not None:
+                file[key] = array
+
+
+def copy(root, source, target):
+    first(root, target).write_bytes(first(root, source).read_bytes())
+
+
+def two_patients_in_one(root):
+    """A folder whose pattern for patients joins images of a train and a test list."""
+    (root / "dataset.toml").write_text("patient = '^(p)'\n[splits.mine]\ntrain = ['p0_view0']\ntest = ['p1_view0']\n")
+
+
+FAULTS = {
+    "wrong label": ("odoc", lambda r: draw(first(r, "masks/*.png"), lambda a: set_pixel(a, 7)), r"unknown labels \[7\]"),
+    "another shape": ("odoc", lambda r: draw(first(r, "masks/*.png"), lambda a: a[:-2]), r"mask has shape \(1, 34, 40\)"),
+    "no mask": ("nerve_us", lambda r: first(r, "train/masks/*.png").unlink(), "has no partner in .*masks"),
+    "no image": ("nerve_us", lambda r: first(r, "train/images/*.png").unlink(), "has no partner in .*images"),
+    "truncated picture": ("odoc", lambda r: os.truncate(first(r, "images/*.png"), 300), "can't be read .*truncated"),
+    "a text file": ("odoc", lambda r: first(r, "images/*.png").write_text("hello"), "can't be read"),
+    "truncated HDF5": ("faz, HDF5", lambda r: os.truncate(first(r, "train/1.h5"), 900), "1.h5 can't be read"),
+    "NaN": ("faz, HDF5", lambda r: rewrite(first(r, "train/1.h5"), image=np.full(pictures.SHAPE, np.nan)), "1440 NaN"),
+    "no array": ("faz, HDF5", lambda r: rewrite(first(r, "train/1.h5"), mask=None), "1.h5 lacks mask"),
+    "marks of another shape": ("faz, HDF5", lambda r: rewrite(first(r, "train/1.h5"), block=np.zeros((4, 4), np.uint8)),
+                               r"drawn block has shape \(1, 4, 4\)"),
+    "unknown marks": ("faz, HDF5", lambda r: rewrite(first(r, "train/1.h5"), block=np.full(pictures.SHAPE, 9, np.uint8)),
+                      r"1.h5, block: unknown labels \[9\]"),
+    "a copy across a split": ("odoc", lambda r: copy(r, "train/images/*.png", "test/images/*.png"), "identical pixels"),
+    "two patients in one": ("folder", two_patients_in_one, "patient p in train and in test"),
+    "an unknown scan in a split": ("folder", lambda r: (r / "dataset.toml").write_text(
+        "[splits.mine]\ntrain = ['nobody']\ntest = ['p1_view0']\n"), "names nobody, which is not in"),
+    "truncated NIfTI": ("mscmr", lambda r: os.truncate(first(r, "train/images/*.gz"), 700), "can't be read"),
+    "no scribble": ("mscmr", lambda r: first(r, "train/labels/*.gz").unlink(), "has no subject50_DE_scribble.nii.gz"),
+    "labels of another volume": ("nnunet", lambda r: volumes.save(r / "labelsTr/case_000.nii.gz", np.zeros((2, 30, 34))),
+                                 r"mask has shape \(2, 30, 34\)"),
+    "a missing channel": ("nnunet", lambda r: first(r, "imagesTr/*.gz").unlink(), "has no image"),
+    "a flat volume": ("nnunet", lambda r: nib.save(nib.Nifti1Image(np.zeros((4, 4)), np.eye(4)), first(r, "imagesTr/*.gz")),
+                      "a volume has three axes"),
+}  # fmt: skip
+WRITERS = {
+    "odoc": pictures.odoc,
+    "nerve_us": pictures.nerve_us,
+    "faz, HDF5": lambda root: pictures.hdf5(root, "faz", 1, 2),
+    "folder": pictures.folder,
+    "mscmr": volumes.mscmr,
+    "nnunet": volumes.nnunet,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_named(fault, tmp_path, capsys):
+    """As an error of the report with status 1, or at once where not even the scans can be listed."""
+    kind, plant, message = FAULTS[fault]
+    WRITERS[kind](tmp_path)
+    plant(tmp_path)
+    name = kind.partition(",")[0]
+    try:
+        status = check(f"{name}:{tmp_path}" if name in ("folder", "nnunet") else name, tmp_path)
+        said = capsys.readouterr().out
+        assert status == 1
+        assert "error: " in said
+    except InputError as error:
+        said = str(error)
+    import re
+
+    assert re.search(message, said), said
+
+
+def test_equal_images_of_one_part_are_a_warning(tmp_path, capsys):
+    pictures.hdf5(tmp_path, "odoc", 3, 3)
+    copy(tmp_path, "train/1.h5", "train/2.h5")
+    assert check("odoc", tmp_path) == 0
+    assert "train_1 and train_2 hold identical pixels" in capsys.readouterr().out
+
+
+def test_the_table_holds_shares_and_agreement(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    acdc_twin.write(tmp_path)
+    assert check("acdc", tmp_path) == 0
+    shown = capsys.readouterr().out
+    for word in ("200 scans of 99 patients", "32x28: 400", "unknown: 200", "share of pixels", "scribble:drawn",
+                 "of the marks, true      100.00%", "strat5/0", "scribble:sim (on 12 scans)"):  # fmt: skip
+        assert word in shown
+
+
+def test_a_contact_sheet_shows_image_mask_and_marks(tmp_path, capsys):
+    pictures.odoc(tmp_path)
+    assert check("odoc", tmp_path, tmp_path / "reports") == 0
+    picture = Image.open(tmp_path / "reports/odoc.png")
+    assert picture.size == (5 * 160, 12 * 160)
+    array = np.asarray(picture)
+    assert len(np.unique(array.reshape(-1, 3), axis=0)) > 100
+
+
+# ------------------------------------------------------------------------------------------------ simulate
+
+
+def test_simulated_marks_are_written_with_a_manifest(tmp_path):
+    root = volumes.acdc(tmp_path / "data", patients=2)
+    dataset = plugins.open_data_set("acdc", root)
+    out = tmp_path / "out"
+    assert simulate("acdc", root, "scribble:sim@0.5", out, seed=3, pictures=True) == 4
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["annotation"] == "scribble:sim@0.5"
+    assert (manifest["seed"], manifest["unlabelled"], len(manifest["sha256"])) == (3, 255, 4)
+    volume = nib.load(out / "patient001_frame01.nii.gz")
+    assert volume.header.get_zooms() == pytest.approx((1.25, 1.5, 8.0))
+    labels = np.asarray(volume.dataobj).transpose(2, 1, 0)
+    expected = Annotator(dataset, (), parse("scribble:sim@0.5"), 3)(dataset.load("patient001_frame01"))
+    assert np.array_equal(labels, to_labels(expected, 4))
+    assert (out / "pictures.png").is_file()
+
+
+def test_marks_of_single_images_are_png(tmp_path):
+    pictures.odoc(tmp_path)
+    simulate("odoc", tmp_path, "block", tmp_path / "out")
+    labels = np.asarray(Image.open(tmp_path / "out" / "train_drishtiGS_002.png"))
+    assert set(np.unique(labels)) == {0, 1, 2, 255}
+
+
+def test_marks_can_not_be_made_without_masks(tmp_path):
+    volumes.mscmr(tmp_path)
+    with pytest.raises(InputError, match="has no dense mask to make point of"):
+        simulate("mscmr", tmp_path, "point", tmp_path / "out")
+
+
+# ------------------------------------------------------------------------------------------------ export
+
+
+def test_an_export_is_a_raw_data_set_of_nnunet_with_the_marks_of_a_run(tmp_path):
+    """It reads back through our own adapter: same images, same marks, spacing kept, nothing of the test labels."""
+    root = volumes.acdc(tmp_path / "data")
+    dataset = plugins.open_data_set("acdc", root)
+    out = export("acdc", root, "scribble", "strat5/2", tmp_path / "Dataset001_acdc", seed=1)
+    split = dataset.split("strat5/2")
+    assert {p.name for p in out.iterdir()} == {"imagesTr", "labelsTr", "imagesTs", "dataset.json"}
+    assert {p.name.removesuffix("_0000.nii.gz") for p in (out / "imagesTs").iterdir()} == set(split.test)
+    assert {p.name.removesuffix(".nii.gz") for p in (out / "labelsTr").iterdir()} == set(split.train)
+    again = plugins.open_data_set(f"nnunet:{out}", tmp_path)
+    assert again.classes == dataset.classes
+    ours, theirs = dataset.load(split.train[0]), again.load(split.train[0])
+    assert np.array_equal(theirs.drawn["scribble"], ours.drawn["scribble"])
+    assert theirs.spacing == pytest.approx(ours.spacing)
+    assert np.corrcoef(ours.image.ravel(), theirs.image.ravel())[0, 1] > 0.999
+
+
+def test_single_images_are_exported_as_png(tmp_path):
+    pictures.odoc(tmp_path)
+    out = export("odoc", tmp_path, "point", "", tmp_path / "out")
+    facts = json.loads((out / "dataset.json").read_text())
+    assert facts["file_ending"] == ".png"
+    assert facts["labels"] == {"background": 0, "cup": 1, "rim": 2, "ignore": 3}
+    assert list(facts["channel_names"].values()) == ["R", "G", "B"]
+    assert facts["numTraining"] == 50
+    again = plugins.open_data_set(f"nnunet:{out}", tmp_path)
+    scan = again.load("train_drishtiGS_002")
+    assert scan.image.shape == (1, 3, *pictures.SHAPE)
+    assert set(np.unique(scan.drawn["scribble"])) == {1, 2, 4, 7}
+
+
+def test_full_supervision_is_refused_where_there_are_no_masks(tmp_path):
+    volumes.mscmr(tmp_path)
+    with pytest.raises(InputError, match="subject50_DE has no dense mask to make full of; there is scribble:drawn"):
+        export("mscmr", tmp_path, "full", "official", tmp_path / "out")
+    assert Survey(plugins.open_data_set("mscmr", tmp_path), {}).look("dense20/0").maskless == ""
+
+
+def test_nothing_of_the_real_data_is_in_the_repository():
+    root = Path(__file__).parents[2]
+    for path in root.rglob("*"):
+        if path.suffix in (".h5", ".hdf5", ".gz", ".nii", ".jpg") and ".tox" not in path.parts and ".venv" not in path.parts:
+            raise AssertionError(path)

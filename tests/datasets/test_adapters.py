@@ -1,0 +1,331 @@
+"""Every adapter on a tiny twin in its real format, and on the real files where they are."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark import InputError, plugins
+from benchmark.data import check
+from benchmark.datasets.acdc import Acdc, write_spacing
+from benchmark.datasets.base import Survey, check_scan
+from benchmark.datasets.polyp import gaze
+from benchmark.datasets.weak import Annotator, parse, resolve
+from tests.twins import acdc as acdc_hdf5
+from tests.twins import nested_discs, pictures, scribbled, volumes
+
+TWINS = {
+    "acdc": acdc_hdf5.write,
+    "acdc, NIfTI": volumes.acdc,
+    "mscmr": volumes.mscmr,
+    "faz": pictures.faz,
+    "faz, HDF5": lambda root: pictures.hdf5(root, "faz", 1, 2),
+    "odoc": pictures.odoc,
+    "odoc, HDF5": lambda root: pictures.hdf5(root, "odoc", 3, 3),
+    "polyp": pictures.polyp,
+    "polyp, HDF5": lambda root: pictures.hdf5(root, "polyp", 3, 2),
+    "nerve_us": pictures.nerve_us,
+    "folder": pictures.folder,
+    "folder, colours": lambda root: pictures.folder(root, colours=True),
+    "nnunet": volumes.nnunet,
+    "nnunet, ignore": lambda root: volumes.nnunet(root, ignore=True),
+    "nnunet, no test labels": lambda root: volumes.nnunet(root, test=False),
+    "nnunet, two channels": lambda root: volumes.nnunet(root, channels=2),
+}
+REAL = ("acdc", "mscmr", "faz", "odoc", "polyp", "nerve_us")
+
+
+def opened(kind, root):
+    name = kind.partition(",")[0]
+    return plugins.open_data_set(f"{name}:{root}" if name in ("folder", "nnunet") else name, root)
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    """A twin by its kind, written once."""
+    written = {}
+
+    def open_twin(kind):
+        if kind not in written:
+            written[kind] = TWINS[kind](tmp_path_factory.mktemp("twin"))
+        return opened(kind, written[kind])
+
+    return open_twin
+
+
+@pytest.fixture(params=[*TWINS, *(f"real {name}" for name in REAL)])
+def dataset(request, twin):
+    kind = request.param
+    if kind.startswith("real "):
+        return plugins.open_data_set(kind.removeprefix("real "), request.getfixturevalue("real_data"))
+    return twin(kind)
+
+
+def test_scans_keep_their_promises_and_belong_to_their_patient(dataset):
+    names = [(patient, scan) for patient, scans in dataset.patients().items() for scan in scans]
+    for patient, name in names[:: max(1, len(names) // 12)]:
+        scan = dataset.load(name)
+        check_scan(scan, dataset)
+        assert (scan.name, scan.patient) == (name, patient)
+        assert scan.image.dtype == np.float32
+        assert scan.image.max() > 0.2
+        assert scan.mask is not None or scan.drawn
+
+
+def test_every_split_can_be_used(dataset):
+    survey = Survey(dataset, {})
+    for split in dataset.splits():
+        look = survey.look(split)
+        assert len(look.fingerprint) == 64
+        assert not look.warnings or split == "random"
+
+
+def test_every_class_is_met(dataset):
+    met = set()
+    for name in [scan for scans in dataset.patients().values() for scan in scans][-8:]:
+        scan = dataset.load(name)
+        met |= set(np.unique(scan.mask)) if scan.mask is not None else set()
+    assert met == set(range(len(dataset.classes)))
+
+
+def test_facts_are_stated(dataset):
+    for fact in ("modality", "licence", "source", "citation"):
+        assert getattr(dataset, fact)
+    assert isinstance(dataset.patients_known, bool)
+    assert isinstance(dataset.redistribute, bool)
+    assert dataset.tolerance > 0
+    assert all(0 < label < len(dataset.classes) for labels in dataset.regions.values() for label in labels)
+
+
+@pytest.mark.parametrize("kind", TWINS)
+def test_check_finds_nothing_wrong_with_a_twin(kind, twin, capsys):
+    root = twin(kind).root
+    name = kind.partition(",")[0]
+    by_path = name in ("folder", "nnunet")
+    assert check(f"{name}:{root}" if by_path else name, root.parent) == 0
+    assert "0 errors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_check_finds_no_error_in_the_real_sets(name, real_data, capsys):
+    assert check(name, real_data) == 0
+    shown = capsys.readouterr().out
+    assert ("cju30bmab08bi0835mvlr6e0r and cju77k828z46w0871r0avuoo9 are nearly equal" in shown) == (name == "polyp")
+
+
+# ------------------------------------------------------------------------------------------------ single adapters
+
+
+def test_pixels_and_labels_are_those_that_were_written(twin):
+    scan = twin("odoc").load("train_drishtiGS_002")
+    mask = nested_discs("drishtiGS_002", pictures.SHAPE, 3)
+    assert np.array_equal(scan.mask[0], mask)
+    assert abs(scan.image[0][:, mask == 2].mean() - 0.8) < 0.02
+    assert abs(scan.image[0][:, mask == 0].mean() - 0.2) < 0.02
+
+
+def test_jpeg_masks_are_cut_at_their_threshold(twin):
+    name = pictures.stored_names("polyp")[0]
+    assert (twin("polyp").load(name).mask[0] == nested_discs(name, pictures.SHAPE, 2)).mean() > 0.99
+
+
+def test_volumes_come_as_slices_rows_columns_with_their_spacing_in_that_order(twin):
+    scan = twin("acdc, NIfTI").load("patient007_frame11")
+    image, mask = volumes.stack_of("patient007_frame11")
+    assert scan.mask.shape == volumes.STACK
+    assert np.array_equal(scan.mask, mask)
+    assert scan.spacing == pytest.approx(volumes.SPACING)
+    low, high = np.percentile(image, [0, 99])
+    np.testing.assert_allclose(scan.image[:, 0], ((image - low) / (high - low)).clip(0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["faz, HDF5", "odoc, HDF5", "polyp, HDF5"])
+def test_procns_files_bring_their_drawn_marks(kind, twin):
+    """The number of classes is the unlabelled value there; here it says nothing."""
+    dataset = twin(kind)
+    classes, scan = len(dataset.classes), dataset.load("train_1")
+    assert set(scan.drawn) == {"point", "scribble", "scribble:noisy", "block", "box"}
+    expected = scribbled(nested_discs("train0", pictures.SHAPE, classes), "keypointtrain0", classes)
+    everything = (1 << classes) - 1
+    assert np.array_equal(scan.drawn["point"][0], np.where(expected == classes, everything, 1 << expected))
+    assert set(np.unique(scan.drawn["box"])) == {1, everything}
+    assert dataset.load("test_1").drawn == {}
+    assert dataset.splits() == ["official"]
+
+
+def test_bare_formats_take_the_drawn_marks_where_all_training_scans_have_them(twin):
+    look = Survey(twin("odoc, HDF5"), {}).look("official")
+    assert str(resolve("point", look.drawn, "odoc")) == "point:drawn"
+    assert str(resolve("scribble", look.drawn, "odoc")) == "scribble:drawn"
+    assert str(resolve("point:sim", look.drawn, "odoc")) == "point"
+    assert str(resolve("scribble:noisy", look.drawn, "odoc")) == "scribble:noisy"
+    assert str(resolve("tags", look.drawn, "odoc")) == "tags"
+
+
+def test_mscmr_has_scribbles_to_train_on_officially_and_masks_in_its_folds(twin):
+    survey = Survey(twin("mscmr"), {})
+    official, fold = survey.look("official"), survey.look("dense20/0")
+    assert official.drawn == ("scribble",)
+    assert official.maskless
+    assert (fold.drawn, fold.maskless) == ((), "")
+
+
+def test_gaze_marks_are_points_of_people_and_background_far_from_them(twin):
+    dataset = twin("polyp")
+    name = pictures.stored_names("polyp")[0]
+    scan = dataset.load(name)
+    marks = scan.drawn["point:gaze"]
+    assert set(np.unique(marks)) <= {1, 2, 3}
+    assert (marks == 2).sum() > 20
+    truth = 1 << scan.mask
+    assert 0.3 < ((marks == 2) & (truth == 2)).sum() / (marks == 2).sum() < 1  # one of four looked elsewhere
+    assert Annotator(dataset, (), parse("point:gaze"), 0)(scan) is marks
+
+
+def test_gaze_background_is_made_of_points_and_image_alone():
+    """Never in the dark, never near a fixation; the mask is not even an argument."""
+    image = np.ones((3, 100, 100), np.float32)
+    image[:, :, 60:] = 0
+    marks = gaze(image, np.array([[0.1, 0.1], [2.0, 0.5]]), 2)[0]
+    rows, columns = np.nonzero(marks == 1)
+    assert len(rows) > 50
+    assert np.hypot(rows - 10, columns - 10).min() > 0.25 * np.hypot(100, 100) - 4
+    assert columns.max() <= 63
+    assert (gaze(image, np.empty((0, 2)), 2) == 3).all()
+
+
+def test_spacing_is_written_from_the_headers_and_read_beside_the_volumes(tmp_path, twin):
+    data = acdc_hdf5.write(tmp_path / "data", patients=2)
+    assert Acdc(data / "acdc").load("patient001_frame01").spacing is None
+    path = write_spacing(twin("acdc, NIfTI").root, data / "acdc")
+    assert path == data / "acdc" / "spacing.csv"
+    (data / "acdc" / "spacing.csv").write_text("scan,slices,rows,columns\npatient001_frame01,10,1.5,1.25\n")
+    assert Acdc(data / "acdc").load("patient001_frame01").spacing == (10, 1.5, 1.25)
+    assert Acdc(data / "acdc").load("patient002_frame09").spacing is None
+    with pytest.raises(InputError, match="holds no patientPPP/patientPPP_frameFF.nii.gz"):
+        write_spacing(data, tmp_path)
+
+
+def test_a_pathology_that_the_splits_do_not_count_on_is_refused(tmp_path):
+    root = volumes.acdc(tmp_path, patients=1)
+    (root / "acdc/patient001/Info.cfg").write_text("Group: NOR\n")
+    with pytest.raises(InputError, match="Info.cfg says NOR; patients come in blocks of 20, and patient001 is DCM"):
+        Acdc(root / "acdc").patients()
+
+
+def test_a_folder_says_what_its_toml_says(twin):
+    dataset = twin("folder")
+    assert dataset.name == "clinic"
+    assert dataset.classes == ("background", "ring", "core")
+    assert dataset.regions == {"whole": (1, 2)}
+    assert dataset.patients()["p3"] == ["p3_view0", "p3_view1"]
+    assert dataset.drawn == ("point",)
+    for fold in dataset.splits():
+        split = dataset.split(fold)
+        assert {n[:2] for n in split.test}.isdisjoint({n[:2] for n in split.train + split.val})
+
+
+def test_a_folder_without_a_toml_is_read_from_its_files(tmp_path):
+    pictures.write_pairs(tmp_path / "mine/images", tmp_path / "mine/masks", "abcdefg", 1, 2, scale=255)
+    dataset = plugins.open_data_set(f"folder:{tmp_path / 'mine'}", tmp_path)
+    assert (dataset.name, dataset.classes, dataset.channels) == ("mine", ("background", "object"), 1)
+    assert set(np.unique(dataset.load("a").mask)) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("classes = 3", "dataset.toml: classes: "),
+        ("nonsense = 1", "dataset.toml has no 'nonsense'; it has name, classes"),
+        ("title", "is no TOML file"),
+        ("[regions]\nx = [9]", r"region x is \[9\]; classes are 1 to 2"),
+        ("colours = [[0, 0, 0]]\nclasses = ['a', 'b']", "1 colours and 2 classes"),
+    ],
+)
+def test_a_broken_toml_is_refused(tmp_path, toml, message):
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", "abcde", 1, 3)
+    (tmp_path / "dataset.toml").write_text(toml)
+    with pytest.raises(InputError, match=message):
+        plugins.open_data_set(f"folder:{tmp_path}", tmp_path)
+
+
+def test_splits_of_a_toml_are_taken(tmp_path):
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", "abcde", 1, 3)
+    (tmp_path / "dataset.toml").write_text('[splits.mine]\ntrain = ["a", "b"]\ntest = ["e"]\n')
+    dataset = plugins.open_data_set(f"folder:{tmp_path}", tmp_path)
+    assert dataset.splits() == ["mine"]
+    assert dataset.split("mine").train == ("a", "b")
+
+
+def test_nnunet_labels_with_ignore_are_drawn_marks(twin):
+    dataset = twin("nnunet, ignore")
+    scan, held = dataset.load("case_000"), dataset.load("case_008")
+    assert scan.mask is None
+    assert set(np.unique(scan.drawn["scribble"])) == {1, 2, 4, 7}
+    assert held.mask is not None
+    assert dataset.classes == ("background", "organ", "lesion")
+    assert dataset.split("official").test == ("case_007", "case_008", "case_009")
+
+
+def test_nnunet_channels_are_stacked(twin):
+    scan = twin("nnunet, two channels").load("case_000")
+    assert scan.image.shape == (3, 2, 30, 34)
+    assert scan.spacing == pytest.approx(volumes.SPACING)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ("{", "dataset.json: JSONDecodeError"),
+        ({"labels": {"background": 0}}, "needs labels, channel_names and file_ending"),
+        ({"labels": {"a": 0, "b": 2}, "channel_names": {"0": "x"}, "file_ending": ".nii.gz"}, "classes 0, 1, ..."),
+    ],
+)
+def test_a_broken_dataset_json_is_refused(tmp_path, facts, message):
+    volumes.nnunet(tmp_path, cases=1, test=False)
+    (tmp_path / "dataset.json").write_text(facts if isinstance(facts, str) else json.dumps(facts))
+    with pytest.raises(InputError, match=message):
+        plugins.open_data_set(f"nnunet:{tmp_path}", tmp_path)
+
+
+def test_a_missing_dataset_json_is_refused(tmp_path):
+    with pytest.raises(InputError, match="there is no .*dataset.json; nnU-Net's raw layout has one"):
+        plugins.open_data_set(f"nnunet:{tmp_path}", tmp_path)
+
+
+def test_sets_by_path_need_a_path_and_others_take_none(tmp_path):
+    with pytest.raises(InputError, match="'folder' must be folder:PATH"):
+        plugins.open_data_set("folder", tmp_path)
+    with pytest.raises(InputError, match="'faz:here' must be faz"):
+        plugins.open_data_set("faz:here", tmp_path)
+
+
+def test_a_missing_folder_says_where_to_get_the_files(tmp_path):
+    for name in REAL:
+        with pytest.raises(InputError, match="get .* from "):
+            plugins.open_data_set(name, tmp_path).patients()
+
+
+def test_sixteen_bits_palettes_and_grey_as_colour_are_understood(tmp_path):
+    from benchmark.datasets.files import read_image, read_labels
+
+    ramp = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    np.testing.assert_allclose(read_image(tmp_path / "deep.png", 1)[0], ramp / 65535, atol=1e-6)
+    grey = np.full((8, 8, 3), 51, np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    assert read_image(tmp_path / "grey.png", 1).shape == (1, 8, 8)
+    palette = Image.fromarray(np.eye(8, dtype=np.uint8) * 2, mode="P")
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    palette.save(tmp_path / "palette.png")
+    assert set(np.unique(read_labels(tmp_path / "palette.png"))) == {0, 2}
+    colour = grey.copy()
+    colour[0, 0] = (255, 0, 0)
+    Image.fromarray(colour).save(tmp_path / "colour.png")
+    with pytest.raises(InputError, match="has 3 channels; this data set has 1"):
+        read_image(tmp_path / "colour.png", 1)
+    with pytest.raises(InputError, match="a coloured mask; a table of colours"):
+        read_labels(tmp_path / "colour.png")
+    with pytest.raises(InputError, match=r"holds colours \[\[51, 51, 51\]"):
+        read_labels(tmp_path / "colour.png", colours=[[255, 0, 0]])
