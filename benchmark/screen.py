@@ -91,12 +91,16 @@ def show_splits(dataset: "Dataset", splits: dict[str, "Split"]) -> None:
 
 
 def show_table(table: "pd.DataFrame", notes: list[str]) -> None:
-    """The main table and its notes."""
-    shown = grid("method", *(f"{column}\n{metric}" for column, metric in table.columns))
-    for method, cells in zip(table.index, table.to_numpy(), strict=True):
-        shown.add_row(str(method), *map(str, cells))
+    """The main table, in as many pieces as its columns need, and its notes."""
     console = Console()
-    console.print(shown)
+    names = [f"{column}\n{metric}" for column, metric in table.columns]
+    widest = max(len(line) for text in [*names, *map(str, table.to_numpy().ravel())] for line in text.split("\n"))
+    together = max(1, (console.width - max(map(len, map(str, table.index)), default=0)) // (widest + 2))
+    for start in range(0, len(names), together):
+        shown = grid("method", *names[start : start + together])
+        for method, cells in zip(table.index, table.to_numpy(), strict=True):
+            shown.add_row(str(method), *map(str, cells[start : start + together]))
+        console.print(shown)
     for note in notes:
         console.print(Text(f"- {note}"))
 
