@@ -19,8 +19,8 @@ IGNORE = 255  # unlabelled pixels in label maps
 class Augmentation:
     """Turns an image and everything that belongs to its pixels alike; a place in time settles the turn."""
 
-    def __init__(self, seed: int, classes: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, classes: int, fill: int = IGNORE) -> None:
+        self.seed, self.fill = seed, fill
         self.everything = (1 << classes) - 1
         nearest, linear = cv2.INTER_NEAREST, cv2.INTER_LINEAR
         with warnings.catch_warnings(action="error"):  # albumentations only warns of an argument that it doesn't know
@@ -37,23 +37,23 @@ class Augmentation:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Image (c, h, w), sets (h, w) and memory turned as (seed, step, row) says; new corners are black, say nothing.
 
-        Memory is a label map (h, w) of integers, filled with IGNORE, or float maps (k, h, w), filled with 0. Labels and
+        Memory is a label map (h, w) of integers, filled with `fill`, or float maps (k, h, w), filled with 0. Labels and
         sets are picked, not mixed.
         """
         states = np.random.SeedSequence([self.seed, step, row]).generate_state(len(self.turn.transforms))
         for transform, state in zip(self.turn.transforms, states, strict=True):
             transform.set_random_seed(int(state))
-        # what is filled with 0 must mean "nothing known": sets as the classes ruled out, labels counted from IGNORE
+        # what is filled with 0 must mean "nothing known": sets as the classes ruled out, labels counted from `fill`
         planes = [allowed.astype(np.int32) ^ self.everything]
         targets = {"image": image.transpose(1, 2, 0)}
         if memory is not None and memory.ndim == 2:
-            planes.append((memory.astype(np.int32) + 1) % (IGNORE + 1))
+            planes.append((memory.astype(np.int32) - self.fill) % (IGNORE + 1))
         elif memory is not None:
             targets["maps"] = memory.transpose(1, 2, 0).astype(np.float32)
         done = self.turn(**targets, masks=planes)
         sets, *labels = done["masks"]
         if labels:
-            memory = ((labels[0] - 1) % (IGNORE + 1)).astype(memory.dtype)  # type: ignore[union-attr]
+            memory = ((labels[0] + self.fill) % (IGNORE + 1)).astype(memory.dtype)  # type: ignore[union-attr]
         elif memory is not None:
             memory = done["maps"].transpose(2, 0, 1).astype(memory.dtype)
         return done["image"].transpose(2, 0, 1), sets ^ self.everything, memory

@@ -67,7 +67,8 @@ class NetMethod(Method):
 
     Most methods write `loss` and nothing else. `self.budget`, `self.log(step, name=value)`, `self.rng` and
     `self.device` are there from `build` on. `self.memory`, if a method sets it, is a CPU tensor with a row per training
-    slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w).
+    slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w). Turned corners of labels get
+    `self.memory_fill`, IGNORE unless `build` says otherwise.
     """
 
     passes: ClassVar[int | None] = None  # how often `after_pass` runs, evenly spaced; None: after each pass over the data
@@ -79,6 +80,10 @@ class NetMethod(Method):
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Set `self.net`, and other modules if need be; all move to the device, `self.net` alone is optimised."""
         self.net: Any = networks.build(budget.network, channels, classes)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return poly(self.budget.lr, step, self.budget.steps)
 
     def after_step(self, batch: Batch, progress: float) -> None:
         """Anything to do after each step, such as moving a teacher."""
@@ -92,12 +97,13 @@ class NetMethod(Method):
         self.budget, self.log, self.rng = budget, log, np.random.default_rng(seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.memory: Tensor | None = None
+        self.memory_fill = IGNORE
         self.images = torch.cat([to_network(scan.image, budget.size) for scan in data])
         self.allowed = np.concatenate([fit_sets(scan.allowed, budget.size, data.classes) for scan in data])
         self.build(data.channels, data.classes, budget)
         for module in [value for value in vars(self).values() if isinstance(value, nn.Module)]:
             module.to(self.device)
-        self._train(Augmentation(seed, data.classes))
+        self._train(Augmentation(seed, data.classes, self.memory_fill))
 
     def predict(self, scan: TestScan) -> np.ndarray:
         """The most probable class of each pixel, slice by slice."""
@@ -128,7 +134,7 @@ class NetMethod(Method):
             progress = step / budget.steps
             batch = self._batch(augmentation, step, rows)
             for group in optimiser.param_groups:
-                group["lr"] = poly(budget.lr, step, budget.steps)
+                group["lr"] = self.rate(step)
             with self._autocast():
                 loss = self.loss(batch, progress)
             optimiser.zero_grad(set_to_none=True)

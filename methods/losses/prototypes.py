@@ -23,8 +23,8 @@ def prsa(
     image: Tensor,
     labels: Tensor,
     pair_mask: Tensor,
-    encoder: Tensor,
-    decoder: Tensor,
+    encoder: Tensor | None,
+    decoder: Tensor | None,
     *,
     sigma_xy: float = 6.0,
     sigma_rgb: float = 0.1,
@@ -33,9 +33,10 @@ def prsa(
     """Prototype-based regional spatial affinity: (sum k - sum_{a in U} sum_k q_k(a) sum_b k_ab q_k(b)) / (K |U|).
 
     q = softmax(A * logits), A the affinity of each pixel's features to the prototypes of `labels` (n, h, w; 255 where
-    unlabelled); U is `pair_mask` (n, h, w); image (n, c, h, w); features as of the network, without gradient. The sum
-    of k runs over all pixels and, as published, counts neighbours outside the image as black pixels at the origin:
-    both only add a constant. 0 where U is empty (the published code divides by zero).
+    unlabelled); U is `pair_mask` (n, h, w); image (n, c, h, w); features as of the network, which get no gradient; one of
+    them may be None, which leaves its prototypes out. The sum of k runs over all pixels and, as published, counts
+    neighbours outside the image as black pixels at the origin: both only add a constant. 0 where U is empty (the
+    published code divides by zero).
     """
     refined = affinity(encoder, decoder, labels, logits) * logits
     kernel = Kernel(sigma_xy, sigma_rgb, radius)
@@ -48,20 +49,23 @@ def prsa(
 
 
 @torch.no_grad()
-def affinity(encoder: Tensor, decoder: Tensor, labels: Tensor, like: Tensor) -> Tensor:
+def affinity(encoder: Tensor | None, decoder: Tensor | None, labels: Tensor, like: Tensor) -> Tensor:
     """Clipped cosine of each pixel's features with each class's prototype, as shares of their sum, shaped as `like`.
 
     A class without a label has a zero prototype and affinity 0.
     """
     with torch.autocast(like.device.type, enabled=False):  # sums over many pixels need all their digits
-        encoder, decoder = (maps.float() if maps.dtype.itemsize < 4 else maps for maps in (encoder, decoder))
-        shared, own = prototypes(encoder, decoder, labels, like.shape[1])
-        unit = F.normalize(torch.cat([shared.expand(len(own), -1, -1), own], 2), dim=2)  # (n, k, c)
+        given = [maps.float() if maps.dtype.itemsize < 4 else maps for maps in (encoder, decoder) if maps is not None]
+        parts = []
+        if encoder is not None:
+            parts.append(batch_prototypes(given[0], labels, like.shape[1]).expand(len(like), -1, -1))
+        if decoder is not None:
+            parts.append(sample_prototypes(given[-1], labels, like.shape[1]))
+        unit = F.normalize(torch.cat(parts, 2), dim=2)  # (n, k, c)
         shares = torch.empty_like(like, dtype=unit.dtype)
         for n in range(len(like)):  # one sample at a time: the enlarged features are the largest thing here
             enlarged = [
-                F.interpolate(maps[n : n + 1], size=like.shape[-2:], mode="bilinear", align_corners=False)
-                for maps in (encoder, decoder)
+                F.interpolate(maps[n : n + 1], size=like.shape[-2:], mode="bilinear", align_corners=False) for maps in given
             ]
             features = F.normalize(torch.cat(enlarged, 1), dim=1)[0]
             cosine = torch.einsum("kc,chw->khw", unit[n], features).clamp(min=0)
@@ -69,15 +73,19 @@ def affinity(encoder: Tensor, decoder: Tensor, labels: Tensor, like: Tensor) -> 
     return shares
 
 
-def prototypes(encoder: Tensor, decoder: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Mean encoder features per class over the batch (1, k, c1), and decoder features per sample (n, k, c2).
+def batch_prototypes(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean features of each class over the whole batch (1, k, c).
 
-    Labels (n, h, w) are brought to each map by the nearest pixel; 255 and absent classes leave zeros.
+    Labels (n, h, w) are brought to the map by the nearest pixel; 255 and absent classes leave zeros.
     """
-    total, count = _sums(encoder, labels, classes)
-    shared = total.sum(0, keepdim=True) / count.sum(0, keepdim=True).clamp(min=1)
-    total, count = _sums(decoder, labels, classes)
-    return shared, total / count.clamp(min=1)
+    total, count = _sums(features, labels, classes)
+    return total.sum(0, keepdim=True) / count.sum(0, keepdim=True).clamp(min=1)
+
+
+def sample_prototypes(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean features of each class of each sample (n, k, c); otherwise as `batch_prototypes`."""
+    total, count = _sums(features, labels, classes)
+    return total / count.clamp(min=1)
 
 
 def _sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:

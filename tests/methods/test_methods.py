@@ -6,11 +6,10 @@ import torch
 
 from benchmark import plugins
 from benchmark.jobs import Budget
-from benchmark.methods.base import IGNORE, Batch
-from benchmark.methods.losses import entropy, gated_crf, partial_cross_entropy, partial_dice, prsa, total_variation
+from benchmark.methods.base import Batch
+from benchmark.methods.losses import entropy, gated_crf, partial_cross_entropy, partial_dice, total_variation
 from benchmark.methods.mean_teacher import MeanTeacher
 from benchmark.methods.prior import Prior
-from benchmark.methods.procns import ProCNS
 from benchmark.sealed import TestScan, WeakData, WeakScan
 
 
@@ -42,23 +41,6 @@ EXPECTED = {
 def test_the_loss_is_the_published_sum(name, batch):
     method = built(name)
     torch.testing.assert_close(method.loss(batch, 0.5), EXPECTED[name](method.net(batch.image), batch))
-
-
-def test_procns_adds_a_tenth_of_prsa_over_the_unlabelled_pixels(batch):
-    method = built("procns")
-    features = method.net.features(batch.image)
-    pairs = prsa(
-        features.logits, batch.image, batch.labels, batch.labels == IGNORE, features.encoder[8], features.decoder[2]
-    )
-    expected = partial_cross_entropy(features.logits, batch.allowed) + 0.1 * pairs.loss
-    torch.testing.assert_close(method.loss(batch, 0.5), expected)
-
-
-def test_procns_without_prsa_is_partial_cross_entropy(batch):
-    method = built("procns", prsa_weight=0)
-    expected = partial_cross_entropy(method.net(batch.image), batch.allowed)
-    torch.testing.assert_close(method.loss(batch, 0.5), expected)
-    assert isinstance(method, ProCNS)
 
 
 def test_the_teacher_is_the_average_of_the_student(batch):
