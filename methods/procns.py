@@ -119,6 +119,7 @@ class ProCNS(NetMethod):
             return
         if self.average is None:  # a short first phase
             self._refresh(self._slices(), self.boundary)
+        self.log(self.boundary - 1, second_phase=self.boundary)
         average: Any = self.average
         self.calibrated = average.argmax(1).to(torch.uint8)
         self.memory, self.average = self.calibrated.clone(), None
@@ -154,7 +155,9 @@ class ProCNS(NetMethod):
             if k in self.fired:
                 continue
             curve = _fitted(history[:, k], per_epoch, epoch, reference=self.reference)
-            seen |= {f"curve_{k}_{name}": value for name, value in zip("abc", curve, strict=True) if math.isfinite(value)}
+            if math.isfinite(curve[0]):
+                a, b, c = curve  # logged with x in steps
+                seen |= {f"curve_{k}_a": a, f"curve_{k}_b": b, f"curve_{k}_c": c * (1 if self.reference else per_epoch**b)}
             if _flat(curve, epoch, self.r):
                 self.fired.append(k)
                 seen[f"fired_{k}"] = epoch

@@ -22,6 +22,8 @@ def write(results: Path, reports: Path) -> Path:
     summary.to_csv(staged / "table.csv", index=False, lineterminator="\n")
     read.runs.to_csv(staged / "runs.csv", index=False, lineterminator="\n")
     figures.intervals(summary, staged)
+    if logged := rows.pseudo_label_run(read, results):
+        figures.pseudo_labels(logged[1], logged[0], staged)
     (staged / "index.html").write_text(page.render(read, tables.main_table(summary, ("dice", "hd95", "assd")), said, staged))
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)

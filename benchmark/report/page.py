@@ -16,14 +16,17 @@ def render(read: Rows, table: pd.DataFrame, notes: list[str], folder: Path) -> s
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    svg = (folder / "intervals.svg").read_text()
+    drawn = {name: folder / f"{name}.svg" for name in ("intervals", "pseudo_labels")}
+    figures = {
+        name: text[text.index("<svg") :] for name, path in drawn.items() if path.is_file() and (text := path.read_text())
+    }
     return environment.get_template("index.html").render(
         title=read.title or read.name,
         version=__version__,
         columns=list(table.columns),
         lines=[(method, list(cells)) for method, cells in zip(table.index, table.to_numpy(), strict=True)],
         notes=notes,
-        figure=svg[svg.index("<svg") :],
+        figures=figures,
         gaps=read.runs[read.runs.state != "done"].to_dict("records"),
         set_aside=read.set_aside,
         count=int((read.runs.state == "done").sum()),

@@ -69,6 +69,15 @@ def read(results: Path) -> Rows:
     return Rows(plan.get("name", "report"), plan.get("title", ""), runs, frame, about, set_aside)
 
 
+def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, float]]] | None:
+    """The first run that logged how its pseudo-labels changed, and its log; of each row, only the first run is looked at."""
+    for folder in read.runs[read.runs.state == "done"].drop_duplicates("row").folder:
+        path = results / "runs" / folder / "train.jsonl"
+        if path.is_file() and '"changed"' in (text := path.read_text()):
+            return folder, [json.loads(line) for line in text.splitlines()]
+    return None
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
