@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from benchmark.methods.augment import Augmentation
-from benchmark.methods.losses import gated_crf
+from benchmark.methods.losses import affinity, gated_crf, prsa
+from benchmark.methods.procns import smooth
 from benchmark.score import evaluate
 
 pytestmark = pytest.mark.speed
@@ -42,6 +43,54 @@ def test_gated_crf(benchmark, how):
         loss(z.softmax(1), image).backward()
 
     benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+
+
+def unfolded_prsa(logits, image, labels, pair_mask, encoder, decoder, radius=5):
+    """PRSA as published: feature and prediction windows are laid out in memory."""
+    k, h, w = logits.shape[1:]
+    probs = (affinity(encoder, decoder, labels, logits) * logits).softmax(1)
+    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    features = torch.cat([torch.stack([x, y]).expand(len(image), -1, -1, -1) / 6.0, image / 0.1], 1)
+    size = 2 * radius + 1
+    windows = F.unfold(features, size, padding=radius).view(len(image), -1, size**2, h, w)
+    kernel = (-0.5 * (windows - features[:, :, None]).square().sum(1)).exp()
+    kernel[:, size**2 // 2] = 0
+    near = (F.unfold(probs, size, padding=radius).view(len(image), k, size**2, h, w) * kernel[:, None]).sum(2)
+    return (kernel.sum() - (pair_mask[:, None] * probs * near).sum()) / (k * pair_mask.sum())
+
+
+@pytest.mark.parametrize("how", ["unfolded", "ours"])
+@pytest.mark.benchmark(group="PRSA, forward and backward, 4 x 3 classes x 128 px")
+def test_prsa(benchmark, how):
+    torch.manual_seed(0)
+    logits, image = torch.randn(4, 3, 128, 128), torch.rand(4, 3, 128, 128)
+    labels = torch.where(torch.rand(4, 128, 128) < 0.05, torch.randint(0, 3, (4, 128, 128)), 255)
+    rest = image, labels, labels == 255, torch.rand(4, 128, 16, 16), torch.rand(4, 32, 64, 64)
+    loss = {"unfolded": unfolded_prsa, "ours": lambda *given: prsa(*given).loss}[how]
+    torch.testing.assert_close(loss(logits, *rest), prsa(logits, *rest).loss, rtol=1e-4, atol=0)
+
+    def step():
+        z = logits.clone().requires_grad_()
+        loss(z, *rest).backward()
+
+    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+
+
+def looped_smoothing(x, y, bandwidth):
+    """Local linear regression as published: a matrix of weights for each point."""
+    line = np.stack([np.ones_like(x), x], 1)
+    smoothed = np.empty_like(y)
+    for i, at in enumerate(x):
+        weight = np.diag(np.exp(-((x - at) ** 2) / (2 * bandwidth**2)))
+        smoothed[i] = np.array([1, at]) @ np.linalg.solve(line.T @ weight @ line, line.T @ weight @ y)
+    return smoothed
+
+
+@pytest.mark.parametrize("how", ["loop", "ours"])
+@pytest.mark.benchmark(group="smoothing of a training curve of 500 steps")
+def test_smoothing(benchmark, how):
+    x, y = np.linspace(0, 500, 500), np.random.default_rng(0).random(500)
+    benchmark.pedantic({"loop": looped_smoothing, "ours": smooth}[how], (x, y, 0.5), rounds=3, warmup_rounds=1)
 
 
 @pytest.fixture(scope="module")

@@ -132,6 +132,27 @@ def test_a_single_patient_has_a_mean_and_no_interval(tmp_path):
 
 def test_the_figure_has_vector_text(results, tmp_path):
     read = rows.read(results)
-    pdf, _, svg = figures.intervals(statistics.summarise(read.cases, read.runs), tmp_path)
-    assert "gated_crf" in svg.read_text()
-    assert b"/Font" in pdf.read_bytes()
+    figures.intervals(statistics.summarise(read.cases, read.runs), tmp_path)
+    assert "gated_crf" in (tmp_path / "intervals.svg").read_text()
+    assert b"/Font" in (tmp_path / "intervals.pdf").read_bytes()
+
+
+def test_pseudo_labels_are_shown_where_a_run_logged_them(results, tmp_path):
+    folder = results / "runs/d/a/m2/r"
+    log = [
+        {"step": 1, "loss": 1.0},
+        {"step": 3, "changed": 0.2},
+        {"step": 4, "second_phase": 5},
+        {"step": 8, "dice_1": 0.5, "curve_1_a": 0.9, "curve_1_b": 1.0, "curve_1_c": 2.0},
+        {"step": 11, "dice_1": 0.8, "curve_1_a": 0.9, "curve_1_b": 1.0, "curve_1_c": 3.0, "fired_1": 2, "changed": 0.1,
+         "masked_0": 0.0, "masked_1": 0.25},
+    ]  # fmt: skip
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    assert rows.pseudo_label_run(rows.read(results), results) == ("d/a/m2/r", log)
+    one, two = (report.write(results, tmp_path / name) for name in ("a", "b"))
+    svg = (one / "pseudo_labels.svg").read_text()
+    for word in ("d/a/m2/r", "class 1 fired", "masked share"):
+        assert word in svg
+    assert "Pseudo-labels of one run" in (one / "index.html").read_text()
+    for kind in ("pdf", "png", "svg"):
+        assert (one / f"pseudo_labels.{kind}").read_bytes() == (two / f"pseudo_labels.{kind}").read_bytes()
