@@ -5,9 +5,9 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -35,7 +35,8 @@ class Budget:
     steps: Count = 30000
     batch: Count = 12
     size: Annotated[int, Field(ge=16)] = 256  # px, height and width of what the network sees
-    network: Literal["unet"] = "unet"
+    network: str = "unet"  # or smp:ARCHITECTURE/ENCODER
+    weights: str = ""  # file of encoder weights; from scratch without
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
     momentum: Share = 0.9
     weight_decay: Share = 1e-4
@@ -110,7 +111,7 @@ class Job:
             "simulator": self.simulator,
             "split": self.split,
             "seed": self.seed,
-            "budget": dataclasses.asdict(self.budget),
+            "budget": dataclasses.asdict(self.budget) | {"weights": _digest(self.budget.weights)},
             "data": self.data,
         }
 
@@ -129,6 +130,12 @@ class Job:
         """Where its run lies below `runs/`."""
         parts = (self.dataset, self.annotation, self.method, f"{self.split}-seed{self.seed}-{self.hash[:8]}")
         return Path(*(re.sub(r"[^\w.@+=-]", "-", part) for part in parts))
+
+
+@cache
+def _digest(path: str) -> str:
+    """SHA-256 of a file; empty without one."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ def make_plan(request: Request) -> Plan:
                     jobs[str(job.folder)] = job
                 else:
                     not_claimed.add((contestant.label, str(annotation)))
+    _refuse_networks(jobs.values(), surveys, {c.label: c.cls for c in contestants})
     datasets = {name: survey.dataset for name, survey in surveys.items()}
     return Plan(preset.name, preset.title, list(jobs.values()), datasets, sorted(not_claimed), list(warnings))
 
@@ -282,6 +290,9 @@ class _Settings:
             raise InputError(f"the preset gives {contestant.label} a budget of its own; it must say why, as `reason`")
         common = plugins.checked(Budget, {**given, **self.budget_flags}, "budget")
         budget = plugins.checked(Budget, {**given, **own, **self.budget_flags}, "budget")
+        for each in (common, budget):
+            if each.weights and (each.network == "unet" or not Path(each.weights).is_file()):
+                raise InputError(f"weights are {each.weights}; they must be a file of an encoder's, for an smp: network")
         return budget, common, reason if budget != common else ""
 
     def options(self, contestant: Contestant, dataset: str) -> dict[str, Any]:
@@ -319,6 +330,26 @@ class _Settings:
             code=plugins.fingerprint(contestant.plugin, *weak.sources(annotation)),
             simulator=weak.VERSION,
         )
+
+
+def _refuse_networks(jobs: Iterable[Job], surveys: "Mapping[str, Survey]", methods: Mapping[str, Any]) -> None:
+    """Raise InputError where a network can't be built, or lacks what a method needs of it; `unet` has all there is."""
+    met = set()
+    for job in jobs:
+        channels, needs = surveys[job.dataset].dataset.channels, getattr(methods[job.method], "needs", ())
+        case = (job.budget.network, job.budget.weights, job.budget.size, channels, needs)
+        if case in met or job.budget.network == "unet":
+            continue
+        met.add(case)
+        from benchmark.methods import networks  # imports torch
+
+        try:
+            missing = networks.lacks(job.budget.network, needs, channels, job.budget.size)
+            networks.build(job.budget.network, channels, 2, job.budget.weights)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        if missing:
+            raise InputError(f"{job.method} needs {' and '.join(missing)}, which {job.budget.network} does not make")
 
 
 def _wanted(request: Request) -> Preset:

@@ -71,6 +71,7 @@ class NetMethod(Method):
     `self.memory_fill`, IGNORE unless `build` says otherwise.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ()  # maps of the network by stride, such as "encoder/8"
     passes: ClassVar[int | None] = None  # how often `after_pass` runs, evenly spaced; None: after each pass over the data
 
     @abstractmethod
@@ -79,7 +80,7 @@ class NetMethod(Method):
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Set `self.net`, and other modules if need be; all move to the device, `self.net` alone is optimised."""
-        self.net: Any = networks.build(budget.network, channels, classes)
+        self.net: Any = networks.build(budget.network, channels, classes, budget.weights)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""

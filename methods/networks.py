@@ -1,6 +1,14 @@
-"""Networks by name; a network gives logits, and its feature maps by stride."""
+"""Networks by name; a network gives logits, and its feature maps by stride.
 
-from typing import NamedTuple
+`unet` is the field's. `smp:ARCHITECTURE/ENCODER` is any of segmentation_models_pytorch, with an encoder of its own or of
+timm (`tu-...`), from scratch or from a file of encoder weights; nothing is ever downloaded.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +26,32 @@ class Features(NamedTuple):
     decoder: dict[int, Tensor]
 
 
-class UNet(nn.Module):
+class Network(nn.Module):
+    """An encoder, and a decoder with its head: `encode(image) -> maps`, `decoder(maps) -> logits, decoder maps`."""
+
+    decoder: nn.Module
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The encoder's maps, the finest first."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (n, classes, h, w) of images (n, channels, h, w)."""
+        logits: Tensor = self.decoder(self.encode(image))[0]
+        return logits
+
+    def features(self, image: Tensor) -> Features:
+        """Logits, and the maps of both halves."""
+        maps = self.encode(image)
+        logits, decoded = self.decoder(maps)
+        return Features(logits, _by_stride(image, maps), _by_stride(image, decoded))
+
+
+class UNet(Network):
     """The 2-D U-Net that WSL4MIS and ProCNS share: 1,813,764 parameters at 1 channel and 4 classes.
 
     As their code runs it: the up-sampling is bilinear with aligned corners after a 1x1 convolution, although the
-    published configuration asks for a transposed convolution.
+    published configuration asks for a transposed convolution. Images may have any size from 16 px.
     """
 
     def __init__(self, channels: int, classes: int) -> None:
@@ -31,17 +60,35 @@ class UNet(nn.Module):
         self.encoder = nn.ModuleList(map(_block, inputs, WIDTHS, DROPOUT))
         self.decoder = Decoder(classes)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (n, classes, h, w) of images (n, channels, h, w) of any size from 16 px."""
-        return self.features(image).logits
-
-    def features(self, image: Tensor) -> Features:
-        """Logits, and the maps of both halves."""
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Five maps, each half as large as the one before."""
         maps = [self.encoder[0](image)]
         for level in self.encoder[1:]:
             maps.append(level(F.max_pool2d(maps[-1], 2)))
-        logits, decoded = self.decoder(maps)
-        return Features(logits, {2**i: m for i, m in enumerate(maps)}, {2 ** (3 - i): m for i, m in enumerate(decoded)})
+        return maps
+
+
+class Dual(nn.Module):
+    """A network with a second, auxiliary decoder that sees maps of which channels were dropped in training.
+
+    With `unet` it is WSL4MIS's `unet_cct`: 2,447,064 parameters at 1 channel and 4 classes. Its auxiliary decoder drops
+    channels in evaluation too, where nobody asks it.
+    """
+
+    def __init__(self, main: Network, auxiliary: nn.Module) -> None:
+        super().__init__()
+        self.main, self.auxiliary = main, auxiliary
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of the main decoder."""
+        logits: Tensor = self.main(image)
+        return logits
+
+    def both(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the main and of the auxiliary decoder."""
+        maps = self.main.encode(image)
+        dropped = [F.dropout2d(m, 0.5, self.training) if m.shape[1] else m for m in maps]
+        return self.main.decoder(maps)[0], self.auxiliary(dropped)[0]
 
 
 class Level(nn.Module):
@@ -82,11 +129,114 @@ def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     )  # fmt: skip
 
 
-NETWORKS = {"unet": UNet}
+class Library(Network):
+    """An architecture of segmentation_models_pytorch."""
+
+    def __init__(self, architecture: str, encoder: str, channels: int, classes: int) -> None:
+        super().__init__()
+        import segmentation_models_pytorch as smp  # takes seconds
+
+        model = smp.create_model(architecture, encoder, encoder_weights=None, in_channels=channels, classes=classes)
+        self.encoder: Any = model.encoder
+        self.decoder = LibraryDecoder(model.decoder, model.segmentation_head)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The image and the encoder's maps, as the library's decoders want them."""
+        return list(self.encoder(image))
 
 
-def build(name: str, channels: int, classes: int) -> nn.Module:
-    """The network of that name, freshly initialised; raises ValueError for an unknown name."""
-    if name not in NETWORKS:
-        raise ValueError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
-    return NETWORKS[name](channels, classes)
+class LibraryDecoder(nn.Module):
+    """A decoder of the library and its head; maps are those of its blocks, where it has such, and the last."""
+
+    def __init__(self, decoder: Any, head: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.head = decoder, head
+
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Logits, and the decoder's maps."""
+        decoded: list[Tensor] = []
+        blocks = getattr(self.inner, "blocks", None)
+        hooks = [
+            block.register_forward_hook(lambda _block, _given, made: decoded.append(made))
+            for block in (blocks if isinstance(blocks, nn.ModuleList) else ())
+        ]
+        try:
+            last = self.inner(maps)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return self.head(last), [*decoded, last]
+
+
+def build(name: str, channels: int, classes: int, weights: str = "") -> Network:
+    """The network of that name, freshly initialised; raises ValueError for one that can't be built.
+
+    `weights`: a file of encoder weights, as torch saves a state dict; a first layer for colour also takes grey images.
+    """
+    if name == "unet":
+        if weights:
+            raise ValueError("weights are for the encoders of smp: networks; unet has none of its own")
+        return UNet(channels, classes)
+    found = re.fullmatch(r"smp:(\w+)/([\w.-]+)", name)
+    if found is None:
+        raise ValueError(f"no network {name!r}; there are unet and smp:ARCHITECTURE/ENCODER, such as smp:Unet/resnet34")
+    try:
+        net = Library(found[1], found[2], channels, classes)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(f"no network {name!r}: {' '.join(str(error).split())}") from error
+    if weights:
+        _load(net.encoder, Path(weights))
+    return net
+
+
+def build_dual(name: str, channels: int, classes: int, weights: str = "") -> Dual:
+    """The network of that name with a second decoder, initialised on its own."""
+    return Dual(build(name, channels, classes, weights), build(name, channels, classes).decoder)
+
+
+def lacks(name: str, needs: Iterable[str], channels: int, size: int) -> list[str]:
+    """Which of the maps that a method needs, such as "encoder/8", a network does not make; without computing anything.
+
+    Raises ValueError where the network can't be built, or takes no images of that size.
+    """
+    with torch.device("meta"):
+        net = build(name, channels, 2).eval()
+        try:
+            made = net.features(torch.empty(1, channels, size, size))
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"network {name!r} takes no images of {size} px: {' '.join(str(error).split())}") from error
+    return [need for need in needs if int(need.partition("/")[2]) not in getattr(made, need.partition("/")[0])]
+
+
+def _by_stride(image: Tensor, maps: list[Tensor]) -> dict[int, Tensor]:
+    """The last map of each stride; what has no channels is left out."""
+    return {2 ** round(math.log2(image.shape[-1] / m.shape[-1])): m for m in maps if m.shape[1]}
+
+
+def _load(encoder: nn.Module, path: Path) -> None:
+    """Fill an encoder from a file; what the file holds beyond that, such as a classifier's head, is left aside."""
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no file of weights {path}") from error
+    except Exception as error:  # torch raises whatever its archive reader and its unpickler raise
+        raise ValueError(f"{path} holds no state dict of torch: {' '.join(str(error).split())[:200]}") from error
+    for key in ("state_dict", "model"):
+        stored = stored.get(key, stored)
+    filled = dict(encoder.state_dict())
+    for name, own in filled.items():
+        plain = name.removeprefix("model.")  # timm's encoders are wrapped; it also writes stages_0 for stages.0
+        spellings = (name, f"encoder.{name}", plain, re.sub(r"^([a-z]+)_(\d)", r"\1.\2", plain))
+        given = next((stored[spelling] for spelling in spellings if spelling in stored), None)
+        if given is None and name.endswith("num_batches_tracked"):
+            continue
+        if given is None:
+            raise ValueError(
+                f"{path} has no weights {name!r}; are they of this encoder? It has {', '.join(list(stored)[:3])}"
+            )
+        if given.dim() == 4 and given.shape[1] == 3 and own.shape[1] == 1:
+            given = given.sum(1, keepdim=True)  # grey as three equal colours
+        if given.shape != own.shape:
+            raise ValueError(f"{path}: {name!r} is {tuple(given.shape)}; this encoder's is {tuple(own.shape)}")
+        filled[name] = given
+    encoder.load_state_dict(filled)

@@ -52,6 +52,8 @@ class ProCNS(NetMethod):
     which a class fired, and the share of pseudo-labels that changed.
     """
 
+    needs = ("encoder/8", "decoder/2")
+
     setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's values for the next two
     phase_one: float | None = None  # share of the steps; without a setting 0.2
     confidence: float | None = None  # from which a disagreement is noise; without a setting 0.5

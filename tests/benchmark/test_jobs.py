@@ -1,11 +1,14 @@
 import dataclasses
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from benchmark import InputError
 from benchmark.jobs import PRESETS, Budget, Request, make_plan, read_preset
+from benchmark.methods import networks
 
 SMALL = ["octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=1", "octa_phantom.test=2"]
 
@@ -70,7 +73,13 @@ def test_every_preset_reads(name):
         ({"budget": ["steps=0"]}, "budget: steps: .*greater than or equal to 1"),
         ({"budget": ["steps=lots"]}, "budget: steps: .*integer.*'lots'"),
         ({"budget": ["steps"]}, "'steps' must be NAME=VALUE"),
-        ({"budget": ["network=vnet"]}, "budget: network: .*'unet'"),
+        ({"budget": ["network=vnet"]}, "no network 'vnet'; there are unet and smp:"),
+        (
+            {"methods": ["procns"], "budget": ["network=smp:FPN/resnet18"]},
+            "procns needs decoder/2, which smp:FPN",
+        ),
+        ({"budget": ["network=smp:FPN/resnet18", "size=50"]}, "takes no images of 50 px"),
+        ({"budget": ["network=smp:Unet/resnet18", "weights=nowhere.pth"]}, "weights are nowhere.pth; they must be a file"),
         ({"budget": ["batch=1", "size=16"]}, "a batch of 1 at size 16 is too small"),
         ({"options": ["gated_crf.wieght=1"]}, "GatedCRF has no 'wieght'; it has weight, sigma_xy"),
         ({"options": ["weight=1"]}, "must be METHOD.NAME=VALUE"),
@@ -215,3 +224,16 @@ def test_every_field_of_the_budget_is_in_the_identity(job):
 def test_other_pixels_are_another_job():
     one, two = (make_plan(request(methods=["pce"], options=[*SMALL[:-1], f"octa_phantom.test={n}"])).jobs[0] for n in (1, 2))
     assert one.data != two.data
+
+
+def test_encoder_weights_count_by_their_content(tmp_path):
+    """Not by their path: the same file elsewhere is the same run."""
+    encoder = networks.build("smp:Unet/resnet18", 3, 2).encoder
+    torch.save(encoder.state_dict(), tmp_path / "a.pth")
+    shutil.copy(tmp_path / "a.pth", tmp_path / "b.pth")
+    torch.save({k: v * 2 for k, v in encoder.state_dict().items()}, tmp_path / "c.pth")
+    one, same, other = (
+        make_plan(request(budget=["network=smp:Unet/resnet18", f"weights={tmp_path / name}.pth"])).jobs[0]
+        for name in ("a", "b", "c")
+    )
+    assert one.hash == same.hash != other.hash

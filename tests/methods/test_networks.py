@@ -61,5 +61,77 @@ def test_any_size_gives_logits_of_that_size(size):
 
 
 def test_an_unknown_network_is_refused_with_those_that_exist():
-    with pytest.raises(ValueError, match="no network 'vnet'; there are unet"):
+    with pytest.raises(ValueError, match="no network 'vnet'; there are unet and smp:"):
         networks.build("vnet", 1, 2)
+
+
+def test_two_decoders_are_the_published_network():
+    net = networks.build_dual("unet", 1, 4)
+    assert sum(p.numel() for p in net.parameters()) == 2447064
+    image = torch.rand(2, 1, 32, 32)
+    main, auxiliary = net.both(image)
+    assert main.shape == auxiliary.shape == (2, 4, 32, 32)
+    net.eval()
+    torch.testing.assert_close(net(image), net.both(image)[0])
+    assert torch.equal(net.both(image)[1], net.both(image)[1])  # no channel is dropped
+
+
+LIBRARY = ("smp:Unet/resnet18", "smp:FPN/tu-convnext_atto", "smp:UnetPlusPlus/resnet18", "smp:DeepLabV3Plus/mobilenet_v2")
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_networks_of_the_library(name):
+    net = networks.build(name, 1, 3)
+    features = net.features(torch.rand(2, 1, 64, 64))
+    assert features.logits.shape == (2, 3, 64, 64)
+    for maps in (features.encoder, features.decoder):
+        assert all(m.shape[-1] * stride == 64 for stride, m in maps.items())
+    assert [tuple(logits.shape) for logits in networks.build_dual(name, 1, 3).both(torch.rand(2, 1, 64, 64))] == [
+        (2, 3, 64, 64)
+    ] * 2
+
+
+def test_what_a_network_lacks_is_known_before_it_is_trained():
+    assert networks.lacks("unet", ("encoder/8", "decoder/2"), 1, 64) == []
+    assert networks.lacks("smp:Unet/resnet18", ("encoder/8", "decoder/2"), 3, 64) == []
+    assert networks.lacks("smp:FPN/resnet18", ("encoder/8", "decoder/2"), 3, 64) == ["decoder/2"]
+    with pytest.raises(ValueError, match="takes no images of 50 px"):
+        networks.lacks("smp:FPN/resnet18", (), 1, 50)
+
+
+@pytest.mark.parametrize("name", ["smp:Unet", "smp:Nope/resnet18", "smp:Unet/nope", "smp:Unet/tu-nope", "resnet18"])
+def test_names_that_no_library_knows_are_refused(name):
+    with pytest.raises(ValueError, match=f"no network '{name}'"):
+        networks.build(name, 1, 2)
+
+
+@pytest.mark.parametrize("name", ["smp:Unet/resnet18", "smp:FPN/tu-convnext_atto"])
+def test_encoder_weights_come_from_a_file(name, tmp_path):
+    """Of three channels, also into a network for grey images; what the file says of a classifier is left aside."""
+    torch.manual_seed(1)
+    colour = networks.build(name, 3, 2)
+    stored = {f"encoder.{key}" if name.endswith("18") else key.removeprefix("model."): value
+              for key, value in colour.encoder.state_dict().items()}  # fmt: skip
+    torch.save(stored | {"fc.weight": torch.zeros(3)}, tmp_path / "weights.pth")
+    grey = networks.build(name, 1, 2, str(tmp_path / "weights.pth"))
+    image = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        for ours, theirs in zip(
+            grey.eval().encode(image)[1:], colour.eval().encode(image.repeat(1, 3, 1, 1))[1:], strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_weights_of_something_else_are_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    for stored, said in [({"a": torch.zeros(1)}, "are they of this encoder"), (b"no", "no state dict")]:
+        path.write_bytes(stored) if isinstance(stored, bytes) else torch.save(stored, path)
+        with pytest.raises(ValueError, match=said):
+            networks.build("smp:Unet/resnet18", 1, 2, str(path))
+    torch.save(networks.build("smp:Unet/resnet18", 3, 2).encoder.state_dict() | {"bn1.weight": torch.zeros(7)}, path)
+    with pytest.raises(ValueError, match="'bn1.weight' is"):
+        networks.build("smp:Unet/resnet18", 3, 2, str(path))
+    with pytest.raises(ValueError, match="no file of weights"):
+        networks.build("smp:Unet/resnet18", 1, 2, "nowhere.pth")
+    with pytest.raises(ValueError, match="unet has none"):
+        networks.build("unet", 1, 2, str(path))
