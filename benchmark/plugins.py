@@ -124,8 +124,13 @@ def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = Non
 
 
 def groups() -> dict[str, list[str]]:
-    """Names of methods by group, from `methods/__init__.py`."""
-    return dict(_constants(_tree(source_of("benchmark.methods")).body)["GROUPS"])
+    """Names of methods by group, from `methods/__init__.py`; groups in groups are resolved."""
+    named = _constants(_tree(source_of("benchmark.methods")).body)["GROUPS"]
+
+    def members(name: str) -> list[str]:
+        return [member for part in named[name] for member in members(part)] if name in named else [name]
+
+    return {name: members(name) for name in named}
 
 
 def annotations() -> tuple[str, ...]:
@@ -140,10 +145,11 @@ def describe(plugin: Plugin) -> dict[str, Any]:
         return {"idea": f"(from {plugin.module})", "paper": ""}
     tree = _tree(path)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    wanted = [node for node in classes if node.name == plugin.cls] or classes[-1:]
+    wanted = [node for node in classes if node.name == plugin.cls]
+    wanted = wanted or [node for node in classes if {"annotations", "modality"} & set(_class_constants(node, path))]
     if not wanted:
         return {"idea": _first_line(tree), "paper": ""}
-    return {**_class_constants(wanted[0], path), "idea": _first_line(tree), "paper": _first_line(wanted[0])}
+    return {**_class_constants(wanted[-1], path), "idea": _first_line(tree), "paper": _first_line(wanted[-1])}
 
 
 @cache

@@ -1,7 +1,12 @@
 """What is compared. Every file here that is not in `SUPPORT` is a method of the file's name."""
 
-SUPPORT = ("augment", "base", "networks", "sizes")  # files that are no methods
+SUPPORT = ("augment", "base", "grown", "networks", "sizes")  # files that are no methods
 
-GROUPS = {
-    "baselines": ["pce", "pce_dice", "entropy", "total_variation", "gated_crf", "mean_teacher", "prior"],
-}
+GROUPS = {  # of methods and of other groups
+    "losses": ["pce", "pce_dice", "pce_balanced", "total_variation", "entropy", "mumford_shah", "intensity_variance",
+               "gated_crf", "dense_crf", "tree_energy"],
+    "teachers": ["random_walker", "scribble2label", "mean_teacher", "ustm", "dmpls", "dmsps"],
+    "controls": ["prior", "geodesic", "grabcut"],
+    "baselines": ["losses", "teachers", "prior"],
+    "all": ["procns", "losses", "teachers", "controls"],
+}  # fmt: skip

@@ -31,11 +31,14 @@ class MeanTeacher(NetMethod):
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and agree with the teacher."""
         logits = self.net(batch.image)
-        noise = (self.noise * torch.randn_like(batch.image)).clamp(-2 * self.noise, 2 * self.noise)
         with torch.no_grad():
-            target = self.teacher(batch.image + noise).softmax(1)
+            target = self.teacher(self.noisy(batch.image)).softmax(1)
         distance = (logits.softmax(1) - target).square().mean()
         return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * distance
+
+    def noisy(self, image: Tensor) -> Tensor:
+        """An image as the teacher sees it."""
+        return image + (self.noise * torch.randn_like(image)).clamp(-2 * self.noise, 2 * self.noise)
 
     @torch.no_grad()
     def after_step(self, batch: Batch, progress: float) -> None:

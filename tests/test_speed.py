@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from benchmark.methods.augment import Augmentation
-from benchmark.methods.losses import affinity, gated_crf, prsa
+from benchmark.methods.losses import affinity, dense_crf, gated_crf, prsa, tree_energy
+from benchmark.methods.networks import UNet
 from benchmark.methods.procns import smooth
 from benchmark.score import evaluate
 
@@ -72,6 +73,57 @@ def test_prsa(benchmark, how):
     def step():
         z = logits.clone().requires_grad_()
         loss(z, *rest).backward()
+
+    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+
+
+def whole_dense_crf(probs, image, sigma_xy=100.0, sigma_rgb=15.0, scale=0.5):
+    """The textbook way: the matrix of all pairs of pixels."""
+    maps = F.interpolate(probs, scale_factor=scale, mode="bilinear", align_corners=False)
+    colours = 255 * F.interpolate(image, scale_factor=scale, mode="nearest")
+    n, _, h, w = maps.shape
+    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    places = torch.stack([y, x]).expand(n, -1, -1, -1) / (sigma_xy * scale)
+    points = torch.cat([places, colours / sigma_rgb], 1).flatten(2).mT
+    kernel = (-0.5 * torch.cdist(points, points).square()).exp()
+    values = maps.flatten(2)
+    return -(values * (values @ kernel)).sum() / n
+
+
+@pytest.mark.parametrize("how", ["whole", "exact", "grid"])
+@pytest.mark.benchmark(group="dense CRF, forward and backward, 2 x 4 classes x 128 px")
+def test_dense_crf(benchmark, how):
+    torch.manual_seed(0)
+    logits, image = torch.randn(2, 4, 128, 128), torch.rand(2, 1, 128, 128)
+    image = F.avg_pool2d(image, 9, stride=1, padding=4)
+
+    def loss(probs):
+        return whole_dense_crf(probs, image) if how == "whole" else dense_crf(probs, image, method=how)
+
+    expected = dense_crf(logits.softmax(1), image, method="exact")
+    torch.testing.assert_close(loss(logits.softmax(1)), expected, rtol=0.01 if how == "grid" else 1e-4, atol=0)
+
+    def step():
+        z = logits.clone().requires_grad_()
+        loss(z.softmax(1)).backward()
+
+    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("how", ["U-Net", "tree energy"])
+@pytest.mark.benchmark(group="tree energy beside the U-Net, forward and backward, 4 x 4 classes x 128 px")
+def test_tree_energy(benchmark, how):
+    torch.manual_seed(0)
+    logits, image = torch.randn(4, 4, 128, 128), torch.rand(4, 1, 128, 128)
+    net, open_pixels = UNet(1, 4), torch.ones(4, 128, 128, dtype=torch.bool)
+    features = torch.randn(4, 4, 32, 32)
+
+    def step():
+        if how == "U-Net":
+            net(image).square().mean().backward()
+        else:
+            z, f = logits.clone().requires_grad_(), features.clone().requires_grad_()
+            tree_energy(z.softmax(1), image, f, open_pixels).backward()
 
     benchmark.pedantic(step, rounds=3, warmup_rounds=1)
 

@@ -1,19 +1,27 @@
 """The field's losses as pure functions: value and gradient equal the published ones (tests/methods/losses)."""
 
-from benchmark.methods.losses.labels import partial_cross_entropy, partial_dice
+from benchmark.methods.losses.dense import dense_crf
+from benchmark.methods.losses.labels import partial_cross_entropy, partial_dice, squared_dice
 from benchmark.methods.losses.pairwise import gated_crf
 from benchmark.methods.losses.prototypes import Prsa, affinity, batch_prototypes, prsa, sample_prototypes
+from benchmark.methods.losses.regions import intensity_variance, mumford_shah
 from benchmark.methods.losses.smoothness import entropy, total_variation
+from benchmark.methods.losses.trees import tree_energy
 
 __all__ = [
     "Prsa",
     "affinity",
     "batch_prototypes",
+    "dense_crf",
     "entropy",
     "gated_crf",
+    "intensity_variance",
+    "mumford_shah",
     "partial_cross_entropy",
     "partial_dice",
     "prsa",
     "sample_prototypes",
+    "squared_dice",
     "total_variation",
+    "tree_energy",
 ]

@@ -1,0 +1,42 @@
+"""Two decoders that differ by dropped channels make each other's labels: the class of a random mix of the two."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.methods import networks
+from benchmark.methods.base import Batch, Budget, NetMethod
+from benchmark.methods.losses import partial_cross_entropy, squared_dice
+
+
+@dataclass
+class DMPLS(NetMethod):
+    """Dynamically mixed pseudo-labels (Luo et al., MICCAI 2022), with the constants of WSL4MIS; the main decoder predicts.
+
+    The mixed label holds on every pixel, marked ones included, from the first step on. The published Dice takes memory
+    in the square of the batch to the same value.
+    """
+
+    weight: float = 0.5  # of the mixed label
+
+    def build(self, channels: int, classes: int, budget: Budget) -> None:
+        """A network with two decoders."""
+        self.net = networks.build_dual(budget.network, channels, classes, budget.weights)
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Both decoders fit the marks, and the label that they make together."""
+        main, auxiliary = self.net.both(batch.image)
+        marks = (partial_cross_entropy(main, batch.allowed) + partial_cross_entropy(auxiliary, batch.allowed)) / 2
+        return marks + self.weight * mixed_dice(main.softmax(1), auxiliary.softmax(1), self.rng.random())
+
+
+def mixed_label(main: Tensor, auxiliary: Tensor, beta: float) -> Tensor:
+    """The most probable class, int64 (n, h, w), of beta main + (1 - beta) auxiliary, probabilities (n, k, h, w)."""
+    return (beta * main + (1 - beta) * auxiliary).argmax(1)
+
+
+def mixed_dice(main: Tensor, auxiliary: Tensor, beta: float) -> Tensor:
+    """Mean of both predictions' Dice losses with their mixed label: squared denominators, all classes, over the batch."""
+    label = F.one_hot(mixed_label(main, auxiliary, beta), main.shape[1]).movedim(-1, 1).to(main.dtype)
+    return (squared_dice(main, label) + squared_dice(auxiliary, label)) / 2

@@ -1,0 +1,105 @@
+"""Two decoders learn the soft mix of their predictions; halfway, what both are sure of joins the marks."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from benchmark.methods import networks
+from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod, poly
+from benchmark.methods.losses import partial_cross_entropy
+from benchmark.methods.scribble2label import as_sets, where_open
+
+
+@dataclass
+class DMSPS(NetMethod):
+    """Dynamically mixed soft pseudo-labels in two stages (Han et al., Medical Image Analysis 2024).
+
+    Loss of both stages: 1/2 (pCE_1 + pCE_2) + weight / 2 (CE(p_1, q) + CE(p_2, q)), q = a p_1 + (1 - a) p_2 without
+    gradient, a ~ U(0, 1) per batch (the published code adds 0.1 to a). The main decoder predicts.
+
+    The published cross-entropy takes softmaxes for logits, so there is a second softmax inside; its weight of 8 belongs to
+    that. Where predictions are near uniform, a second softmax divides the pull of q by the number of classes: as strong a
+    pull is 8 / 4 = 2 on ACDC without it, the default. `double_softmax` brings both back; it also sharpens predictions,
+    which the form of the paper does not.
+
+    The second stage goes on with the first's weights and starts the learning rate anew, as published; there, from the best
+    checkpoint by dense validation masks, which no method has here, so from the last. Both stages share one budget (there
+    30,000 steps each, or until the validation stands still). Marks stay, whatever the predictions say of their pixels.
+    """
+
+    weight: float | None = None  # of the mix; 2, or 8 with the double softmax
+    double_softmax: bool = False  # as published
+    first_stage: float = 0.5  # share of the steps
+    uncertainty: float = 0.1  # normalised entropy below which a prediction joins the marks
+
+    def build(self, channels: int, classes: int, budget: Budget) -> None:
+        """A network with two decoders."""
+        self.net = networks.build_dual(budget.network, channels, classes, budget.weights)
+        self.boundary = max(1, round(self.first_stage * budget.steps))  # the second stage's first step
+
+    def rate(self, step: int) -> float:
+        """Poly, in each stage from the start."""
+        start, end = (0, self.boundary) if step < self.boundary else (self.boundary, self.budget.steps)
+        return poly(self.budget.lr, step - start, end - start)
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Both decoders fit the marks, or what has become of them, and the mix of the two."""
+        allowed = batch.allowed if batch.memory is None else as_sets(batch.memory, batch.allowed)
+        main, auxiliary = self.net.both(batch.image)
+        marks = (partial_cross_entropy(main, allowed) + partial_cross_entropy(auxiliary, allowed)) / 2
+        weight = self.weight if self.weight is not None else 8 if self.double_softmax else 2
+        return marks + weight * mixed_cross_entropy(main, auxiliary, self.rng.random(), double=self.double_softmax)
+
+    def after_step(self, batch: Batch, progress: float) -> None:
+        """End the first stage: confident predictions become the memory of the second."""
+        if round(progress * self.budget.steps) + 1 == self.boundary and self.boundary < self.budget.steps:
+            self.memory = self._expanded()
+            self.log(self.boundary - 1, expanded=float((self.memory != IGNORE).double().mean()))
+
+    @torch.no_grad()
+    def _expanded(self) -> Tensor:
+        """Labels, uint8 (slices, h, w), for pixels that the marks leave open; IGNORE elsewhere."""
+        memory = torch.full_like(self.images[:, 0], IGNORE, dtype=torch.uint8)
+        self.net.eval()
+        for index, image in self._slices():
+            with self._autocast():
+                main, auxiliary = self.net.both(image)
+            mean = (main.float().softmax(1) + auxiliary.float().softmax(1)) / 2
+            labels = largest_parts(sure_labels(mean, self.uncertainty).cpu().numpy())
+            memory[index] = where_open(
+                torch.from_numpy(labels), torch.from_numpy(self.allowed[index.numpy()].astype(np.int32))
+            )
+        self.net.train()
+        return memory
+
+
+def mixed_cross_entropy(main: Tensor, auxiliary: Tensor, a: float, *, double: bool = False) -> Tensor:
+    """Mean over decoders and pixels of - sum_c q_c log p_c, q = a p_1 + (1 - a) p_2 without gradient; logits (n, k, h, w).
+
+    `double`: the log-softmax is taken of the probabilities, as the published code does.
+    """
+    probs = main.softmax(1), auxiliary.softmax(1)
+    mix = (a * probs[0] + (1 - a) * probs[1]).detach()
+    one, other = probs if double else (main, auxiliary)
+    return (F.cross_entropy(one, mix) + F.cross_entropy(other, mix)) / 2
+
+
+def sure_labels(probs: Tensor, limit: float) -> Tensor:
+    """The most probable class, uint8 (n, h, w), where - sum_c p log(p + 1e-6) / log k is below `limit`; else IGNORE."""
+    entropy = -(probs * (probs + 1e-6).log()).sum(1) / math.log(probs.shape[1])
+    return torch.where(entropy < limit, probs.argmax(1), IGNORE).to(torch.uint8)
+
+
+def largest_parts(labels: np.ndarray) -> np.ndarray:
+    """Label maps (n, h, w) that keep each class's largest part (4-connected) in each map; IGNORE elsewhere."""
+    kept = np.full_like(labels, IGNORE)
+    for own, left in zip(labels, kept, strict=True):
+        for k in np.setdiff1d(own, IGNORE):
+            parts, _ = ndimage.label(own == k)
+            left[parts == np.bincount(parts.ravel())[1:].argmax() + 1] = k
+    return kept

@@ -1,0 +1,25 @@
+"""Intensity variance: even intensities within a class, different ones between classes."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from benchmark.methods.base import Batch, NetMethod, ramp
+from benchmark.methods.losses import intensity_variance, partial_cross_entropy
+
+
+@dataclass
+class IntensityVariance(NetMethod):
+    """Partial cross-entropy plus the intensity term of WSL4MIS (after Luo et al., WORD, MedIA 2022).
+
+    The published code has the sign of the term reversed. It is published with a ramp of 30,000 steps, its default budget;
+    here the ramp is the whole budget, and is not held for 150 steps at a time.
+    """
+
+    weight: float = 0.1  # reached at the end of the ramp
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Fit the labels, and set the classes' intensities apart."""
+        logits = self.net(batch.image)
+        term = intensity_variance(logits.softmax(1), batch.image)
+        return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * term

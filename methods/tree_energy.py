@@ -1,0 +1,60 @@
+"""Tree energy: pixels joined by a path without an edge get one label."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod
+from benchmark.methods.losses import partial_cross_entropy, tree_energy
+
+
+@dataclass
+class TreeEnergy(NetMethod):
+    """Partial cross-entropy plus the tree energy of unlabelled pixels (Liang et al., CVPR 2022), constants as in ProCNS.
+
+    Trees are of the image and of an embedding that a second head makes; that head learns from the energy alone. Grey
+    images count as one channel; the published loader repeats them to three, as if sigma were a third.
+    """
+
+    needs = ("decoder/4",)
+
+    weight: float = 0.1
+    sigma: float = 0.02  # of squared intensities in [0, 1], for similarity along the image's tree
+
+    def build(self, channels: int, classes: int, budget: Budget) -> None:
+        """A network with a second head."""
+        super().build(channels, classes, budget)
+        probe = copy.deepcopy(self.net).to("meta").eval()
+        maps = probe.features(torch.empty(1, channels, budget.size, budget.size, device="meta")).decoder
+        self.net = TwoHeads(self.net, maps[4].shape[1], classes)
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Fit the labels, and let trees carry them on."""
+        logits, embedding = self.net.both(batch.image)
+        energy = tree_energy(logits.softmax(1), batch.image, embedding, batch.labels == IGNORE, sigma=self.sigma)
+        return partial_cross_entropy(logits, batch.allowed) + self.weight * energy
+
+
+class TwoHeads(nn.Module):
+    """A network, and a head that turns its decoder's map of stride 4 into an embedding of as many channels as classes."""
+
+    def __init__(self, net: Any, width: int, classes: int) -> None:
+        super().__init__()
+        self.net = net
+        self.head = nn.Sequential(
+            nn.Conv2d(width, 512, 3, padding=1), nn.BatchNorm2d(512), nn.ReLU(), nn.Dropout2d(0.1),
+            nn.Conv2d(512, classes, 1, bias=False),
+        )  # fmt: skip
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (n, classes, h, w) of the network."""
+        logits: Tensor = self.net(image)
+        return logits
+
+    def both(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the embedding (n, classes, h / 4, w / 4)."""
+        features = self.net.features(image)
+        return features.logits, self.head(features.decoder[4])

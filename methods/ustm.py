@@ -1,0 +1,57 @@
+"""Uncertainty-aware mean teacher: agree with a turned and noisy teacher, where it is sure of itself."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.methods.base import Batch, ramp
+from benchmark.methods.losses import partial_cross_entropy
+from benchmark.methods.mean_teacher import MeanTeacher
+
+
+@dataclass
+class USTM(MeanTeacher):
+    """Partial cross-entropy plus the masked squared distance to a teacher (Liu et al., Pattern Recognition 2022).
+
+    The teacher is `mean_teacher`'s, and stays in training mode. It sees the image turned by a random number of quarter
+    turns; the student sees it as it is, and its logits are turned. Constants of WSL4MIS. Its two ln 2 and 2, made for two
+    classes, mask more than intended where there are more; they are kept, as they were published. Its weight rises in 60
+    stairs of 1000 steps, here smoothly; there two of the noisy passes share a batch, here each is one.
+    """
+
+    weight: float = 1.0  # reached at the end of the ramp, which is the whole budget
+    samples: int = 8  # noisy passes of the teacher that its uncertainty comes from
+    by_classes: bool = False  # ln K and K for the ln 2 and 2 of the published code
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Fit the labels, and agree with the teacher where its entropy is low."""
+        logits = self.net(batch.image)
+        turns, count = int(self.rng.integers(4)), logits.shape[1] if self.by_classes else 2
+        image = torch.rot90(batch.image, turns, (2, 3))
+        with torch.no_grad():
+            target = self.teacher(self.noisy(image)).softmax(1)
+            mean = torch.stack([self.teacher(self.noisy(image)).softmax(1) for _ in range(self.samples)]).mean(0)
+            sure = uncertainty(mean) < threshold(progress, count)
+        ours = torch.rot90(logits, turns, (2, 3)).softmax(1)
+        distance = masked_distance(ours, target, sure, count)
+        return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * distance
+
+
+def uncertainty(probs: Tensor) -> Tensor:
+    """Entropy (n, h, w) of probabilities (n, k, h, w): - sum_c p log(p + 1e-6), from 0 to log k."""
+    return -(probs * (probs + 1e-6).log()).sum(1)
+
+
+def threshold(progress: float, count: int = 2) -> float:
+    """The entropy below which a teacher counts as sure: three quarters of ln(count) at first, all of it in the end."""
+    return (0.75 + 0.25 * ramp(progress)) * math.log(count)
+
+
+def masked_distance(probs: Tensor, target: Tensor, sure: Tensor, divisor: int = 2) -> Tensor:
+    """Squared distance of probabilities (n, k, h, w), averaged over the sure pixels (n, h, w) and `divisor`; 0 if none.
+
+    sum_i m_i |p_i - t_i|^2 / (divisor sum_i m_i + 1e-16): |.|^2 sums over classes.
+    """
+    return ((probs - target).square().sum(1) * sure).sum() / (divisor * sure.sum() + 1e-16)
