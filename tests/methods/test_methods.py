@@ -6,8 +6,17 @@ import torch
 
 from benchmark import plugins
 from benchmark.jobs import Budget
-from benchmark.methods.base import Batch
-from benchmark.methods.losses import entropy, gated_crf, partial_cross_entropy, partial_dice, total_variation
+from benchmark.methods.base import Batch, ramp
+from benchmark.methods.losses import (
+    dense_crf,
+    entropy,
+    gated_crf,
+    intensity_variance,
+    mumford_shah,
+    partial_cross_entropy,
+    partial_dice,
+    total_variation,
+)
 from benchmark.methods.mean_teacher import MeanTeacher
 from benchmark.methods.prior import Prior
 from benchmark.sealed import TestScan, WeakData, WeakScan
@@ -23,6 +32,7 @@ def built(name, **options):
     """A method with its network, ready for `loss`; dropout is off, so that two passes agree."""
     method = plugins.configure(plugins.get("method", name).load(), options)
     torch.manual_seed(0)
+    method.rng = np.random.default_rng(0)
     method.build(1, 3, Budget(size=32))
     method.net.eval()
     return method
@@ -34,6 +44,15 @@ EXPECTED = {
     "entropy": lambda z, b: partial_cross_entropy(z, b.allowed) + 0.1 * entropy(z.softmax(1)),
     "total_variation": lambda z, b: partial_cross_entropy(z, b.allowed) + 0.01 * total_variation(z.softmax(1)),
     "gated_crf": lambda z, b: partial_cross_entropy(z, b.allowed) + 0.1 * gated_crf(z.softmax(1), b.image),
+    "dense_crf": lambda z, b: (
+        partial_cross_entropy(z, b.allowed) + 2e-9 * dense_crf(z.softmax(1), b.image, sigma_rgb=15 / 3**0.5)
+    ),
+    "mumford_shah": lambda z, b: (
+        partial_cross_entropy(z, b.allowed) + 1e-6 * 12 * 256**2 * mumford_shah(z.softmax(1), b.image)
+    ),
+    "intensity_variance": lambda z, b: (
+        partial_cross_entropy(z, b.allowed) + 0.1 * ramp(0.5) * intensity_variance(z.softmax(1), b.image)
+    ),
 }
 
 
@@ -43,9 +62,10 @@ def test_the_loss_is_the_published_sum(name, batch):
     torch.testing.assert_close(method.loss(batch, 0.5), EXPECTED[name](method.net(batch.image), batch))
 
 
-def test_the_teacher_is_the_average_of_the_student(batch):
+@pytest.mark.parametrize("name", ["mean_teacher", "ustm"])
+def test_the_teacher_is_the_average_of_the_student(name, batch):
     """After the first step it is the student; then it keeps half, two thirds, ... up to 99 %."""
-    method = built("mean_teacher")
+    method = built(name)
     student, teacher = next(method.net.parameters()), next(method.teacher.parameters())
     with torch.no_grad():
         for value, expected in [(3.0, 3.0), (5.0, 4.0), (7.0, 5.0)]:
@@ -54,8 +74,9 @@ def test_the_teacher_is_the_average_of_the_student(batch):
             assert teacher.flatten()[0].item() == pytest.approx(expected)
 
 
-def test_no_gradient_reaches_the_teacher(batch):
-    method = built("mean_teacher")
+@pytest.mark.parametrize("name", ["mean_teacher", "ustm"])
+def test_no_gradient_reaches_the_teacher(name, batch):
+    method = built(name)
     method.loss(batch, 0.9).backward()
     assert all(p.grad is None for p in method.teacher.parameters())
     assert all(p.grad is not None for p in method.net.parameters())

@@ -370,19 +370,6 @@ def test_the_masked_distance_has_the_gradient_of_its_formula():
     assert torch.autograd.gradcheck(lambda z: masked_distance(z.softmax(1), target, mask), logits)
 
 
-def test_no_gradient_reaches_the_uncertain_teacher_and_it_follows_the_student(batch):
-    method = built("ustm")
-    method.loss(batch, 0.9).backward()
-    assert all(p.grad is None for p in method.teacher.parameters())
-    assert all(p.grad is not None for p in method.net.parameters())
-    student, teacher = next(method.net.parameters()), next(method.teacher.parameters())
-    with torch.no_grad():
-        for value, expected in [(3.0, 3.0), (5.0, 4.0), (7.0, 5.0)]:
-            student.fill_(value)
-            method.after_step(batch, 0.0)
-            assert teacher.flatten()[0].item() == pytest.approx(expected)
-
-
 # ----------------------------------------------------------------------------------------------------- Scribble2Label
 
 
