@@ -224,11 +224,12 @@ def simulate(name: str, data: Path, text: str, out: Path, *, seed: int = 0, pict
     annotation = resolve(text, (), "a simulation")
     dataset = plugins.open_data_set(name, data)
     scans = [scan for names in dataset.patients().values() for scan in names]
-    out.mkdir(parents=True, exist_ok=True)
+    _empty_folder(out)
+    flat = _is_flat(dataset, scans)
     annotator, files = Annotator(dataset, scans, annotation, seed), {}
     sample: list[Scan] = []
     for scan in map(dataset.load, scans):
-        path = write_labels(out / scan.name, to_labels(annotator(scan), len(dataset.classes)), scan)
+        path = write_labels(out / scan.name, to_labels(annotator(scan), len(dataset.classes)), scan, flat=flat)
         files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         if pictures and len(sample) < SAMPLE:
             sample.append(scan)
@@ -260,15 +261,15 @@ def export(name: str, data: Path, text: str, split: str, out: Path, *, seed: int
     annotation = resolve(text, look.drawn, dataset.name)
     check_makeable(annotation, look, f"split {split} of {dataset.name}")
     annotator = Annotator(dataset, parts.train, annotation, seed)
-    classes = len(dataset.classes)
+    classes, flat = len(dataset.classes), _is_flat(dataset, (*parts.train, *parts.test))
+    _empty_folder(out)
     for folder in ("imagesTr", "labelsTr", "imagesTs"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    flat = True
+        (out / folder).mkdir()
     for scan in map(dataset.load, parts.train):
-        flat = write_images(out / "imagesTr" / scan.name, scan)
-        write_labels(out / "labelsTr" / scan.name, to_labels(annotator(scan), classes, classes), scan)
+        write_images(out / "imagesTr" / scan.name, scan, flat=flat)
+        write_labels(out / "labelsTr" / scan.name, to_labels(annotator(scan), classes, classes), scan, flat=flat)
     for scan in map(dataset.load, parts.test):
-        write_images(out / "imagesTs" / scan.name, scan)
+        write_images(out / "imagesTs" / scan.name, scan, flat=flat)
     rgb = flat and dataset.channels == 3
     facts = {
         "name": dataset.name,
@@ -282,25 +283,36 @@ def export(name: str, data: Path, text: str, split: str, out: Path, *, seed: int
     return out
 
 
-def write_images(stem: Path, scan: Scan) -> bool:
-    """One scan's image in nnU-Net's way; True if it is a picture (8 bits), False if it is NIfTI, a file per channel."""
-    if len(scan.image) == 1:
+def _empty_folder(path: Path) -> None:
+    """Make a folder; what lies there from before would mix with what is written, such as another split's test images."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} is there and not empty; name a new folder")
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _is_flat(dataset: Dataset, scans: Iterable[str]) -> bool:
+    """Whether all scans are single images, which become pictures; with a stack among them all become NIfTI."""
+    return all(len(dataset.load(name).image) == 1 for name in scans)
+
+
+def write_images(stem: Path, scan: Scan, *, flat: bool) -> None:
+    """One scan's image in nnU-Net's way: a picture of 8 bits if `flat`, else NIfTI, a file per channel."""
+    if flat:
         planes = np.rint(scan.image[0] * 255).astype(np.uint8)
         if len(planes) == 3:
             Image.fromarray(planes.transpose(1, 2, 0)).save(f"{stem}_0000.png")
         else:
             for c, plane in enumerate(planes):
                 Image.fromarray(plane).save(f"{stem}_{c:04d}.png")
-        return True
+        return
     for c in range(scan.image.shape[1]):
         _save_nifti(Path(f"{stem}_{c:04d}.nii.gz"), scan.image[:, c], scan)
-    return False
 
 
-def write_labels(stem: Path, labels: np.ndarray, scan: Scan) -> Path:
-    """One scan's label maps, PNG or NIfTI as its image; returns the path."""
-    path = Path(f"{stem}.png" if len(labels) == 1 else f"{stem}.nii.gz")
-    if len(labels) == 1:
+def write_labels(stem: Path, labels: np.ndarray, scan: Scan, *, flat: bool) -> Path:
+    """One scan's label maps, as a picture or NIfTI; returns the path."""
+    path = Path(f"{stem}.png" if flat else f"{stem}.nii.gz")
+    if flat:
         Image.fromarray(labels[0]).save(path)
     else:
         _save_nifti(path, labels, scan)

@@ -209,3 +209,23 @@ def test_nothing_of_the_real_data_is_in_the_repository():
     for path in root.rglob("*"):
         if path.suffix in (".h5", ".hdf5", ".gz", ".nii", ".jpg") and ".tox" not in path.parts and ".venv" not in path.parts:
             raise AssertionError(path)
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path):
+    """Another split's images would mix with this one's."""
+    pictures.odoc(tmp_path)
+    export("odoc", tmp_path, "point", "official", tmp_path / "out")
+    with pytest.raises(InputError, match="not empty"):
+        export("odoc", tmp_path, "point", "val10", tmp_path / "out")
+    with pytest.raises(InputError, match="not empty"):
+        simulate("odoc", tmp_path, "point", tmp_path / "out")
+
+
+def test_a_volume_of_one_slice_is_a_volume_among_others(tmp_path):
+    root = volumes.nnunet(tmp_path / "raw")
+    for name in ("imagesTr", "labelsTr"):
+        path = sorted((root / name).iterdir())[0]
+        volume = nib.load(path)
+        nib.save(volume.slicer[:, :, :1], path)
+    out = export(f"nnunet:{root}", tmp_path, "scribble", "", tmp_path / "out")
+    assert {path.name.split(".", 1)[1] for path in (out / "imagesTr").iterdir()} == {"nii.gz"}
