@@ -35,7 +35,7 @@ class Geodesic(Grown):
 def step_lengths(image: np.ndarray, contrast: float) -> csr_array:
     """Lengths of the steps between neighbours in an image (c, h, w), as a graph of its h * w pixels."""
     height, width = image.shape[1:]
-    pixels = np.arange(height * width).reshape(height, width)
+    pixels = np.arange(height * width, dtype=np.int32).reshape(height, width)  # scipy below 1.15 takes no larger ones
     starts, ends, lengths = [], [], []
     for down, right in half_window(1):
         here, there = overlap(torch.Size((height, width)), down, right)
