@@ -302,7 +302,9 @@ def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> list[dict[st
             raise ValueError(f"scan {name} has no mask")
         if labels.dtype != np.uint8 or labels.max(initial=0) >= len(dataset.classes):
             raise ValueError(f"the label map of test scan {number} holds {labels.dtype} up to {labels.max(initial=0)}")
-        for region, scores in evaluate(labels, scan.mask, dataset.regions, scan.spacing).items():
+        for region, scores in evaluate(
+            labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance
+        ).items():
             where: dict[str, Any] = {
                 "scan": name,
                 "patient": scan.patient,

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.score import diagonal, dice, distances, evaluate
+from benchmark.score import diagonal, evaluate, overlaps
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
 ONE = {"object": (1,)}
@@ -25,11 +25,15 @@ def test_scores_equal_the_golden_ones(pair):
     spacing = GOLDEN[f"in_p{pair:02d}_spacing"]
     if not (ours.any() and truth.any()):
         return
-    assert dice(ours, truth) == pytest.approx(GOLDEN["out_dc"][pair], abs=1e-9)
+    found = overlaps(ours, truth)
+    for name, key in [("dice", "dc"), ("iou", "jc"), ("precision", "precision"), ("recall", "recall")]:
+        assert found[name] == pytest.approx(GOLDEN[f"out_{key}"][pair], abs=1e-9)
     if min(ours.shape) > 1:
-        found = distances(ours, truth, spacing)
-        assert np.percentile(found, 95) == pytest.approx(GOLDEN["out_hd95"][pair], abs=1e-9)
-        assert found.mean() == pytest.approx(GOLDEN["out_assd"][pair], abs=1e-9)
+        if ours.ndim == 2:
+            ours, truth, spacing = ours[None], truth[None], (1.0, *spacing)
+        found = evaluate(ours.astype(np.uint8), truth.astype(np.uint8), ONE, spacing)["object"]
+        for name in ("hd95", "hd95_max", "hd", "assd"):
+            assert found[name] == pytest.approx(GOLDEN[f"out_{name}"][pair], abs=1e-9)
 
 
 stacks = arrays(np.uint8, st.tuples(st.integers(2, 4), st.integers(2, 9), st.integers(2, 9)), elements=st.integers(0, 1))
@@ -44,6 +48,60 @@ def test_a_stack_with_spacing_is_scored_as_medpy_scores_it(data, truth, spacing)
     assert scores["dice"] == pytest.approx(medpy.dc(ours, truth), abs=1e-9)
     assert scores["hd95"] == pytest.approx(medpy.hd95(ours, truth, spacing), abs=1e-9)
     assert scores["assd"] == pytest.approx(medpy.assd(ours, truth, spacing), abs=1e-9)
+    assert scores["hd"] == pytest.approx(medpy.hd(ours, truth, spacing), abs=1e-9)
+    assert scores["iou"] == pytest.approx(medpy.jc(ours, truth), abs=1e-9)
+    assert scores["precision"] == pytest.approx(medpy.precision(ours, truth), abs=1e-9)
+    assert scores["recall"] == pytest.approx(medpy.recall(ours, truth), abs=1e-9)
+    assert scores["rve"] == pytest.approx(medpy.ravd(ours, truth), abs=1e-9)
+
+
+def surface_points(mask, spacing):
+    """Voxels with a neighbour outside the mask across a face, one after the other, in mm."""
+    inside = {tuple(place) for place in np.argwhere(mask).tolist()}
+    faces = [axis * sign for axis in np.eye(3, dtype=int) for sign in (1, -1)]
+    edge = [place for place in inside if any(tuple((np.array(place) + face).tolist()) not in inside for face in faces)]
+    return np.array(edge) * spacing
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), truth=stacks, spacing=st.tuples(*[st.floats(0.3, 10)] * 3), tolerance=st.floats(0, 10))
+def test_distances_equal_brute_force_over_all_pairs_of_surface_voxels(data, truth, spacing, tolerance):
+    ours = data.draw(arrays(np.uint8, truth.shape, elements=st.integers(0, 1)))
+    assume(ours.any() and truth.any())
+    one, other = surface_points(ours, spacing), surface_points(truth, spacing)
+    apart = np.linalg.norm(one[:, None] - other, axis=2)
+    out, back = apart.min(1), apart.min(0)
+    pooled = np.concatenate([out, back])
+    assume(np.abs(pooled - tolerance).min() > 1e-9)
+    scores = evaluate(ours, truth, ONE, spacing, tolerance=tolerance)["object"]
+    assert scores["hd95"] == pytest.approx(np.percentile(pooled, 95), abs=1e-9)
+    assert scores["hd95_max"] == pytest.approx(max(np.percentile(out, 95), np.percentile(back, 95)), abs=1e-9)
+    assert scores["hd"] == pytest.approx(pooled.max(), abs=1e-9)
+    assert scores["assd"] == pytest.approx(pooled.mean(), abs=1e-9)
+    assert scores["nsd"] == pytest.approx((pooled <= tolerance).mean(), abs=1e-9)
+
+
+def test_a_far_spot_moves_the_largest_distance_and_not_the_95th_percentile():
+    truth = square((10, 50), (10, 50), (100, 100))
+    ours = truth.copy()
+    ours[0, 90, 90] = 1
+    scores = evaluate(ours, truth, ONE, tolerance=2.0)["object"]
+    assert scores["hd95"] == scores["hd95_max"] == 0
+    assert scores["hd"] == pytest.approx(2**0.5 * 41)
+    assert scores["nsd"] == pytest.approx(312 / 313)
+
+
+def test_nsd_by_hand():
+    """A square of 7 x 7 has 24 surface voxels; shifted by 3, the columns on either side are 3 apart."""
+    truth = square((5, 12), (5, 12))
+    ours = np.roll(truth, 3, 2)
+    near = evaluate(ours, truth, ONE, tolerance=3.0)["object"]
+    assert near["nsd"] == 1
+    assert evaluate(ours, truth, ONE, tolerance=0.0)["object"]["nsd"] == pytest.approx(16 / 48)
+    assert np.isnan(evaluate(ours, truth, ONE)["object"]["nsd"])
+    assert near["rve"] == 0
+    assert near["precision"] == near["recall"] == pytest.approx(4 / 7)
+    assert near["iou"] == pytest.approx(4 / 10)
 
 
 @settings(max_examples=100, deadline=None)
@@ -73,7 +131,9 @@ def test_rows_and_columns_have_their_own_spacing():
 def test_a_region_that_was_not_found_costs_the_diagonal_and_is_counted():
     truth = square((5, 12), (5, 12), shape=(30, 40))
     scores = evaluate(np.zeros_like(truth), truth, ONE)["object"]
-    assert (scores["dice"], scores["hd95"], scores["assd"]) == (0, 50, 50)
+    assert [scores[name] for name in ("dice", "iou", "precision", "recall", "rve")] == [0, 0, 0, 0, -1]
+    assert [scores[name] for name in ("hd95", "hd95_max", "hd", "assd")] == [50] * 4
+    assert evaluate(np.zeros_like(truth), truth, ONE, tolerance=1.0)["object"]["nsd"] == 0
     assert (scores["n_missed"], scores["n_ghost"], scores["n_absent"]) == (1, 0, 0)
 
 
