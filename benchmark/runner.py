@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import numpy as np
+from scipy import ndimage
 
 from benchmark import InputError, __version__, sealed
 from benchmark.datasets.base import Dataset
@@ -142,7 +143,7 @@ class Sweep:
         self.again = {"": (), "stale": ("stale",), "all": ("stale", "done")}[rerun]
         self.states: Counter[str] = Counter()
         self.active: dict[Task, tuple[Job, TextIO]] = {}
-        self.sealed: dict[Cell, tuple[Path, dict[str, float | None]]] = {}  # with the labelled share of each class
+        self.sealed: dict[Cell, tuple[Path, Labelled]] = {}
 
     def run(self) -> Counter[str]:
         """Do what is to do; returns how many runs are in which state, those done before included."""
@@ -196,18 +197,18 @@ class Sweep:
             split, classes = dataset.split(job.split), len(dataset.classes)
             folder = self.scratch / f"sealed{len(self.sealed)}-{os.urandom(3).hex()}"
             folder.mkdir()
-            share = LabelledShare(dataset.classes)
+            labelled = Labelled(dataset.classes)
             annotator = Annotator(dataset, split.train, parse(job.annotation), job.seed)
 
             def train() -> Iterator[sealed.WeakScan]:
                 for scan in map(dataset.load, split.train):
                     allowed = annotator(scan)
-                    share.add(allowed, scan.mask)
+                    labelled.add(allowed, scan.mask)
                     yield sealed.WeakScan(scan.image, allowed, scan.spacing)
 
             test = (sealed.TestScan(scan.image, scan.spacing) for scan in map(dataset.load, split.test))
             sealed.seal(folder, train(), test, classes, dataset.channels)
-            self.sealed[cell] = folder, share.shares()
+            self.sealed[cell] = folder, labelled
         return self.sealed[cell][0]
 
     def _finish(self, event: Ended) -> None:
@@ -248,7 +249,8 @@ class Sweep:
             "code": job.code,
             "regions": list(dataset.regions),
             "patients_known": dataset.patients_known,
-            "labelled_share": self.sealed[_cell(job)][1],
+            "labelled_share": self.sealed[_cell(job)][1].shares(),
+            "labelled_depth_px": self.sealed[_cell(job)][1].median_depths(),
             "wall_s": round(event.seconds, 3),
             "slot": event.device,
             "worker": json.loads(outcome.read_text()) if outcome.is_file() else {},
@@ -267,26 +269,51 @@ class Sweep:
             shutil.rmtree(self.sealed[cell][0])
 
 
-class LabelledShare:
-    """How much of each class's true pixels a mark names, over the training scans."""
+class Labelled:
+    """What the marks name, over the training scans: how much of each class, and how far inside it."""
+
+    BIN = 0.1  # px, of depths
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
         self.marked = np.zeros(len(classes), np.int64)
         self.total = np.zeros(len(classes), np.int64)
+        self.depths: list[Counter[int]] = [Counter() for _ in classes]
 
     def add(self, allowed: np.ndarray, mask: np.ndarray | None) -> None:
-        """Count a scan; one without a mask makes the shares unknown."""
+        """Count a scan; one without a mask makes the shares and depths unknown."""
         for k in range(len(self.classes)):
-            self.marked[k] += np.count_nonzero(allowed == 1 << k if mask is None else (allowed == 1 << k) & (mask == k))
-            self.total[k] += 0 if mask is None else np.count_nonzero(mask == k)
+            marks = allowed == 1 << k
+            if mask is None:
+                self.marked[k] += np.count_nonzero(marks)
+                continue
+            region = mask == k
+            self.marked[k] += np.count_nonzero(marks & region)
+            self.total[k] += np.count_nonzero(region)
+            if not np.array_equal(marks, region):  # else all of it is labelled
+                for mark, own in zip(marks & region, region, strict=True):
+                    if mark.any() and not own.all():  # there is a boundary
+                        depths = ndimage.distance_transform_edt(np.pad(own, 1, mode="edge"))[1:-1, 1:-1][mark]
+                        self.depths[k].update(np.rint(depths / self.BIN).astype(int).tolist())
 
     def shares(self) -> dict[str, float | None]:
-        """Share by class name; None where the truth is not known or never holds the class."""
+        """Labelled share by class name; None where the truth is not known or never holds the class."""
         return {
             name: round(int(marked) / int(total), 6) if total else None
             for name, marked, total in zip(self.classes, self.marked, self.total, strict=True)
         }
+
+    def median_depths(self) -> dict[str, float | None]:
+        """Median distance, px, from marked pixels to their class's boundary; None where nothing or everything is marked."""
+        return {name: self._median(depths) for name, depths in zip(self.classes, self.depths, strict=True)}
+
+    def _median(self, depths: Counter[int]) -> float | None:
+        left = depths.total() / 2
+        for depth, count in sorted(depths.items()):
+            left -= count
+            if left <= 0:
+                return round(depth * self.BIN, 1)
+        return None
 
 
 def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> list[dict[str, Any]]:

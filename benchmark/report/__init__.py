@@ -51,15 +51,22 @@ def notes(read: rows.Rows, summary: pd.DataFrame) -> list[str]:
             continue
         unit = "patients" if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
         seeds = int(cells.seeds.max())
-        share = ", ".join(f"{k} {v:.2%}" if v is not None else f"{k} unknown" for k, v in about["labelled_share"].items())
+        share = ", ".join(_labelled(k, v, about["labelled_depth_px"].get(k)) for k, v in about["labelled_share"].items())
         budget = ", ".join(
             f"{k} {v}" for k, v in about["budget"].items() if k in ("steps", "batch", "size", "network", "lr")
         )
         few = "" if seeds >= 3 else f"; {seeds} {'seed is' if seeds == 1 else 'seeds are'} too few for a paper"
-        said.append(f"{column}: n = {int(cells.patients.max())} {unit}{few}. Budget: {budget}. Labelled: {share}.")
+        said.append(
+            f"{column}: n = {int(cells.patients.max())} {unit}{few}. Budget: {budget}. Labelled, at median depth: {share}."
+        )
     for method, reason in dict(zip(summary.method, summary.own_budget, strict=True)).items():
         if reason:
             said.append(f"{method} has a budget of its own: {reason}.")
     if summary.stale.any():
         said.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
     return said
+
+
+def _labelled(name: str, share: float | None, depth: float | None) -> str:
+    """How much of a class is labelled, and how far inside it the marks lie."""
+    return f"{name} " + ("unknown" if share is None else f"{share:.2%}") + ("" if depth is None else f" at {depth:g} px")

@@ -157,4 +157,5 @@ def _is_stale(record: dict[str, Any]) -> bool:
 
 
 def _about(record: dict[str, Any]) -> dict[str, Any]:
-    return {"budget": record["common"], **{key: record[key] for key in ("labelled_share", "regions", "patients_known")}}
+    kept = {key: record[key] for key in ("labelled_share", "regions", "patients_known")}
+    return {"budget": record["common"], "labelled_depth_px": record.get("labelled_depth_px", {}), **kept}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmark import InputError, plugins
-from benchmark.runner import LabelledShare, Place
+from benchmark.runner import Labelled, Place
 from benchmark.score import evaluate
 from tests.processes import alive
 from tests.sweeps import TINY, run_sweep, small_plan, write_method
@@ -57,6 +57,7 @@ def test_a_run_says_what_it_rests_on(finished):
     assert run["worker"]["fit_s"] > 0
     assert run["worker"]["torch"]
     assert 0 < run["labelled_share"]["faz"] < 0.5
+    assert 1 < run["labelled_depth_px"]["faz"] < 30
     assert run["code"] == plan.jobs[0].code
 
 
@@ -178,6 +179,17 @@ def test_a_scratch_folder_of_a_killed_runner_is_removed(tmp_path, monkeypatch):
 
 
 def test_shares_are_of_true_pixels():
-    share = LabelledShare(("background", "object", "never"))
-    share.add(np.array([[[1, 7, 2, 7, 1]]]), np.array([[[0, 0, 1, 1, 1]]]))
-    assert share.shares() == {"background": 0.5, "object": 0.333333, "never": None}
+    labelled = Labelled(("background", "object", "never"))
+    labelled.add(np.array([[[1, 7, 2, 7, 1]]]), np.array([[[0, 0, 1, 1, 1]]]))
+    assert labelled.shares() == {"background": 0.5, "object": 0.333333, "never": None}
+
+
+def test_depths_are_distances_of_marks_to_the_boundary_of_their_class():
+    """The image's border is none; a class that is labelled throughout has no depth worth a word."""
+    labelled = Labelled(("background", "object"))
+    mask = np.array([[[0, 0, 0, 0, 1, 1, 1, 1]]])
+    labelled.add(np.array([[[1, 3, 1, 3, 3, 3, 3, 2]]]), mask)
+    assert labelled.median_depths() == {"background": 2.0, "object": 4.0}
+    full = Labelled(("background", "object"))
+    full.add(1 << mask, mask)
+    assert full.median_depths() == {"background": None, "object": None}

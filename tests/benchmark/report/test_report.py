@@ -107,7 +107,7 @@ def test_notes_say_what_a_reader_must_know(results):
     said = " ".join(report.notes(read, statistics.summarise(read.cases, read.runs)))
     assert "n = 4 patients" in said
     assert "2 seeds are too few for a paper" in said
-    assert "Labelled: faz 10.00%" in said
+    assert "Labelled, at median depth: faz 10.00% at 3.5 px" in said
     assert "the last step" in said
     assert "Stale" in said
 

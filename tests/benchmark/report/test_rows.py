@@ -19,7 +19,8 @@ def record(label="pce", seed=0, state="done", **changes):
     more = {key: changes.pop(key) for key in ("finished", "label", "reason") if key in changes}
     return {
         "state": state, "reason": "", "identity": identity | changes, "label": label, "common": common, "code": "c",
-        "why_own_budget": "", "regions": ["faz"], "patients_known": True, "labelled_share": {"faz": 0.1}, **more,
+        "why_own_budget": "", "regions": ["faz"], "patients_known": True, "labelled_share": {"faz": 0.1},
+        "labelled_depth_px": {"faz": 3.5}, **more,
     }  # fmt: skip
 
 
