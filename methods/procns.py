@@ -83,7 +83,8 @@ class ProCNS(NetMethod):
         self.classes, self.boundary = classes, max(1, round(share * budget.steps))  # the second phase's first step
         self.average: Tensor | None = None  # of the first phase's predictions, float16 (slices, k, h, w)
         self.calibrated: Tensor | None = None  # pseudo-labels as the first phase left them, uint8 (slices, h, w)
-        self.dice: list[Tensor] = []  # of each step of the second phase, (k,)
+        self.dice: list[Tensor] = []  # of each step of the second phase since the last pass, (k,)
+        self.history = np.empty((0, classes))  # of each step before that
         self.fired: list[int] = []  # classes whose labels are known to be noisy
 
     def rate(self, step: int) -> float:
@@ -147,7 +148,8 @@ class ProCNS(NetMethod):
 
     def _perceive(self, slices: Iterator[tuple[Tensor, Tensor]], done: int) -> None:
         """Fit the curves of classes that have not fired; once one has, mask every image."""
-        history, per_epoch = torch.stack(self.dice).cpu().numpy(), len(self.images) / self.budget.batch
+        history = self.history = np.concatenate([self.history, torch.stack(self.dice).cpu().numpy()])
+        self.dice, per_epoch = [], len(self.images) / self.budget.batch
         epoch = int(len(history) / per_epoch + 1e-9) - 1
         if epoch < 2:  # too short a curve
             return

@@ -371,7 +371,8 @@ def test_a_short_run_has_both_phases_and_a_refresh_between():
     method, log = learnt(phase_one=0.2)
     assert method.boundary == 12
     assert [line["step"] for line in log.lines if set(line) == {"step", "changed"}] == [3, 5, 7, 9]  # the first has no rival
-    assert len(method.dice) == 48
+    assert len(method.history) == 48
+    assert not method.dice
     method, _ = learnt(Budget(steps=4, batch=3, size=32), phase_one=0.25)
     assert method.calibrated is not None
     assert len(method.dice) == 3
