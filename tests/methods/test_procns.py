@@ -375,7 +375,7 @@ def test_a_short_run_has_both_phases_and_a_refresh_between():
     assert not method.dice
     method, _ = learnt(Budget(steps=4, batch=3, size=32), phase_one=0.25)
     assert method.calibrated is not None
-    assert len(method.dice) == 3
+    assert len(method.history) == 3
 
 
 def test_a_first_phase_alone_keeps_no_pseudo_labels():
