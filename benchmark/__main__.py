@@ -112,6 +112,18 @@ def report(results: Results = Path("results"), reports: Reports = Path("reports"
 
 
 @app.command()
+def score(
+    results: Results = Path("results"),
+    data: DataFolder = Path("data"),
+    datasets: Annotated[str, typer.Option(metavar="folder:PATH,...", help="Data sets that only a path finds.")] = "",
+) -> None:
+    """Score all stored runs again with the metrics of this version; nothing is trained."""
+    from benchmark.rescore import rescore
+
+    print(f"{rescore(results, data, _split(datasets))} runs scored")
+
+
+@app.command()
 def check(
     plugin: Annotated[str, typer.Argument(metavar="METHOD", help="A method's name or .py file, or a group.")],
 ) -> None:

@@ -116,10 +116,7 @@ class Place:
             else:
                 shutil.copyfile(path, staged / path.name)
         if cases:
-            with (staged / "cases.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(cases[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(cases)
+            write_cases(staged / "cases.csv", cases)
         (staged / "run.json").write_text(json.dumps(run, indent=1) + "\n")
         for path in staged.iterdir():
             with path.open("rb") as file:
@@ -320,10 +317,7 @@ def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> list[dict[st
     """One row per test scan and region; raises ValueError where a label map is missing or is none."""
     rows = []
     for number, name in enumerate(names):
-        path = out / f"label{number:04d}.npy"
-        if not path.is_file():
-            raise ValueError(f"there is no label map for test scan {number}")
-        labels = np.load(path, allow_pickle=False)
+        labels = _label_map(out / f"label{number:04d}")
         scan = dataset.load(name)
         if scan.mask is None:
             raise ValueError(f"scan {name} has no mask")
@@ -340,6 +334,24 @@ def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> list[dict[st
             }
             rows.append(where | {key: "" if np.isnan(scores[key]) else scores[key] for key in (*METRICS, *COUNTS)})
     return rows
+
+
+def write_cases(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows of scores as CSV, the first row's keys as header."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _label_map(stem: Path) -> np.ndarray:
+    """Labels as a worker leaves them (.npy) or as they are stored (.npz)."""
+    fresh, stored = stem.with_suffix(".npy"), stem.with_suffix(".npz")
+    if fresh.is_file():
+        return np.asarray(np.load(fresh, allow_pickle=False))
+    if stored.is_file():
+        return np.asarray(np.load(stored, allow_pickle=False)["labels"])
+    raise ValueError(f"there is no {stored.name} or {fresh.name}, the label map of a test scan")
 
 
 def _cell(job: Job) -> Cell:

@@ -76,6 +76,13 @@ def test_a_run_ends_with_a_table_and_the_path_of_a_report(run, tmp_path):
     assert (status, shown) == (0, "report: reports/report\n")
 
 
+def test_stored_runs_are_scored_again(run, tmp_path):
+    assert run("run", "--methods", "prior", *TINY_FLAGS)[0] == 0
+    status, shown, _ = run("score")
+    assert (status, shown) == (0, "1 runs scored\n")
+    assert run("score", "--results", tmp_path / "nowhere")[0] == 2
+
+
 def test_a_failed_run_is_status_1_and_stands_in_the_report(run, tmp_path):
     (tmp_path / "plugins").mkdir()
     method = write_method(tmp_path / "plugins", "unlucky", "raise RuntimeError('no luck')")

@@ -1,0 +1,73 @@
+"""Stored runs are scored again: the same scores from the same label maps, or a sentence and nothing changed."""
+
+import json
+
+import pytest
+
+from benchmark import InputError
+from benchmark.jobs import Request, make_plan
+from benchmark.rescore import rescore
+from tests.sweeps import run_sweep, small_plan
+from tests.twins import pictures
+
+
+@pytest.fixture
+def results(tmp_path):
+    run_sweep(small_plan(["prior", "pce"]), tmp_path / "r")
+    return tmp_path / "r"
+
+
+def cases(results):
+    return {path.parent.parent.name: path for path in sorted(results.glob("runs/*/*/*/*/cases.csv"))}
+
+
+def test_the_same_scores_come_of_the_same_label_maps(results, tmp_path):
+    before = {name: path.read_bytes() for name, path in cases(results).items()}
+    for path in cases(results).values():
+        path.write_text("scan,dice\n")  # as an older version wrote it
+    assert rescore(results, tmp_path) == 2
+    assert {name: path.read_bytes() for name, path in cases(results).items()} == before
+    assert {path.name for path in cases(results)["pce"].parent.iterdir() if "cases" in path.name} == {"cases.csv"}
+
+
+def changed(path, **values):
+    run = json.loads(path.read_text())
+    run["identity"] |= values
+    path.write_text(json.dumps(run))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data": "another"}, "split default of octa_phantom was changed since; run it again"),
+        ({"protocol": 0}, "is of protocol 0; this version has 1"),
+        ({"dataset": "clinic"}, "the runs need a data set 'clinic'; say where it is, with --datasets folder:PATH"),
+    ],
+)
+def test_what_can_not_be_scored_is_said_and_nothing_is_changed(results, tmp_path, values, message):
+    changed(cases(results)["prior"].with_name("run.json"), **values)
+    for path in cases(results).values():
+        path.write_text("old")
+    with pytest.raises(InputError, match=message):
+        rescore(results, tmp_path)
+    assert {path.read_text() for path in cases(results).values()} == {"old"}
+
+
+def test_a_run_without_label_maps_is_named(results, tmp_path):
+    next(cases(results)["prior"].parent.glob("label0000.npz")).unlink()
+    with pytest.raises(InputError, match="prior.*there is no label0000.npz"):
+        rescore(results, tmp_path)
+
+
+def test_no_runs_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="holds no runs that are done"):
+        rescore(tmp_path, tmp_path)
+
+
+def test_a_folder_of_ones_own_is_found_by_its_path(tmp_path):
+    folder = pictures.folder(tmp_path / "clinic")
+    request = Request(methods=["prior"], datasets=[f"folder:{folder}"], annotations=["point"], budget=["size=32"])
+    run_sweep(make_plan(request), tmp_path / "r")
+    with pytest.raises(InputError, match="need a data set 'clinic'"):
+        rescore(tmp_path / "r", tmp_path)
+    assert rescore(tmp_path / "r", tmp_path, [f"folder:{folder}"]) == 1
