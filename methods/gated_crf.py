@@ -10,7 +10,10 @@ from benchmark.methods.losses import gated_crf, partial_cross_entropy
 
 @dataclass
 class GatedCRF(NetMethod):
-    """Partial cross-entropy plus a local Potts energy (Obukhov et al., 2019), with the constants of WSL4MIS."""
+    """Partial cross-entropy plus a local Potts energy (Obukhov et al., 2019), with the constants of WSL4MIS.
+
+    ProCNS's baseline of that name trains with AdamW at SGD's learning rate; here it trains as all others do.
+    """
 
     weight: float = 0.1
     sigma_xy: float = 6.0  # px at network size

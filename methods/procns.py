@@ -12,7 +12,10 @@ matter, or the code can't run:
 - masks are copied, there edited in place; a curve whose fit does not converge does not fire, there it ends the run;
 - the bandwidth of the smoothing is searched there by cross-validation; for Dice values it is always the smallest one;
 - a batch without an unlabelled pixel has no PRSA, there it divides by zero;
-- passes are counted in steps times batch, as no method here trains on partial batches.
+- passes are counted in steps times batch, as no method here trains on partial batches;
+- augmentation is seeded by step and row, there a worker's coin flips repeat with every epoch;
+- the last step counts and every method has the same steps, there the best of thousands of checks on the test set, and twice
+  the steps on polyps.
 """
 
 import math
