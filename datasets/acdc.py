@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.base import ROLES, Dataset, Scan, Split, label_map, read_split
+from benchmark.datasets.base import ROLES, Dataset, Scan, Split, label_map, stored_split
 from benchmark.datasets.files import Spacing, by_stem, read_hdf5, read_nifti, scaled
 from benchmark.datasets.weak import from_labels
 
@@ -64,10 +64,7 @@ class Acdc(Dataset):
         scans = defaultdict(list)
         for scan in self._files:
             scans[scan.split("_")[0]].append(scan)
-        roles = read_split(self.name, name)
-        missing = sorted({patient for role in roles.values() for patient in role} - set(scans))
-        if missing:
-            raise InputError(f"split {name} of acdc needs {', '.join(missing)}, which {self.root} lacks")
+        roles = stored_split(self.name, name, scans, self.root)
         return Split(*(tuple(scan for patient in roles[role] for scan in scans[patient]) for role in ROLES))
 
     def load(self, name: str) -> Scan:

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -85,6 +85,29 @@ def read_split(dataset: str, name: str) -> dict[str, list[str]]:
         raise InputError(f"{path} was changed: its SHA-256 is not the one in {folder / 'SHA256SUMS'}")
     lines = [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
     return {role: [patient for r, patient in lines if r == role] for role in ROLES}
+
+
+def stored_split(dataset: str, name: str, there: Iterable[str], root: Path) -> dict[str, tuple[str, ...]]:
+    """A stored split's patients (or scans, where each stands for one) by role, all of which must be `there`, in `root`."""
+    roles = read_split(dataset, name)
+    missing = sorted({each for role in roles.values() for each in role} - set(there))
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise InputError(f"split {name} of {dataset} needs {', '.join(missing[:5])}{more}, which {root} lacks")
+    return {role: tuple(patients) for role, patients in roles.items()}
+
+
+class OwnData(Dataset):
+    """A set that its user names by path: what is not read off its files is not known here."""
+
+    by_path = True
+    classes: tuple[str, ...] = ("background", "...")
+    regions = {}
+    channels = 0
+    modality = "yours"
+    tolerance = 2.0
+    redistribute = False
+    licence = source = citation = "yours"
 
 
 def hashed_folds(patients: Mapping[str, list[str]], count: int) -> list[Split]:

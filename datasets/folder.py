@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.base import ROLES, Dataset, Scan, Split, hashed_folds
+from benchmark.datasets.base import ROLES, OwnData, Scan, Split, hashed_folds
 from benchmark.datasets.files import by_stem, pairs, read_image, read_labels
 from benchmark.datasets.weak import from_labels
 from benchmark.plugins import checked
@@ -38,7 +38,7 @@ class Facts:
 
 
 @dataclass
-class Folder(Dataset):
+class Folder(OwnData):
     """`folder:PATH`: PNG, JPEG, TIFF or BMP; an image and its mask have one name.
 
     Masks hold labels from 0, or 0 and 255, or colours with a table in `dataset.toml`. `weak/<format>/` holds drawn
@@ -48,15 +48,7 @@ class Folder(Dataset):
     root: Path
 
     name = "folder"
-    by_path = True
-    classes = ("background", "...")
-    regions = {}
-    channels = 0
-    modality = "yours"
-    tolerance = 2.0
     patients_known = False
-    redistribute = False
-    licence = source = citation = "yours"
 
     def __post_init__(self) -> None:
         """Read `dataset.toml`, and fill in what it leaves open."""
@@ -69,7 +61,7 @@ class Folder(Dataset):
         self.name = re.sub(r"[^\w.-]", "_", facts.name or self.root.resolve().name)
         first = next(iter(self._files.values()))
         self.channels = facts.channels or self._channels(first[0])
-        self.classes = tuple(facts.classes) or self._classes()  # type: ignore[assignment]
+        self.classes = tuple(facts.classes) or self._classes()
         if facts.colours and len(facts.colours) != len(self.classes):
             raise InputError(f"{path}: there are {len(facts.colours)} colours and {len(self.classes)} classes")
         self.regions = {k: tuple(v) for k, v in facts.regions.items()} or {c: (k,) for k, c in enumerate(self.classes) if k}

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmark import InputError
-from benchmark.datasets.base import Dataset, Scan, Split, label_map, read_split
+from benchmark.datasets.base import Dataset, Scan, Split, label_map, stored_split
 from benchmark.datasets.files import by_stem, read_nifti, scaled
 from benchmark.datasets.weak import from_labels
 
@@ -49,11 +49,7 @@ class Mscmr(Dataset):
         """By folder, or stored."""
         if name == "official":
             return Split(*(tuple(n for n, (part, *_) in self._files.items() if part == role) for role in FOLDERS))
-        roles = read_split(self.name, name)
-        missing = sorted({n for names in roles.values() for n in names} - set(self._files))
-        if missing:
-            raise InputError(f"split {name} of mscmr needs {', '.join(missing)}, which {self.root} lacks")
-        return Split(**{role: tuple(names) for role, names in roles.items()})
+        return Split(**stored_split(self.name, name, self._files, self.root))
 
     def load(self, name: str) -> Scan:
         """A volume with its dense mask or, in the official training part, its scribbles."""

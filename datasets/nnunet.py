@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.base import Dataset, Scan, Split, hashed_folds, label_map
+from benchmark.datasets.base import OwnData, Scan, Split, hashed_folds, label_map
 from benchmark.datasets.files import PICTURES, Spacing, by_stem, read_image, read_labels, read_nifti, scaled
 from benchmark.datasets.weak import from_labels
 
 
 @dataclass
-class NnUnet(Dataset):
+class NnUnet(OwnData):
     """`nnunet:PATH`: `dataset.json`, `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`; perhaps `imagesTs`, `labelsTs`.
 
     NIfTI volumes with their spacing (scaled to [0, 1] between their percentiles 0.5 and 99.5), or pictures. Labels that
@@ -28,15 +28,7 @@ class NnUnet(Dataset):
     annotation: str = "scribble"  # what labels with an `ignore` class are
 
     name = "nnunet"
-    by_path = True
-    classes = ("background", "...")
-    regions = {}
-    channels = 0
-    modality = "yours"
-    tolerance = 2.0
     patients_known = True
-    redistribute = False
-    licence = source = citation = "yours"
 
     def __post_init__(self) -> None:
         """Read `dataset.json`."""

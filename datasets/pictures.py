@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.base import Dataset, Scan, Split, label_map, read_split
+from benchmark.datasets.base import Dataset, Scan, Split, label_map, stored_split
 from benchmark.datasets.files import by_stem, pairs, read_hdf5, read_image, read_labels
 from benchmark.datasets.weak import from_labels
 
@@ -57,11 +57,7 @@ class Pictures(Dataset):
         if name == "official":
             train, test = (tuple(n for n in self._files if n.startswith(f"{part}_")) for part in PARTS)
             return Split(train, (), test)
-        roles = read_split(self.name, name)
-        missing = sorted({n for names in roles.values() for n in names} - set(self._files))
-        if missing:
-            raise InputError(f"split {name} of {self.name} needs {', '.join(missing[:5])}, which {self.root} lacks")
-        return Split(**{role: tuple(names) for role, names in roles.items()})
+        return Split(**stored_split(self.name, name, self._files, self.root))
 
     def load(self, name: str) -> Scan:
         """An image as a stack of one."""

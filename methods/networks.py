@@ -6,6 +6,7 @@ timm (`tu-...`), from scratch or from a file of encoder weights; nothing is ever
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,14 +27,14 @@ class Features(NamedTuple):
     decoder: dict[int, Tensor]
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """An encoder, and a decoder with its head: `encode(image) -> maps`, `decoder(maps) -> logits, decoder maps`."""
 
     decoder: nn.Module
 
+    @abstractmethod
     def encode(self, image: Tensor) -> list[Tensor]:
         """The encoder's maps, the finest first."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (n, classes, h, w) of images (n, channels, h, w)."""
