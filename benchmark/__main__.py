@@ -104,23 +104,55 @@ def run(
 
 
 @app.command()
-def report(results: Results = Path("results"), reports: Reports = Path("reports")) -> None:
-    """Write tables, a figure and a page from the runs in a results folder."""
+def report(
+    results: Results = Path("results"),
+    reports: Reports = Path("reports"),
+    reference: Annotated[
+        str, typer.Option(metavar="METHOD", help="Row that others are compared with; or pce_dice, pce.")
+    ] = "",
+    selection: Annotated[str, typer.Option(metavar="RULE", help="last, or of snapshots: weakval, val, test.")] = "last",
+) -> None:
+    """Write tables, figures and a page from the runs in a results folder."""
     from benchmark.report import write
+    from benchmark.report.rows import SELECTIONS
 
-    print(f"report: {write(results, reports)}")
+    if selection not in SELECTIONS:
+        raise InputError(f"--selection is {selection!r}; it must be {', '.join(SELECTIONS)}")
+    print(f"report: {write(results, reports, reference=reference, selection=selection)}")
 
 
 @app.command()
 def score(
+    more: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", help="More of --predictions.")] = None,
+    predictions: Annotated[
+        list[str] | None, typer.Option(metavar="FOLDER", help="Label maps made elsewhere, one per test scan; or 'teams/*'.")
+    ] = None,
+    datasets: Annotated[
+        str, typer.Option(metavar="NAME", help="The predictions' data set; or folder:PATH,... of runs.")
+    ] = "",
+    split: Annotated[str, typer.Option(help="The predictions' split or family; without one, the data set's first.")] = "",
+    name: Annotated[str, typer.Option(help="Of the predictions' row; without one, the folder's.")] = "",
+    annotations: Annotated[str, typer.Option(help="What made the predictions was trained on: scribble, full, ...")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of the training that made the predictions.")] = 0,
     results: Results = Path("results"),
     data: DataFolder = Path("data"),
-    datasets: Annotated[str, typer.Option(metavar="folder:PATH,...", help="Data sets that only a path finds.")] = "",
 ) -> None:
-    """Score all stored runs again with the metrics of this version; nothing is trained."""
-    from benchmark.rescore import rescore
+    """Score predictions that were made elsewhere, or all stored runs again with the metrics of this version."""
+    folders, named = [*(predictions or []), *(more or [])], _split(datasets)
+    if not folders:
+        if split or name or annotations or seed:
+            raise InputError("--split, --name, --annotations and --seed are of predictions; name these with --predictions")
+        from benchmark.rescore import rescore
 
-    print(f"{rescore(results, data, _split(datasets))} runs scored")
+        print(f"{rescore(results, data, named)} runs scored")
+        return
+    if len(named) != 1:
+        raise InputError(
+            f"--datasets is {datasets!r}; with --predictions it names their one data set, such as acdc or folder:PATH"
+        )
+    from benchmark import external
+
+    external.score(external.Predictions(folders, named[0], split, name, annotations, seed), results, data)
 
 
 @app.command()

@@ -1,11 +1,15 @@
 """Reading images, masks, volumes and HDF5; what can't be read is named in an InputError."""
 
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import h5py
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from PIL import Image, UnidentifiedImageError
 
 from benchmark import InputError
@@ -75,7 +79,8 @@ def read_labels(path: Path, colours: Sequence[Sequence[int]] = (), threshold: in
         return labels
     if picture.mode == "P":
         return np.asarray(picture)
-    array = np.asarray(picture if picture.mode in ("L", "1") or picture.mode.startswith("I") else picture.convert("RGB"))
+    numbers = picture.mode in ("L", "1", "F") or picture.mode.startswith("I")
+    array = np.asarray(picture if numbers else picture.convert("RGB"))
     if array.ndim == 3:
         if np.ptp(array, axis=2).max():
             raise InputError(f"{path} is a coloured mask; a table of colours must say which class each colour is")
@@ -83,12 +88,15 @@ def read_labels(path: Path, colours: Sequence[Sequence[int]] = (), threshold: in
     return (array > threshold).astype(np.uint8) if threshold is not None else label_map(array, str(path))
 
 
+UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)  # of nibabel
+
+
 def read_nifti(path: Path) -> tuple[np.ndarray, Spacing]:
     """A volume as (slices, rows, columns), in the order of SimpleITK's arrays, and its spacing in mm in that order."""
     try:
         volume = nib.Nifti1Image.from_filename(path)
         array = np.asarray(volume.dataobj)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} can't be read ({error}); it may be truncated: copy it again") from error
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]

@@ -3,11 +3,14 @@
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from benchmark.report import published
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -38,10 +41,10 @@ def python(installed, folder, *words):
     )
 
 
-def test_the_wheel_holds_both_folders_inside_the_package_and_nothing_beside_it(installed):
+def test_the_wheel_holds_all_folders_inside_the_package_and_nothing_beside_it(installed):
     assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} == {"benchmark"}
     for part in ("methods/procns.py", "methods/losses/__init__.py", "datasets/acdc.py", "presets/demo.toml", "py.typed",
-                 "datasets/splits/acdc/SHA256SUMS", "report/templates/index.html"):  # fmt: skip
+                 "datasets/splits/acdc/SHA256SUMS", "report/templates/index.html", "published/README.md"):  # fmt: skip
         assert (installed / "benchmark" / part).is_file(), part
 
 
@@ -53,6 +56,23 @@ def test_the_wheel_runs_from_another_folder(installed, tmp_path):
     done = python(installed, tmp_path, code, "run", *flags, "--budget", "steps=1,size=32")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("report: reports/report")
+
+
+def test_the_wheel_holds_every_published_number(installed, tmp_path):
+    tables = {path.name for path in (ROOT / "results/published").glob("*.csv")}
+    assert {path.name for path in (installed / "benchmark/published").glob("*.csv")} == tables
+    code = "from benchmark.report import published; print(published.FOLDER, len(published.read()))"
+    done = python(installed, tmp_path, code)
+    assert done.stdout.split() == [str(installed / "benchmark/published"), str(len(published.read()))], done.stderr
+
+
+def test_the_source_archive_holds_what_a_wheel_is_made_of(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    for path in ("hatch_build.py", "methods/pce.py", "datasets/acdc.py", "results/published/annotation_cost.csv"):
+        assert path in inside, path
 
 
 def test_no_top_level_datasets_or_methods_are_installed(installed, tmp_path):

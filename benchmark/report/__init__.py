@@ -1,30 +1,34 @@
-"""Tables, a figure and a page, read off a results folder and nothing else."""
+"""Tables, figures and a page, read off a results folder and nothing else."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from benchmark.report import figures, page, rows, statistics, tables
+from benchmark.report import figures, page, published, rows, statistics, tables
+from benchmark.report.rows import Rows
+from benchmark.report.summary import MEAN, Summary, summarise
+from benchmark.report.tables import Table
+
+SELECTED = {
+    "last": "the last step",
+    "weakval": "the snapshot with the smallest partial loss on the marks of held-out training patients",
+    "val": "the snapshot with the best Dice on dense masks of held-out patients",
+    "test": "the snapshot with the best Dice on the test set, an oracle that nobody has",
+}
 
 
-def write(results: Path, reports: Path) -> Path:
-    """Write `reports/<name>/` whole, in place of an older one; returns the folder."""
-    read = rows.read(results)
-    summary = statistics.summarise(read.cases, read.runs)
+def write(results: Path, reports: Path, *, reference: str = "", selection: str = "last") -> Path:
+    """Write `reports/<name>/` whole, in place of an older one; returns the folder. Tuned runs get a folder inside it."""
+    read = rows.read(results, selection)
     folder, staged = reports / read.name, reports / f".{read.name}.new"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    table = tables.main_table(summary)
-    said = notes(read, summary)
-    (staged / "table.md").write_text(tables.markdown(table) + "".join(f"\n- {note}" for note in said) + "\n")
-    (staged / "table.tex").write_text(tables.latex(table, said))
-    summary.to_csv(staged / "table.csv", index=False, lineterminator="\n")
-    read.runs.to_csv(staged / "runs.csv", index=False, lineterminator="\n")
-    figures.intervals(summary, staged)
-    if logged := rows.pseudo_label_run(read, results):
-        figures.pseudo_labels(logged[1], logged[0], staged)
-    (staged / "index.html").write_text(page.render(read, tables.main_table(summary, ("dice", "hd95", "assd")), said, staged))
+    equal, tuned = read.track("equal"), read.track("tuned")
+    if len(tuned.runs) and len(equal.runs):
+        _write(tuned, results, staged / "tuned", reference)
+    _write(equal if len(equal.runs) else tuned, results, staged, reference)
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)
     return folder
@@ -33,38 +37,148 @@ def write(results: Path, reports: Path) -> Path:
 def show(results: Path) -> tuple[pd.DataFrame, list[str]]:
     """The main table and its notes, for the screen."""
     read = rows.read(results)
-    summary = statistics.summarise(read.cases, read.runs)
-    return tables.main_table(summary), notes(read, summary)
+    summary = summarise(read)
+    return tables.main_table(summary.cells).map(lambda text: text.replace("**", "")), notes(read, summary)
 
 
-def notes(read: rows.Rows, summary: pd.DataFrame) -> list[str]:
-    """What a reader must know beside the table."""
+def _write(read: Rows, results: Path, folder: Path, reference: str) -> None:
+    folder.mkdir(exist_ok=True)
+    summary = summarise(read, reference)
+    beside = published.beside(summary.cells, published.read())
+    numbers = {"table": summary.cells, **{name: getattr(summary, name) for name in ("tests", "ranks", "columns", "leaks")}}
+    for name, frame in (numbers | {"published": beside, "runs": read.runs}).items():
+        if len(frame):
+            frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    made = list(_tables(read, summary, beside))
+    for table in made:
+        below = "".join(f"\n- {note}" for note in table.notes)
+        (folder / f"{table.name}.md").write_text(f"# {table.title}\n\n{tables.markdown(table.cells)}{below}\n")
+        (folder / f"{table.name}.tex").write_text(tables.latex(table))
+    figures.intervals(summary.cells, folder)
+    if logged := rows.pseudo_label_run(read, results):
+        figures.pseudo_labels(logged[1], logged[0], folder)
+    (folder / "index.html").write_text(page.render(read, made, folder))
+
+
+def _tables(read: Rows, summary: Summary, beside: pd.DataFrame) -> Iterator[Table]:
+    """The tables that these runs make, the main one first."""
+    yield Table("table", read.title or read.name, tables.main_table(summary.cells), notes(read, summary))
+    for number, column in enumerate(dict.fromkeys(summary.cells.column)):
+        if summary.cells[summary.cells.column == column].region.nunique() > 2:  # more than one beside their mean
+            name = f"regions{number}" if number else "regions"
+            yield Table(name, f"{column}: regions", tables.region_table(summary.cells, column), [])
+    if len(summary.tests):
+        yield Table("tests", "Differences to the reference", tables.test_table(summary), _test_notes(summary))
+    if len(summary.ranks) > 1:
+        yield Table("ranks", "Ranks", tables.rank_table(summary), _rank_notes(summary))
+    if len(summary.leaks):
+        yield Table("leaks", "What choosing a snapshot on the test set is worth", tables.leak_table(summary), LEAK_NOTES)
+    if len(beside):
+        yield Table("published", "Published numbers beside ours", tables.published_table(beside), PUBLISHED_NOTES)
+
+
+def notes(read: Rows, summary: Summary) -> list[str]:
+    """What a reader of the main table must know."""
+    cells = summary.cells
     said = [read.title] if read.title else []
     said.append(
-        f"Mean over patients and seeds with a {statistics.LEVEL:.0%} interval (crossed bootstrap of both). HD95: 95th "
-        "percentile of the pooled surface distances; a region that was not predicted counts as missed, with Dice 0 and "
-        "the scan's diagonal as distance. Model selection: the last step."
+        f"Mean over patients and seeds, ± its spread over seeds, and a {statistics.LEVEL:.0%} interval (crossed bootstrap "
+        "of both). HD95: 95th percentile of the pooled surface distances; a region that was not predicted counts as missed, "
+        "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, `prior` apart. "
+        f"Bold: the best, where its lead on every other row holds; {tables.TIED}: rows that can't be told from the best. "
+        f"Model selection: {SELECTED[read.selection]}."
     )
+    known = cells[cells.patients.notna()]
     for column, about in read.about.items():
-        cells = summary[(summary.column == column) & summary.patients.notna()]
-        if not about or cells.empty:
-            continue
-        unit = "patients" if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
-        seeds = int(cells.seeds.max())
-        share = ", ".join(_labelled(k, v, about["labelled_depth_px"].get(k)) for k, v in about["labelled_share"].items())
-        budget = ", ".join(
-            f"{k} {v}" for k, v in about["budget"].items() if k in ("steps", "batch", "size", "network", "lr")
-        )
-        few = "" if seeds >= 3 else f"; {seeds} {'seed is' if seeds == 1 else 'seeds are'} too few for a paper"
-        said.append(
-            f"{column}: n = {int(cells.patients.max())} {unit}{few}. Budget: {budget}. Labelled, at median depth: {share}."
-        )
-    for method, reason in dict(zip(summary.method, summary.own_budget, strict=True)).items():
-        if reason:
-            said.append(f"{method} has a budget of its own: {reason}.")
-    if summary.stale.any():
-        said.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
+        if len(of_column := known[known.column == column]):
+            said.append(_about(column, about, of_column, summary))
+    said += _exceptions(cells, summary)
     return said
+
+
+def _about(column: str, about: dict[str, object], cells: pd.DataFrame, summary: Summary) -> str:
+    """What a column rests on."""
+    unit = "patients" if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
+    seeds = int(cells.seeds.max())
+    few = "" if seeds >= 3 else f"; {seeds} {'seed is' if seeds == 1 else 'seeds are'} too few for a paper"
+    few += ", and its interval leaves out what another seed would change" if seeds == 1 else ""
+    said = f"{column}: n = {int(cells.patients.max())} {unit}{few}."
+    if given := {k: v for k, v in dict(about["budget"]).items() if k in ("steps", "batch", "size", "network", "lr", "tune")}:  # type: ignore[call-overload]
+        said += f" Budget: {', '.join(f'{k} {v}' for k, v in given.items())}."
+    depths: dict[str, float] = about["labelled_depth_px"]  # type: ignore[assignment]
+    if shares := dict(about["labelled_share"]):  # type: ignore[call-overload]
+        said += f" Labelled, at median depth: {', '.join(_labelled(k, v, depths.get(k)) for k, v in shares.items())}."
+    of_column = summary.columns[summary.columns.column == column].iloc[0]
+    if of_column.informative == "no":
+        said += " Uninformative: no method beats the location prior by more than its interval; left out of ranks."
+    elif of_column.informative == "unknown":
+        said += " Without a row `prior` nobody can say whether the column is informative."
+    if not pd.isna(of_column.detectable):
+        said += f" Detectable with this n (80 % power): a difference in Dice of {of_column.detectable:.3f}."
+    return said
+
+
+def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
+    """Budgets of their own, code that was changed, rows from elsewhere, and where the other HD95 has another top group."""
+    said = [
+        f"{tables.DAGGER} {method} has a budget of its own: {reason}."
+        for method, reason in dict(zip(cells.method, cells.own_budget, strict=True)).items()
+        if reason
+    ]
+    if cells.stale.any():
+        said.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
+    if cells.external.any():
+        said.append("External: predictions made elsewhere, under another budget; compared, but never marked best.")
+    top = cells[(cells.region == MEAN) & cells.place.isin(["best", "tied"])]
+    groups = {key: tuple(own.method) for key, own in top.groupby(["column", "metric"], observed=True)}
+    for column in dict.fromkeys(cells.column):
+        pooled, larger = (groups.get((column, metric)) for metric in ("hd95", "hd95_max"))
+        if pooled and larger and pooled != larger:
+            said.append(
+                f"{column}: by HD95 as the larger of both directions' percentiles the top group were {', '.join(larger)}."
+            )
+    if summary.ranks.empty and len(summary.columns) and (summary.columns.informative == "no").all():
+        said.append("No column is informative, so there are no ranks.")
+    return said
+
+
+def _test_notes(summary: Summary) -> list[str]:
+    hopeless = summary.tests[summary.tests.p_holm.isna() & summary.tests.p.notna()]
+    said = [
+        f"Method minus reference, paired by patient and seed; the {statistics.LEVEL:.0%} interval decides between tied, "
+        "better and worse. Beside it: Wilcoxon signed-rank of per-patient values averaged over seeds, Holm-corrected over "
+        "the rows of a column and metric; median difference; rank-biserial correlation from -1 to 1; patients with a "
+        "higher, equal or lower value. The test takes the seeds as they came; only the interval covers other seeds.",
+    ]
+    for column, own in hopeless.groupby("column", observed=True):
+        least, count = own.least_p.min(), int(own.tests.iloc[0])
+        corrected = min(1, least * count)
+        said.append(
+            f"{column}: no test; the smallest attainable p is {least:.3g}, corrected for {count} rows {corrected:.3g}."
+        )
+    return said
+
+
+def _rank_notes(summary: Summary) -> list[str]:
+    left_out = summary.columns[summary.columns.informative == "no"].column
+    said = [
+        "Ranks of Dice over the columns that are informative, of rows whose runs are all there and were trained alike; "
+        "wins, ties and losses against every other row in every column, by the interval of the paired difference; how often "
+        "a row is first when patients and seeds are drawn anew (rows that have every column)."
+    ]
+    return said + ([f"Left out as uninformative: {', '.join(left_out)}."] if len(left_out) else [])
+
+
+LEAK_NOTES = [
+    "Dice at the last step, and at the snapshot that each rule would have chosen: weakval by the marks of held-out "
+    "training patients, val by their dense masks, test by the test set itself. The leak delta is what a protocol that peeks "
+    "would have gained, with a 95 % interval (crossed bootstrap of patients and seeds, the choice held fixed); "
+    "weakval − last is what honest selection costs or brings."
+]
+PUBLISHED_NOTES = [
+    "Printed in papers, with the source of each in published.csv; never mixed with ours. The last column says whether a "
+    "number may be compared with ours, and why not."
+]
 
 
 def _labelled(name: str, share: float | None, depth: float | None) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmark.report.summary import MEAN
+
 SETTINGS: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "weakseg-bench", "font.size": 9}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's
 KINDS: dict[str, Any] = {"pdf": {"CreationDate": None}, "png": {}, "svg": {"Date": None}}  # with no stamp of the time
@@ -17,7 +19,7 @@ KINDS: dict[str, Any] = {"pdf": {"CreationDate": None}, "png": {}, "svg": {"Date
 
 def intervals(summary: pd.DataFrame, folder: Path, metric: str = "dice") -> None:
     """Dots with intervals, a panel per column, as PDF, PNG and SVG; the same input gives the same bytes."""
-    cells = summary[(summary.metric == metric) & summary["mean"].notna()]
+    cells = summary[(summary.metric == metric) & (summary.region == MEAN) & summary["mean"].notna()]
     columns = list(dict.fromkeys(cells.column))
     methods = list(dict.fromkeys(summary.method))
     with mpl.rc_context(SETTINGS):

@@ -2,10 +2,13 @@
 
 A *column* of the tables is one data set with one annotation, one family of splits, one simulator version and one common
 budget; runs of different columns are never averaged. A *row* is a method's label, with its options where these differ.
+Predictions that were made elsewhere have no budget of ours: they stand in every column of their data, marked external.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,14 @@ import pandas as pd
 
 from benchmark import InputError, plugins
 from benchmark.jobs import PROTOCOL
+from benchmark.score import COUNTS, METRICS
 
-RUN_COLUMNS = ["folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget"]
+SELECTIONS = ("last", "weakval", "val", "test")
+TRACKS = ("equal", "tuned")
+RUN_COLUMNS = ["folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"]
+CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
+
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -24,49 +33,67 @@ class Rows:
     name: str
     title: str
     runs: pd.DataFrame  # RUN_COLUMNS; state is done, failed or missing
-    cases: pd.DataFrame  # folder, column, row, split, seed, scan, patient, region, unit, metrics, counts
-    about: dict[str, dict[str, Any]]  # column -> budget, labelled share, regions, patients_known
+    cases: pd.DataFrame  # CASE_COLUMNS
+    about: dict[str, dict[str, Any]]  # column -> data set, annotation, budget, labelled share, regions, ...
     set_aside: list[str]  # runs that no table shows, and why
+    selection: str = "last"  # which snapshot of each run was scored
+    peeked: pd.DataFrame | None = None  # CASE_COLUMNS and `selection`, of the runs that kept snapshots
+
+    def track(self, name: str) -> "Rows":
+        """Only the columns of one track: methods with the published values, or with values chosen by trials."""
+        kept = [column for column, about in self.about.items() if _track(about["budget"]) == name]
+        peeked = None if self.peeked is None else self.peeked[self.peeked.column.isin(kept)]
+        return replace(
+            self,
+            runs=self.runs[self.runs.column.isin(kept)],
+            cases=self.cases[self.cases.column.isin(kept)],
+            about={column: self.about[column] for column in kept},
+            peeked=peeked,
+        )
 
 
-def read(results: Path) -> Rows:
-    """Every run below `results/runs`, and the gaps in the latest plan; raises InputError if there is none."""
+def read(results: Path, selection: str = "last") -> Rows:
+    """Every run below `results/runs`, and the gaps in the latest plan; raises InputError if there is none.
+
+    `selection` other than `last` takes each run's scores from the snapshot that this rule chose; runs without snapshots
+    are then set aside.
+    """
     plan = json.loads((results / "plan.json").read_text()) if (results / "plan.json").is_file() else {"runs": []}
     found = {str(path.parent.relative_to(results / "runs")): path for path in (results / "runs").glob("*/*/*/*/run.json")}
-    records = [{"folder": folder, **_read(path)} for folder, path in sorted(found.items())]
+    records: list[Record] = [{"folder": folder, **_read(path)} for folder, path in sorted(found.items())]
     records += [{**run, "state": "missing"} for run in plan["runs"] if run["folder"] not in found]
     if not any(record["state"] != "missing" for record in records):
         raise InputError(f"{results / 'runs'} holds no runs; make some with: python -m benchmark run --results {results}")
     order = {label: place for place, label in enumerate(dict.fromkeys(run["label"] for run in plan["runs"]))}
     records.sort(key=lambda record: (order.get(record["label"], len(order)), record["folder"]))  # as they were asked for
-    records, set_aside = _comparable(records)
-    columns, rows = _column_names(records), _row_names(records)
+    placed, set_aside = _placed(records)
+    if selection != "last":
+        set_aside += [f"{r['folder']}: it kept no snapshots to select from" for r, _ in placed if _without_choice(r)]
+        placed = [(record, column) for record, column in placed if not _without_choice(record)]
+    columns, rows = _column_names(placed), _row_names(records)
     runs = pd.DataFrame(
-        [
-            {
-                "folder": record["folder"],
-                "column": columns[_column(record)],
-                "row": rows[_row(record)],
-                "split": record["identity"]["split"],
-                "seed": record["identity"]["seed"],
-                "state": record["state"],
-                "reason": record.get("reason", ""),
-                "stale": _is_stale(record),
-                "own_budget": record.get("why_own_budget", ""),
-            }
-            for record in records
-        ],
+        [_run(record) | {"column": columns[column], "row": rows[_row(record)]} for record, column in placed],
         columns=RUN_COLUMNS,
     )
-    done = runs[runs.state == "done"]
-    cases = [
-        pd.read_csv(results / "runs" / run["folder"] / "cases.csv").assign(**run)
-        for run in done[["folder", "column", "row", "split", "seed"]].to_dict("records")
+    done = [(record, columns[column], rows[_row(record)]) for record, column in placed if record["state"] == "done"]
+    about = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _says_more(each[0]))}
+    cases = [_cases(results, record, selection).assign(column=column, row=row) for record, column, row in done]
+    choices = [each for each in done if each[0].get("selected")]
+    peeked = [
+        _cases(results, record, rule).assign(column=column, row=row, selection=rule)
+        for record, column, row in choices
+        for rule in SELECTIONS
     ]
-    about = {columns[_column(record)]: _about(record) for record in records if record["state"] != "missing"}
-    about = {**{name: {} for name in columns.values()}, **about}
-    frame = pd.concat(cases, ignore_index=True) if cases else pd.DataFrame()
-    return Rows(plan.get("name", "report"), plan.get("title", ""), runs, frame, about, set_aside)
+    return Rows(
+        plan.get("name", "report"),
+        plan.get("title", ""),
+        runs,
+        _frame(cases, CASE_COLUMNS),
+        about,
+        set_aside,
+        selection,
+        _frame(peeked, [*CASE_COLUMNS, "selection"]) if peeked else None,
+    )
 
 
 def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, float]]] | None:
@@ -78,58 +105,118 @@ def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, flo
     return None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Record:
     try:
         return dict(json.loads(path.read_text()))
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}); remove that folder and run again") from error
 
 
-def _comparable(records: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The runs that may share a table: of today's protocol and, for each split, of the newest state of the data."""
-    kept, aside = [], []
+def _cases(results: Path, record: Record, selection: str) -> pd.DataFrame:
+    """A run's scores: of its last step, or of the snapshot that a rule selected."""
+    folder = results / "runs" / record["folder"]
+    of_run = {"folder": record["folder"], "split": record["identity"]["split"], "seed": record["identity"]["seed"]}
+    if selection == "last":
+        return pd.read_csv(folder / "cases.csv").assign(**of_run)
+    kept = pd.read_csv(folder / "snapshots.csv")
+    return kept[(kept.part == "test") & (kept.step == record["selected"][selection])].assign(**of_run)
+
+
+def _frame(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """One frame; metrics that older runs were not scored with are NaN."""
+    return pd.concat([part.reindex(columns=columns) for part in parts] or [pd.DataFrame(columns=columns)], ignore_index=True)
+
+
+def _without_choice(record: Record) -> bool:
+    return record["state"] == "done" and not record.get("selected")
+
+
+def _run(record: Record) -> Record:
+    return {
+        "folder": record["folder"],
+        "split": record["identity"]["split"],
+        "seed": record["identity"]["seed"],
+        "state": record["state"],
+        "reason": record.get("reason", ""),
+        "stale": _is_stale(record),
+        "own_budget": record.get("why_own_budget", ""),
+        "external": bool(record.get("external", False)),
+    }
+
+
+def _placed(records: list[Record]) -> tuple[list[tuple[Record, str]], list[str]]:
+    """Each run with its column, an external one with every column of its data; and those that no table may show, and why.
+
+    Of one column, only runs on the newest state of a split's data are comparable, and only those of today's protocol.
+    """
+    placed, aside = [], []
     newest: dict[tuple[str, str], tuple[str, str]] = {}  # column, split -> when, fingerprint of the data
-    for record in records:
+    homes: dict[str, Record] = {}  # column -> one of our own runs in it
+    for record in (record for record in records if not record.get("external")):
         key, when = (_column(record), record["identity"]["split"]), record.get("finished", "")
         newest[key] = max(newest.get(key, ("", "")), (when, record["identity"]["data"]))
+        homes.setdefault(key[0], record)
     for record in records:
         identity = record["identity"]
         if identity["protocol"] != PROTOCOL:
             aside.append(f"{record['folder']}: protocol {identity['protocol']}; this version has {PROTOCOL}")
-        elif newest[_column(record), identity["split"]][1] != identity["data"]:
-            aside.append(f"{record['folder']}: the data were changed since")
-        else:
-            kept.append(record)
-    return kept, aside
+            continue
+        columns = [_column(record)]
+        if record.get("external"):
+            columns = [column for column, other in homes.items() if _belongs(record, other)] or columns
+        for column in columns:
+            if newest.get((column, identity["split"]), ("", identity["data"]))[1] == identity["data"]:
+                placed.append((record, column))
+            else:
+                aside.append(f"{record['folder']}: the data were changed since")
+    return placed, aside
 
 
-def _column(record: dict[str, Any]) -> str:
+def _belongs(external: Record, ours: Record) -> bool:
+    """Whether predictions made elsewhere are of the data, the splits and (if that is known) the annotation of a run."""
+    theirs, identity = external["identity"], ours["identity"]
+    return (
+        all(theirs[key] == identity[key] for key in ("dataset", "dataset_options"))
+        and _family(theirs["split"]) == _family(identity["split"])
+        and theirs["annotation"] in ("", identity["annotation"])
+    )
+
+
+def _column(record: Record) -> str:
     """What must be equal in runs that are compared, as text."""
     identity = record["identity"]
     parts = [identity[key] for key in ("dataset", "annotation", "dataset_options", "simulator")]
-    return json.dumps([*parts, _family(identity["split"]), record["common"]])
+    return json.dumps([*parts, _family(identity["split"]), _budget(record)])
+
+
+def _budget(record: Record) -> dict[str, Any]:
+    """The common budget, without what doesn't change how anything is trained."""
+    return {name: value for name, value in record["common"].items() if name != "snapshots" and (name != "tune" or value)}
+
+
+def _track(budget: dict[str, Any]) -> str:
+    return "tuned" if budget.get("tune") else "equal"
 
 
 def _family(split: str) -> str:
     return split.partition("/")[0]
 
 
-def _row(record: dict[str, Any]) -> tuple[str, str]:
+def _row(record: Record) -> tuple[str, str]:
     return record["label"], json.dumps(record["identity"]["options"], sort_keys=True)
 
 
-def _column_names(records: list[dict[str, Any]]) -> dict[str, str]:
+def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
     """A short name for each column: data set and annotation, and whatever tells it from others with the same two."""
     details = {}
-    for record in records:
-        identity = record["identity"]
-        rest = {**identity["dataset_options"], "simulator": identity["simulator"], **record["common"]}
-        rest["splits"] = _family(identity["split"])
-        details[_column(record)] = (f"{identity['dataset']} {identity['annotation']}", rest)
+    for _, column in placed:
+        dataset, annotation, options, simulator, family, budget = json.loads(column)
+        rest = {**options, "simulator": simulator, **budget, "splits": family}
+        details[column] = (f"{dataset} {annotation or 'external'}", rest)
     return _distinct(details)
 
 
-def _row_names(records: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+def _row_names(records: list[Record]) -> dict[tuple[str, str], str]:
     """A short name for each row: the label, and the options in which rows of one label differ."""
     return _distinct({_row(record): (record["label"], record["identity"]["options"]) for record in records})
 
@@ -143,19 +230,34 @@ def _distinct(details: dict[Any, tuple[str, dict[str, Any]]]) -> dict[Any, str]:
     return names
 
 
-def _is_stale(record: dict[str, Any]) -> bool:
+def _is_stale(record: Record) -> bool:
     """Whether a method of this version would now be trained by other code."""
+    if record["state"] != "done" or record.get("external"):
+        return False
+    return bool(record["code"] != _code_now(record["identity"]["method"], record["identity"]["annotation"], record["code"]))
+
+
+@cache
+def _code_now(method: str, annotation: str, before: str) -> str:
+    """The fingerprint of a method's code and of what makes its labels; as before for a plug-in that is not at hand."""
     from benchmark.datasets import weak
 
-    if record["state"] != "done":
-        return False
     try:
-        plugin = plugins.get("method", record["identity"]["method"])
-    except InputError:  # a plug-in that is not at hand
-        return False
-    return bool(record["code"] != plugins.fingerprint(plugin, *weak.sources(weak.parse(record["identity"]["annotation"]))))
+        return plugins.fingerprint(plugins.get("method", method), *weak.sources(weak.parse(annotation)))
+    except InputError:
+        return before
 
 
-def _about(record: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: record[key] for key in ("labelled_share", "regions", "patients_known")}
-    return {"budget": record["common"], "labelled_depth_px": record.get("labelled_depth_px", {}), **kept}
+def _says_more(record: Record) -> tuple[bool, bool]:
+    """Sorts runs by how much they say of their column."""
+    return record["state"] != "missing", not record.get("external")
+
+
+def _about(record: Record) -> dict[str, Any]:
+    identity = record["identity"]
+    of_data = {"dataset": identity["dataset"], "annotation": identity["annotation"], "family": _family(identity["split"])}
+    kept = {key: record.get(key, default) for key, default in ABOUT.items()}
+    return {**of_data, "budget": record["common"], **kept}
+
+
+ABOUT: dict[str, Any] = {"labelled_share": {}, "labelled_depth_px": {}, "regions": [], "patients_known": None}

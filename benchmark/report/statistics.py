@@ -1,92 +1,236 @@
-"""From cases to cells: averages in the protocol's order, and intervals by a crossed bootstrap of patients and seeds."""
+"""What numbers say of methods: intervals of means and of paired differences, tests, ranks, and what could be detected.
+
+Values are arrays (seeds, patients), NaN where there is none. The interval is a crossed bootstrap: patients and seeds are
+drawn independently, one draw of seeds for all patients (Owen, Ann. Appl. Stat. 2007); seeds nested in patients cover too
+little. A few seeds make percentiles too narrow, so they are stretched to the t interval of the two-way random-effects
+model with Satterthwaite's degrees of freedom, where that is wider.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 RESAMPLES = 4000
 LEVEL = 0.95
-DISTANCES = ("hd95", "assd")
+ALPHA = 1 - LEVEL
+POWER = 0.8
+SEED = 0  # of the resamples: the same report every time
 
 
-def patient_values(cases: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Means over a scan's regions, then over a patient's scans; columns: column, row, seed, patient, value.
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of values (seeds, patients); NaN with fewer than two patients.
 
-    A distance is the one on the whole stack where that is defined, else the one per slice.
+    With one seed it covers the choice of patients only.
     """
-    values = cases[metric]
-    if metric in DISTANCES:
-        values = values.fillna(cases[f"{metric}@slice"])
-    scan = ["column", "row", "seed", "patient", "scan"]
-    per_scan = cases.assign(value=values).groupby(scan, observed=True)["value"].mean()
-    return per_scan.groupby(scan[:-1], observed=True).mean().reset_index()
-
-
-def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean of values (seeds, patients), NaN where there is none.
-
-    Patients and seeds are drawn independently, one draw of seeds for all patients (nested draws cover too little).
-    """
-    seeds, patients = values.shape
-    if patients < 2:
-        return np.nan, np.nan
-    rng = np.random.default_rng(seed)
-    drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES).astype(float)
-    drawn_patients = rng.multinomial(patients, np.full(patients, 1 / patients), RESAMPLES).astype(float)
     there = ~np.isnan(values)
-    total = ((drawn_seeds @ np.where(there, values, 0)) * drawn_patients).sum(1)
-    count = ((drawn_seeds @ there) * drawn_patients).sum(1)
-    means = total[count > 0] / count[count > 0]
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    values = values[there.any(1)][:, there.any(0)]
+    if values.shape[1] < 2:
+        return np.nan, np.nan
+    mean = np.nanmean(values)
+    means = resampled(values)
+    low, high = np.quantile(means[~np.isnan(means)], [ALPHA / 2, 1 - ALPHA / 2])
+    if high == low:
+        return float(low), float(high)
+    stretch = max(1.0, 2 * half_width(values) / (high - low))
+    return float(mean - stretch * (mean - low)), float(mean + stretch * (high - mean))
 
 
-def summarise(cases: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """One line per column, row and metric: mean, interval, spread over seeds, and what it rests on.
+def resampled(values: np.ndarray) -> np.ndarray:
+    """Means (resamples,) of values (seeds, patients) under the crossed bootstrap; the same draws for the same shape."""
+    seeds, patients = _draws(*values.shape)
+    there = ~np.isnan(values)
+    if there.all():
+        return np.asarray((seeds * (patients @ values.T)).sum(1) / values.size)
+    total = (seeds * (patients @ np.where(there, values, 0).T)).sum(1)
+    count = (seeds * (patients @ there.T)).sum(1)
+    return np.divide(total, count, out=np.full(RESAMPLES, np.nan), where=count > 0)
 
-    A cell with a failed run has no mean: never an average over the survivors.
+
+def half_width(values: np.ndarray) -> float:
+    """Half of the t interval of the mean of values (seeds, patients) in the two-way random-effects model.
+
+    The mean squares of patients, seeds and rest make the variance of the mean, (MP + MS - ME) / n, never below the share
+    of either factor; degrees of freedom as of MP + MS (Satterthwaite, Biometrics 1946). NaN with one patient.
     """
-    planned = runs.groupby("column", observed=True).apply(lambda group: len(group[["split", "seed"]].drop_duplicates()))
-    values = {metric: patient_values(cases, metric) for metric in ("dice", *DISTANCES)} if len(cases) else {}
-    lines = []
-    for (column, row), group in runs.groupby(["column", "row"], observed=True, sort=False):
-        counts = {
-            "runs": int((group.state == "done").sum()),
-            "planned": int(planned[column]),
-            "failed": int((group.state == "failed").sum()),
-            "stale": int(group.stale.sum()),
-            "own_budget": group.own_budget.iloc[0],
-        }
-        own = cases[(cases.column == column) & (cases.row == row)] if len(cases) else cases
-        for metric in ("dice", *DISTANCES):
-            line = {"column": column, "method": row, "metric": metric, **counts}
-            if counts["runs"] and not counts["failed"]:
-                line |= _cell(values[metric].query("column == @column and row == @row"), own, metric)
-            lines.append(line)
-    return pd.DataFrame(lines).reindex(columns=COLUMNS)
+    there = ~np.isnan(values)
+    n, of_patient, of_seed = there.sum(), there.sum(0), there.sum(1)
+    filled = np.where(there, values, 0)
+    grand = filled.sum() / n
+    used, known = of_seed > 0, of_patient > 0
+    patient = np.divide(filled.sum(0), of_patient, out=np.zeros(len(known)), where=known) - grand
+    seed = np.divide(filled.sum(1), of_seed, out=np.zeros(len(used)), where=used) - grand
+    patients, seeds = known.sum() - 1, used.sum() - 1
+    if patients < 1:
+        return np.nan
+    by_patient = (of_patient * patient**2).sum() / patients
+    if seeds < 1:
+        return float(stats.t.ppf(1 - ALPHA / 2, patients) * np.sqrt(by_patient / n))
+    by_seed = (of_seed * seed**2).sum() / seeds
+    rest = np.where(there, values - grand - patient - seed[:, None], 0)
+    by_rest = (rest**2).sum() / max(1, n - patients - seeds - 1)
+    variance = max(by_patient + by_seed - by_rest, by_patient, by_seed) / n
+    if variance == 0:
+        return 0.0
+    freedom = (by_patient + by_seed) ** 2 / (by_patient**2 / patients + by_seed**2 / seeds)
+    return float(stats.t.ppf(1 - ALPHA / 2, freedom) * np.sqrt(variance))
 
 
-COLUMNS = [
-    *("column", "method", "metric", "unit", "mean", "low", "high", "sd_seeds", "patients", "seeds", "missed", "ghosts"),
-    *("runs", "planned", "failed", "stale", "own_budget"),
-]
+@cache
+def _draws(seeds: int, patients: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each seed and each patient is drawn, (resamples, seeds) and (resamples, patients)."""
+    rng = np.random.default_rng(SEED)
+    return (
+        rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES).astype(float),
+        rng.multinomial(patients, np.full(patients, 1 / patients), RESAMPLES).astype(float),
+    )
 
 
-def _cell(values: pd.DataFrame, cases: pd.DataFrame, metric: str) -> dict[str, object]:
-    units = sorted(cases.unit.unique())
-    if metric != "dice" and len(units) > 1:
-        return {"unit": " and ".join(units)}  # distances in different units have no mean
-    table = values.pivot_table(index="seed", columns="patient", values="value", observed=True)
-    per_seed = table.mean(axis=1)
-    low, high = interval(table.to_numpy())
-    sliced = metric in DISTANCES and cases[metric].isna().all() and cases[f"{metric}@slice"].notna().any()
-    return {
-        "unit": "" if metric == "dice" else units[0] + (" per slice" if sliced else ""),
-        "mean": float(np.nanmean(table.to_numpy())),
-        "low": low,
-        "high": high,
-        "sd_seeds": float(per_seed.std()) if len(per_seed) > 1 else np.nan,
-        "patients": table.shape[1],
-        "seeds": table.shape[0],
-        "missed": int(cases.n_missed.sum()),
-        "ghosts": int(cases.n_ghost.sum()),
-    }
+@dataclass(frozen=True)
+class Difference:
+    """One method's values minus another's, paired by patient and seed."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low > 0 or self.high < 0
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
+    """Ours minus theirs, arrays (seeds, patients), over the pairs that both have."""
+    apart = ours - theirs
+    return Difference(_mean(apart), *interval(apart))
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A paired Wilcoxon signed-rank test of per-patient values, averaged over seeds."""
+
+    p: float  # NaN where no p below the level can be attained
+    median: float  # of the differences
+    rank_biserial: float  # from -1 to 1: the rank sum of gains minus that of losses, over all ranks
+    wins: int
+    ties: int
+    losses: int
+    least: float  # the smallest attainable p
+
+
+def signed_rank(ours: np.ndarray, theirs: np.ndarray) -> Signed:
+    """Of ours minus theirs, arrays (seeds, patients); patients without a difference are ties and leave the test."""
+    apart = _per_patient(ours - theirs)
+    moved = apart[apart != 0]
+    counts = int((apart > 0).sum()), int((apart == 0).sum()), int((apart < 0).sum())
+    if not len(moved):
+        return Signed(1.0 if len(apart) else np.nan, _median(apart), 0.0, *counts, least=1.0)
+    ranks = stats.rankdata(abs(moved))
+    effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
+    p = float(stats.wilcoxon(moved).pvalue)
+    return Signed(p, _median(apart), effect, *counts, least=2.0 ** (1 - len(moved)))
+
+
+def holm(p: Sequence[float], least: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm, 1979); NaN, as no test, where even the least attainable could not hold."""
+    known = [i for i, value in enumerate(p) if not np.isnan(value)]
+    corrected = np.full(len(p), np.nan)
+    if known:
+        corrected[known] = multipletests([p[i] for i in known], ALPHA, "holm")[1]
+    hopeless = np.asarray(least) * len(known) > ALPHA
+    return [float(value) for value in np.where(hopeless, np.nan, corrected)]
+
+
+def detectable(differences: Sequence[np.ndarray]) -> float:
+    """The difference that a paired t test finds in 80 % of cases, with as many patients and as spread as these.
+
+    differences: of several pairs of methods, each (seeds, patients); the median spread counts. NaN below three patients.
+    """
+    spread = [np.std(each, ddof=1) for each in map(_per_patient, differences) if len(each) > 2]
+    if not spread:
+        return np.nan
+    patients = max(len(_per_patient(each)) for each in differences)
+    effect = TTestPower().solve_power(nobs=patients, alpha=ALPHA, power=POWER, alternative="two-sided")
+    return float(np.median(spread) * effect)
+
+
+def groups(values: Mapping[str, np.ndarray], better: int) -> dict[str, str]:
+    """Each method's place in a cell: `best` where its lead on every other holds, else `tied` for all that may be best.
+
+    better: 1 where more is better, -1 where less is. One method alone has no place.
+    """
+    means = {name: better * _mean(each) for name, each in values.items() if not np.isnan(each).all()}
+    if len(means) < 2:
+        return {}
+    first = max(means, key=lambda name: means[name])
+    others = {name: difference(values[first], values[name]) for name in means if name != first}
+    tied = [name for name, apart in others.items() if not apart.holds]
+    return dict.fromkeys([first, *tied], "tied") if tied else {first: "best"}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a method stands over several cells."""
+
+    mean_rank: float
+    cells: int
+    wins: int  # against another method in a cell, where the difference holds
+    ties: int
+    losses: int
+    first: float  # share of bootstrap resamples in which its mean rank is the best of all that have every cell
+
+
+def standings(cells: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Standing]:
+    """Of each method, over cells of values (seeds, patients) where more is better; each cell is resampled by itself."""
+    names = list(dict.fromkeys(name for cell in cells for name in cell))
+    ranks: dict[str, list[float]] = {name: [] for name in names}
+    counts = {name: np.zeros(3, int) for name in names}  # wins, ties, losses
+    for cell in cells:
+        there = list(cell)
+        for name, rank in zip(there, stats.rankdata([-_mean(cell[name]) for name in there]), strict=True):
+            ranks[name].append(float(rank))
+        for i, ours in enumerate(there):
+            for theirs in there[i + 1 :]:
+                apart = difference(cell[ours], cell[theirs])
+                outcome = 0 if apart.low > 0 else 2 if apart.high < 0 else 1
+                counts[ours][outcome] += 1
+                counts[theirs][2 - outcome] += 1
+    first = _first(cells, [name for name in names if len(ranks[name]) == len(cells)])
+    return {name: _standing(ranks[name], counts[name], first.get(name, np.nan)) for name in names}
+
+
+def _standing(ranks: Sequence[float], counts: np.ndarray, first: float) -> Standing:
+    wins, ties, losses = map(int, counts)
+    return Standing(float(np.mean(ranks)), len(ranks), wins, ties, losses, first)
+
+
+def _first(cells: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]) -> dict[str, float]:
+    """Share of resamples in which each of these has the best mean rank; ties share."""
+    if not names:
+        return {}
+    total = np.zeros((len(names), RESAMPLES))
+    for number, cell in enumerate(cells):
+        shuffled = np.random.default_rng(number).permutation(RESAMPLES)  # cells are independent of each other
+        means = np.stack([resampled(cell[name]) for name in names])[:, shuffled]
+        total += stats.rankdata(-np.where(np.isnan(means), -np.inf, means), axis=0)
+    leads = total == total.min(0)
+    return dict(zip(names, (leads / leads.sum(0)).mean(1).tolist(), strict=True))
+
+
+def _per_patient(values: np.ndarray) -> np.ndarray:
+    """Means over seeds (patients,), without patients that have no value."""
+    known = values[:, ~np.isnan(values).all(0)]
+    return np.asarray(np.nanmean(known, axis=0)) if known.size else np.empty(0)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if not np.isnan(values).all() else np.nan
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if len(values) else np.nan

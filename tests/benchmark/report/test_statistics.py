@@ -1,99 +1,88 @@
 import numpy as np
-import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
 
-from benchmark.report.statistics import interval, patient_values, summarise
-from benchmark.score import COUNTS, METRICS
-
-
-def case(value, *, seed=0, patient="p1", scan="s1", region="r1", **more):
-    line = dict.fromkeys(METRICS, np.nan) | dict.fromkeys(COUNTS, 0)
-    where = {"column": "c", "row": "m", "seed": seed, "patient": patient, "scan": scan, "region": region, "unit": "mm"}
-    return {**line, **where, "dice": value, "hd95": value, "assd": value, **more}
-
-
-def run(state="done", *, row="m", seed=0, split="s/0", column="c"):
-    return {"folder": f"{row}{seed}{split}", "column": column, "row": row, "split": split, "seed": seed, "state": state,
-            "reason": "", "stale": False, "own_budget": ""}  # fmt: skip
-
-
-def cell(cases, runs, metric="dice"):
-    summary = summarise(pd.DataFrame(cases), pd.DataFrame(runs))
-    return summary[summary.metric == metric].iloc[0]
+from benchmark.report import statistics
+from benchmark.report.statistics import (
+    detectable,
+    difference,
+    groups,
+    half_width,
+    holm,
+    interval,
+    resampled,
+    signed_rank,
+    standings,
+)
 
 
-def test_regions_are_averaged_first_then_scans_then_patients():
-    """p1 has scans of mean 0.4 and 0.8, so 0.6; p2 has 0.2; the mean is 0.4, not the mean of the five cases."""
-    cases = [
-        case(0.3, region="r1"), case(0.5, region="r2"), case(0.8, scan="s2"),
-        case(0.2, patient="p2", scan="s3"), case(np.nan, patient="p2", scan="s3", region="r2"),
-    ]  # fmt: skip
-    values = patient_values(pd.DataFrame(cases), "dice")
-    assert values["value"].tolist() == pytest.approx([0.6, 0.2])
-    assert cell(cases, [run()])["mean"] == pytest.approx(0.4)
-
-
-def test_the_mean_is_over_seeds_and_patients_and_the_spread_over_seeds():
-    cases = [
-        case(v, seed=s, patient=p) for (s, p), v in {(0, "a"): 0.1, (0, "b"): 0.3, (1, "a"): 0.5, (1, "b"): 0.7}.items()
-    ]
-    found = cell(cases, [run(), run(seed=1)])
-    assert found["mean"] == pytest.approx(0.4)
-    assert found["sd_seeds"] == pytest.approx(np.std([0.2, 0.6], ddof=1))
-    assert (found["patients"], found["seeds"]) == (2, 2)
-
-
-def test_folds_are_pooled():
-    cases = [case(0.2, patient="a"), case(0.6, patient="b")]
-    found = cell(cases, [run(split="s/0"), run(split="s/1")])
-    assert (found["patients"], found["mean"], found["runs"], found["planned"]) == (2, pytest.approx(0.4), 2, 2)
-
-
-def test_a_failed_run_leaves_no_average_over_the_survivors():
-    found = cell([case(0.9)], [run(), run("failed", seed=1)])
-    assert np.isnan(found["mean"])
-    assert (found["failed"], found["runs"], found["planned"]) == (1, 1, 2)
-
-
-def test_what_other_methods_have_and_this_one_lacks_is_counted_as_planned():
-    summary = summarise(
-        pd.DataFrame([case(0.9), case(0.8, row="other"), case(0.8, row="other", seed=1)]),
-        pd.DataFrame([run(), run(row="other"), run(row="other", seed=1)]),
-    )
-    mine = summary[(summary.method == "m") & (summary.metric == "dice")].iloc[0]
-    assert (mine["runs"], mine["planned"]) == (1, 2)
-
-
-def test_distances_per_slice_stand_in_where_there_is_no_spacing():
-    cases = [case(0.9, hd95=np.nan, unit="px", **{"hd95@slice": 4.0})]
-    found = cell(cases, [run()], "hd95")
-    assert (found["mean"], found["unit"]) == (4.0, "px per slice")
-
-
-def test_distances_in_different_units_have_no_mean():
-    found = cell([case(1.0, patient="a"), case(2.0, patient="b", unit="px")], [run()], "hd95")
-    assert np.isnan(found["mean"])
-    assert found["unit"] == "mm and px"
-
-
-def test_misses_and_ghosts_are_counted():
-    found = cell([case(0.0, n_missed=1), case(0.5, patient="b", n_ghost=1)], [run()], "hd95")
-    assert (found["missed"], found["ghosts"]) == (1, 1)
-
-
-def test_an_interval_holds_the_mean_and_narrows_with_more_patients():
-    rng = np.random.default_rng(0)
-    few, many = rng.normal(0.7, 0.1, (3, 10)), rng.normal(0.7, 0.1, (3, 1000))
-    for values in (few, many):
-        low, high = interval(values)
-        assert low < values.mean() < high
-    assert np.diff(interval(many)) < np.diff(interval(few)) / 3
+def test_with_one_seed_the_width_is_that_of_the_t_interval():
+    values = np.random.default_rng(0).normal(0.7, 0.1, (1, 12))
+    low, high = stats.t.interval(0.95, 11, loc=values.mean(), scale=stats.sem(values[0]))
+    assert half_width(values) == pytest.approx((high - low) / 2)
 
 
 def test_an_interval_by_hand():
-    """One seed, two patients with 0 and 1: resampled means are 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4."""
-    assert interval(np.array([[0.0, 1.0]])) == (0, 1)
+    """Two patients with 0 and 1: the mean is 1/2, its standard error 1/2, and t with one degree of freedom 12.706."""
+    assert interval(np.array([[0.0, 1.0]])) == pytest.approx((0.5 - 6.353, 0.5 + 6.353), abs=1e-3)
     assert interval(np.array([[0.5, 0.5]])) == (0.5, 0.5)
+
+
+def looped_mean_squares(values):
+    """Patients, seeds and rest, from the sums of a two-way layout, one term after the other."""
+    seeds, patients = values.shape
+    grand = sum(values[s][p] for s in range(seeds) for p in range(patients)) / (seeds * patients)
+    of_patient = [sum(values[s][p] for s in range(seeds)) / seeds for p in range(patients)]
+    of_seed = [sum(values[s][p] for p in range(patients)) / patients for s in range(seeds)]
+    rest = sum((values[s][p] - of_patient[p] - of_seed[s] + grand) ** 2 for s in range(seeds) for p in range(patients))
+    return (
+        seeds * sum((x - grand) ** 2 for x in of_patient) / (patients - 1),
+        patients * sum((x - grand) ** 2 for x in of_seed) / (seeds - 1),
+        rest / ((seeds - 1) * (patients - 1)),
+    )
+
+
+def test_the_width_follows_from_the_mean_squares_of_the_two_way_layout():
+    values = np.random.default_rng(1).normal(0, 1, (4, 7)) + np.arange(4)[:, None]
+    patients, seeds, rest = looped_mean_squares(values)
+    variance = (patients + seeds - rest) / 28
+    freedom = (patients + seeds) ** 2 / (patients**2 / 6 + seeds**2 / 3)
+    assert half_width(values) == pytest.approx(stats.t.ppf(0.975, freedom) * variance**0.5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(float, st.tuples(st.integers(1, 4), st.integers(2, 6)), elements=st.floats(0, 1) | st.just(np.nan)))
+def test_an_interval_holds_its_mean_whatever_is_missing(values):
+    low, high = interval(values)
+    if (~np.isnan(values)).any(0).sum() < 2:
+        assert np.isnan([low, high]).all()
+    else:
+        assert low - 1e-12 <= np.nanmean(values) <= high + 1e-12
+
+
+def test_patients_and_seeds_are_drawn_independently_of_each_other():
+    """The mean of each resample, from the rows and columns that it drew, one after the other."""
+    values = np.random.default_rng(0).random((2, 5))
+    values[1, 3] = np.nan
+    seeds, patients = statistics._draws(2, 5)
+    for number in range(20):
+        drawn = [
+            values[s, p]
+            for s in range(2) for p in range(5)
+            for _ in range(int(seeds[number, s] * patients[number, p]))
+            if not np.isnan(values[s, p])
+        ]  # fmt: skip
+        assert resampled(values)[number] == pytest.approx(np.mean(drawn))
+    assert len({tuple(row) for row in seeds.tolist()}) == 3
+
+
+def test_an_interval_narrows_with_more_patients():
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(0.7, 0.1, (3, 10)), rng.normal(0.7, 0.1, (3, 1000))
+    assert np.diff(interval(many)) < np.diff(interval(few)) / 3
 
 
 def test_a_seed_effect_widens_the_interval():
@@ -104,10 +93,16 @@ def test_a_seed_effect_widens_the_interval():
     assert np.diff(interval(moved)) > 5 * np.diff(interval(noise))
 
 
-def test_missing_values_are_left_out_of_the_resampled_means():
-    values = np.array([[0.2, np.nan, 0.4], [0.2, 0.9, np.nan]])
+def test_the_interval_is_never_narrower_than_the_percentiles():
+    values = np.random.default_rng(5).normal(0, 1, (5, 40))
     low, high = interval(values)
-    assert 0.2 <= low < np.nanmean(values) < high <= 0.9
+    assert high - low >= np.diff(np.quantile(resampled(values), [0.025, 0.975])) - 1e-12
+
+
+def test_a_skewed_sample_has_a_skewed_interval():
+    values = np.random.default_rng(0).exponential(1, (1, 30))
+    low, high = interval(values)
+    assert high - values.mean() > 1.1 * (values.mean() - low)
 
 
 def test_one_patient_has_no_interval():
@@ -116,16 +111,185 @@ def test_one_patient_has_no_interval():
 
 def test_the_interval_is_the_same_every_time():
     values = np.random.default_rng(1).random((2, 30))
-    assert interval(values) == interval(values)
+    assert interval(values) == interval(values.copy())
 
 
-def coverage(draw, repeats=300):
-    hits = 0
-    for number in range(repeats):
-        low, high = interval(draw(np.random.default_rng(number)), seed=number)
-        hits += low <= 0 <= high
-    return hits / repeats
+def test_what_moves_both_methods_alike_leaves_their_difference_alone():
+    rng = np.random.default_rng(0)
+    ours, shared = rng.normal(0, 0.01, (3, 40)), rng.normal(0, 1, (3, 1)) + rng.normal(0, 1, (1, 40))
+    apart, same = difference(ours + shared + 0.05, shared), difference(ours + 0.05, 0 * ours)
+    assert (apart.mean, apart.low, apart.high) == pytest.approx((same.mean, same.low, same.high))
+    assert apart.holds
+    assert not difference(ours, 0 * ours).holds
 
 
-def test_the_interval_covers_at_about_its_rate_over_patients():
-    assert 0.90 <= coverage(lambda rng: rng.normal(0, 1, (1, 40))) <= 0.98
+def test_a_difference_is_over_the_pairs_that_both_have():
+    ours, theirs = np.array([[1.0, 2.0, np.nan]]), np.array([[0.5, np.nan, 9.0]])
+    assert difference(ours, theirs).mean == 0.5
+
+
+def test_a_signed_rank_test_by_hand():
+    """Differences 1, 2, 3, 4, 5, -6 and a tie: rank sums 15 and 6, so the effect is 9/21; 14 of the 64 signs reach it."""
+    apart = np.array([[1.0, 2, 3, 4, 5, -6, 0]])
+    found = signed_rank(apart, np.zeros((1, 7)))
+    assert found.rank_biserial == pytest.approx(9 / 21)
+    below = sum(1 for signs in range(64) if sum(r + 1 for r in range(6) if signs >> r & 1) <= 6)
+    assert found.p == pytest.approx(2 * below / 64)
+    assert (found.wins, found.ties, found.losses, found.median) == (5, 1, 1, 2)
+    assert found.least == 2 / 64
+
+
+def test_the_test_is_on_patients_averaged_over_seeds():
+    ours = np.array([[1.0, 2.0, 3.0, 4.0, 6.0], [3.0, 2.0, 1.0, 4.0, -4.0]])
+    found = signed_rank(ours, np.zeros((2, 5)))
+    assert (found.wins, found.median) == (5, 2)
+    assert found.p == pytest.approx(2 / 32)
+
+
+def test_equal_methods_are_not_significant():
+    same = np.random.default_rng(0).random((2, 9))
+    found = signed_rank(same, same)
+    assert (found.p, found.rank_biserial, found.ties) == (1, 0, 9)
+
+
+def test_holm_by_hand():
+    """0.01 x 3, then 0.03 x 2, then 0.04 raised to what came before."""
+    assert holm([0.04, 0.01, 0.03], [1e-6] * 3) == pytest.approx([0.06, 0.03, 0.06])
+
+
+def test_where_no_p_could_hold_there_is_no_test():
+    """Five patients: 2/32 at best. Eight: 1/128, enough alone, but not for seven comparisons."""
+    assert np.isnan(holm([0.0625], [2 / 32])).all()
+    assert holm([1 / 128], [1 / 128]) == pytest.approx([1 / 128])
+    assert np.isnan(holm([1 / 128] * 7, [1 / 128] * 7)).all()
+    assert holm([np.nan, 0.01], [1.0, 1e-6])[1] == pytest.approx(0.01)
+
+
+def test_the_best_is_best_only_where_its_lead_on_all_holds():
+    rng = np.random.default_rng(0)
+    patients = rng.normal(0.7, 0.1, (1, 30))
+    noise = [rng.normal(0, 0.01, (3, 30)) for _ in range(3)]
+    a, b, c = patients + noise[0], patients + 0.05 + noise[1], patients + 0.051 + noise[2]
+    assert groups({"a": a, "b": b}, 1) == {"b": "best"}
+    assert groups({"a": a, "b": b}, -1) == {"a": "best"}
+    assert groups({"a": a, "b": b, "c": c}, 1) == {"c": "tied", "b": "tied"}
+    assert groups({"a": a}, 1) == {}
+    assert groups({"a": a, "b": a * np.nan}, 1) == {}
+
+
+def test_standings_by_hand():
+    """Where all patients and seeds are alike every difference holds: c wins both cells, a and b one of two each."""
+    flat = {name: np.full((2, 4), value) for name, value in {"a": 0.5, "b": 0.6, "c": 0.9}.items()}
+    turned = {"a": flat["b"], "b": flat["a"], "c": flat["c"]}
+    found = standings([flat, turned])
+    assert vars(found["c"]) == {"mean_rank": 1, "cells": 2, "wins": 4, "ties": 0, "losses": 0, "first": 1}
+    assert vars(found["a"]) == {"mean_rank": 2.5, "cells": 2, "wins": 1, "ties": 0, "losses": 3, "first": 0}
+    assert found["b"].mean_rank == 2.5
+
+
+def test_a_method_that_lacks_a_cell_is_ranked_where_it_is_and_first_nowhere():
+    flat = {name: np.full((1, 4), value) for name, value in {"a": 0.5, "b": 0.6}.items()}
+    found = standings([flat, {"a": flat["a"], "b": flat["b"], "c": np.full((1, 4), 0.9)}])
+    assert (found["c"].mean_rank, found["c"].cells) == (1, 1)
+    assert np.isnan(found["c"].first)
+    assert found["b"].first == 1
+
+
+def test_being_first_is_shared_between_methods_that_chance_decides():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, (2, 3, 200))
+    values -= values.mean(axis=(1, 2), keepdims=True)
+    found = standings([dict(zip("ab", values, strict=True))])
+    assert found["a"].first == pytest.approx(0.5, abs=0.05)
+    assert found["a"].first + found["b"].first == pytest.approx(1)
+
+
+def test_twice_the_spread_makes_twice_the_detectable_difference_and_more_patients_a_smaller_one():
+    spread = np.random.default_rng(0).normal(0, 0.1, (3, 20))
+    assert detectable([2 * spread]) == pytest.approx(2 * detectable([spread]))
+    assert detectable([np.tile(spread, 4)]) < 0.6 * detectable([spread])
+    assert np.isnan(detectable([]))
+    assert np.isnan(detectable([spread[:, :2]]))
+
+
+# ------------------------------------------------------------------------------------------------- rates, by simulation
+
+REPEATS = 2000
+ERROR = 3 * (0.05 * 0.95 / REPEATS) ** 0.5  # three standard errors of a rate of 5 %
+
+
+def misses(draw):
+    """How often the interval of a sample of mean 0 leaves 0 out."""
+    missed = 0
+    for number in range(REPEATS):
+        low, high = interval(draw(np.random.default_rng(number)))
+        missed += not low <= 0 <= high
+    return missed / REPEATS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "patients", "of_seed"), [(1, 40, 0.0), (3, 20, 0.02), (3, 50, 0.01), (5, 50, 0.03)])
+def test_the_interval_covers_at_its_rate_though_seeds_move_all_patients(seeds, patients, of_seed):
+    """Patients vary by 0.1, pairs by 0.05, and a seed moves the mean of all patients."""
+
+    def draw(rng):
+        return rng.normal(0, 0.1, patients) + rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, 0.05, (seeds, patients))
+
+    assert misses(draw) == pytest.approx(0.05, abs=ERROR)
+
+
+@pytest.mark.slow
+def test_seeds_that_outweigh_patients_make_the_interval_a_little_too_narrow():
+    """With three seeds 8 % instead of 5 %; percentiles alone would leave the mean out in 17 %."""
+
+    def draw(rng):
+        return rng.normal(0, 0.1, 100) + rng.normal(0, 0.05, (3, 1)) + rng.normal(0, 0.05, (3, 100))
+
+    assert misses(draw) == pytest.approx(0.08, abs=0.02)
+    plain = np.mean([
+        not np.prod(np.quantile(resampled(draw(np.random.default_rng(number))), [0.025, 0.975])) <= 0
+        for number in range(300)
+    ])  # fmt: skip
+    assert plain > 0.12
+
+
+@pytest.mark.slow
+def test_a_difference_between_equals_holds_in_five_percent_though_each_method_has_its_seeds():
+    """Two methods share patients; each has seeds of its own, as if its initialisation were luckier."""
+
+    def method(rng):
+        return rng.normal(0, 0.01, (3, 1)) + rng.normal(0, 0.04, (1, 40)) + rng.normal(0, 0.03, (3, 40))
+
+    held = np.mean([difference(method(rng), method(rng)).holds for rng in map(np.random.default_rng, range(REPEATS))])
+    assert held == pytest.approx(0.05, abs=ERROR)
+
+
+@pytest.mark.slow
+def test_the_signed_rank_test_keeps_its_level_where_seeds_move_both_methods_alike():
+    def equals(rng):
+        shared = rng.normal(0, 0.05, (3, 1)) + rng.normal(0, 0.1, (1, 30))
+        return shared + rng.normal(0, 0.03, (3, 30)), shared + rng.normal(0, 0.03, (3, 30))
+
+    rejected = np.mean([signed_rank(*equals(np.random.default_rng(n))).p <= 0.05 for n in range(REPEATS)])
+    assert rejected == pytest.approx(0.05, abs=ERROR)
+
+
+@pytest.mark.slow
+def test_holm_keeps_the_level_over_a_table_of_equals():
+    """Nine methods against a reference that is no different: some row is called significant in at most 5 % of tables."""
+    wrong = 0
+    for number in range(120):
+        rng = np.random.default_rng(number)
+        reference = rng.normal(0, 0.1, (1, 25))
+        tests = [signed_rank(reference + rng.normal(0, 0.03, (1, 25)), reference) for _ in range(9)]
+        wrong += min(holm([t.p for t in tests], [t.least for t in tests])) <= 0.05
+    assert wrong / 120 <= 0.05 + 3 * (0.05 * 0.95 / 120) ** 0.5
+
+
+@pytest.mark.slow
+def test_the_detectable_difference_is_found_in_four_of_five_samples():
+    spread = np.random.default_rng(0).normal(0, 0.1, (1, 25))
+    spread *= 0.1 / spread.std(ddof=1)
+    effect, rng = detectable([spread]), np.random.default_rng(1)
+    found = np.mean([stats.ttest_1samp(rng.normal(effect, 0.1, 25), 0).pvalue < 0.05 for _ in range(REPEATS)])
+    assert found == pytest.approx(0.8, abs=3 * (0.8 * 0.2 / REPEATS) ** 0.5)

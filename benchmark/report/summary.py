@@ -1,0 +1,319 @@
+"""From cases to frames: means in the protocol's order, intervals, comparisons with a reference, ranks, and the leak delta.
+
+Order of means: regions of a scan, scans of a patient, then patients and seeds. Distances are those on the whole stack where
+these are defined, else those per slice.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark import InputError
+from benchmark.report import statistics
+from benchmark.report.rows import SELECTIONS, Rows
+
+MEAN = "mean"  # the region that stands for the mean over all
+BETTER = {"dice": 1, "hd95": -1, "hd95_found": -1, "hd95_max": -1, "hd": -1, "assd": -1,
+          "nsd": 1, "iou": 1, "precision": 1, "recall": 1, "rve": 0}  # fmt: skip  # 0: neither more nor less is better
+DISTANCES = ("hd95", "hd95_found", "hd95_max", "hd", "assd")
+COUNTS = ("missed", "ghosts", "absent")
+TESTED = ("dice", "hd95")
+REFERENCES = ("pce_dice", "pce")  # whichever is there is what others are compared with
+
+Cell = tuple[str, str, str]  # column, region, metric
+Values = dict[str, np.ndarray]  # row -> (seeds, patients)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that tables are made of."""
+
+    cells: pd.DataFrame  # per column, method, region and metric: mean, interval, spread over seeds, place, counts
+    tests: pd.DataFrame  # per column, metric and method: difference to the reference, p, effect sizes, wins
+    ranks: pd.DataFrame  # per method, over the informative columns
+    columns: pd.DataFrame  # per column: informative, detectable difference, reference
+    leaks: pd.DataFrame  # per column and method: what other rules of selection would have given
+
+
+def summarise(read: Rows, reference: str = "") -> Summary:
+    """Everything, from the cases of one track; raises InputError where no run is of the reference that is named."""
+    if reference and reference not in set(read.runs.row):
+        raise InputError(f"no run is of the reference {reference!r}; there are {', '.join(dict.fromkeys(read.runs.row))}")
+    states, values = _states(read.runs), arrays(read.cases)
+    comparing = _Comparing(states, values, reference)
+    columns = comparing.columns()
+    return Summary(
+        _cells(read, states, values, comparing),
+        comparing.tests(),
+        comparing.ranks(list(columns.column[columns.informative != "no"])),
+        columns,
+        _leaks(read),
+    )
+
+
+def patients(cases: pd.DataFrame) -> pd.DataFrame:
+    """Values per column, row, region, seed and patient, each metric a column; region `mean` is over a scan's regions."""
+    patient = ["column", "row", "region", "seed", "patient"]
+    known = cases.assign(**_stacked(cases))
+    by_scan = known.groupby([*patient, "scan"], observed=True, sort=False)[list(BETTER)].mean().reset_index()
+    whole = by_scan.groupby([*(key for key in patient if key != "region"), "scan"], observed=True, sort=False)[list(BETTER)]
+    both = pd.concat([whole.mean().reset_index().assign(region=MEAN), by_scan], ignore_index=True)
+    return both.groupby(patient, observed=True, sort=False)[list(BETTER)].mean().reset_index()
+
+
+def arrays(cases: pd.DataFrame) -> dict[Cell, Values]:
+    """The same as arrays: per column, region and metric the values (seeds, patients) of each row, aligned over rows."""
+    found: dict[Cell, Values] = {}
+    if cases.empty:
+        return found
+    for column, own in patients(cases).groupby("column", observed=True, sort=False):
+        (rows, row), (seeds, seed), (_, patient) = (_codes(own[key]) for key in ("row", "seed", "patient"))
+        for region, part in own.reset_index(drop=True).groupby("region", observed=True, sort=False):
+            at = part.index.to_numpy()
+            table = np.full((len(BETTER), len(rows), len(seeds), patient.max() + 1), np.nan)
+            table[:, row[at], seed[at], patient[at]] = part[list(BETTER)].to_numpy(float).T
+            for metric, values in zip(BETTER, table, strict=True):
+                found[str(column), str(region), metric] = dict(zip(rows, values, strict=True))
+    return found
+
+
+def _codes(series: pd.Series) -> tuple[list[Any], np.ndarray]:
+    codes, uniques = pd.factorize(series, sort=True)
+    return list(uniques), codes
+
+
+def _stacked(cases: pd.DataFrame) -> dict[str, pd.Series]:
+    """Distances per slice where there is none on the stack, and HD95 on those cases that every run of a column found.
+
+    The prior, which looks at no image, has no say in what can be found.
+    """
+    hd95 = cases["hd95"].fillna(cases["hd95@slice"])
+    counted = cases["n_missed"].where(cases["row"] != "prior", 0)
+    missed = counted.groupby([cases[key] for key in ("column", "scan", "region")], observed=True).transform("max")
+    return {"hd95": hd95, "assd": cases["assd"].fillna(cases["assd@slice"]), "hd95_found": hd95.where(missed == 0)}
+
+
+# ------------------------------------------------------------------------------------------------------------- cells
+
+
+def _states(runs: pd.DataFrame) -> pd.DataFrame:
+    """Per column and row: how many runs are done, planned, failed; `whole` where a mean may stand beside others."""
+    ours = runs[~runs.external].drop_duplicates(["column", "split", "seed"]).groupby("column", observed=True).size()
+    grouped = runs.groupby(["column", "row"], observed=True, sort=False)
+    states = grouped.agg(
+        runs=("state", lambda states: int((states == "done").sum())),
+        failed=("state", lambda states: int((states == "failed").sum())),
+        stale=("stale", "sum"),
+        own_budget=("own_budget", "first"),
+        external=("external", "all"),
+    ).reset_index()
+    states["planned"] = np.where(states.external, states.runs, states.column.map(ours)).astype(int)
+    states["whole"] = (states.failed == 0) & (states.runs > 0) & (states.runs == states.planned)
+    return states
+
+
+def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comparing: "_Comparing") -> pd.DataFrame:
+    """One line per column, row, region and metric; a row with failed runs has no mean: never one over the survivors."""
+    counts, units = _counts(read.cases), _units(read.cases)
+    lines = []
+    for state in states.to_dict("records"):
+        column, row = state["column"], state["row"]
+        about = read.about[column]
+        of_column = {key: about[key] for key in ("dataset", "annotation", "family")}
+        of_column |= {key: about["budget"].get(key) for key in ("steps", "size")}
+        shown = {key: state[key] for key in ("runs", "planned", "failed", "stale", "own_budget", "external")}
+        for region in (MEAN, *about["regions"]):
+            for metric in BETTER:
+                line = {"column": column, "method": row, "region": region, "metric": metric, **of_column, **shown}
+                own = values.get((column, region, metric), {}).get(row)
+                if own is not None and not state["failed"]:
+                    line["unit"] = unit = units[column, row] if metric in DISTANCES else ""
+                    if " and " not in unit:  # distances in different units have no mean
+                        line |= _cell(own, metric) | counts[column, row, region]
+                        line["place"] = comparing.places(column, region, metric).get(row, "")
+                lines.append(line)
+    return pd.DataFrame(lines).reindex(columns=CELL_COLUMNS)
+
+
+CELL_COLUMNS = [
+    *("column", "dataset", "annotation", "family", "steps", "size", "method", "region", "metric", "unit"),
+    *("mean", "low", "high", "sd_seeds", "patients", "seeds", "place", *COUNTS),
+    *("runs", "planned", "failed", "stale", "own_budget", "external"),
+]
+
+
+def _cell(values: np.ndarray, metric: str) -> dict[str, object]:
+    known = ~np.isnan(values)
+    if not known.any():
+        return {}
+    low, high = np.clip(statistics.interval(values), *_bounds(metric))
+    per_seed = np.nanmean(values[known.any(1)], axis=1)
+    return {
+        "mean": float(np.nanmean(values)),
+        "low": low,
+        "high": high,
+        "sd_seeds": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else np.nan,
+        "patients": int(known.any(0).sum()),
+        "seeds": len(per_seed),
+    }
+
+
+def _bounds(metric: str) -> tuple[float, float]:
+    """Between which values a metric's mean can lie."""
+    return (-1 if metric == "rve" else 0), (np.inf if metric in (*DISTANCES, "rve") else 1)
+
+
+def _counts(cases: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, int]]:
+    """Misses, ghosts and absences by column, row and region."""
+    given = ["n_missed", "n_ghost", "n_absent"]
+    by_region = cases.groupby(["column", "row", "region"], observed=True)[given].sum().reset_index()
+    total = cases.groupby(["column", "row"], observed=True)[given].sum().reset_index().assign(region=MEAN)
+    return {
+        (line["column"], line["row"], line["region"]): {
+            name: int(line[key]) for name, key in zip(COUNTS, given, strict=True)
+        }
+        for line in [*by_region.to_dict("records"), *total.to_dict("records")]
+    }
+
+
+def _units(cases: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """The unit of distances by column and row."""
+    units = {}
+    for key, own in cases.groupby(["column", "row"], observed=True):
+        sliced = own["hd95"].isna().all() and own["hd95@slice"].notna().any()
+        units[key] = " and ".join(sorted(own.unit.unique())) + (" per slice" if sliced else "")
+    return units
+
+
+# ------------------------------------------------------------------------------------------------------- comparisons
+
+
+class _Comparing:
+    """Who stands beside whom: rows whose runs are all there; predictions from elsewhere are compared, and never placed."""
+
+    def __init__(self, states: pd.DataFrame, values: Mapping[Cell, Values], reference: str) -> None:
+        self.values, self.wanted = values, reference
+        self.whole = _rows(states[states.whole])
+        self.ours = _rows(states[states.whole & ~states.external])
+        self.all = list(dict.fromkeys(states.column))
+
+    def cell(self, column: str, region: str, metric: str, rows: Mapping[str, list[str]]) -> Values:
+        """The values of those rows."""
+        there = self.values.get((column, region, metric), {})
+        return {row: there[row] for row in rows.get(column, []) if row in there and not np.isnan(there[row]).all()}
+
+    def places(self, column: str, region: str, metric: str) -> dict[str, str]:
+        """`best` or `tied`, of rows that were trained alike."""
+        key = column, region, metric
+        if key not in self._places:
+            better = BETTER[metric]
+            self._places[key] = statistics.groups(self.cell(*key, self.ours), better) if better else {}
+        return self._places[key]
+
+    @cached_property
+    def _places(self) -> dict[Cell, dict[str, str]]:
+        return {}
+
+    def reference(self, column: str) -> str:
+        """The row that others are compared with in a column; empty if there is none."""
+        wanted = [self.wanted] if self.wanted else REFERENCES
+        return next((row for row in wanted if row in self.ours.get(column, [])), "")
+
+    def tests(self) -> pd.DataFrame:
+        """Every row against the reference of its column; p-values are corrected over the rows of a column and metric."""
+        lines = [line for column in self.all for metric in TESTED for line in self._family(column, metric)]
+        return pd.DataFrame(lines).reindex(columns=TEST_COLUMNS)
+
+    def _family(self, column: str, metric: str) -> Iterator[dict[str, object]]:
+        cell, reference = self.cell(column, MEAN, metric, self.whole), self.reference(column)
+        others = [row for row in cell if row != reference]
+        if reference not in cell or not others:
+            return
+        signed = [statistics.signed_rank(cell[row], cell[reference]) for row in others]
+        corrected = statistics.holm([each.p for each in signed], [each.least for each in signed])
+        for row, test, p in zip(others, signed, corrected, strict=True):
+            apart = statistics.difference(cell[row], cell[reference])
+            verdict = "" if np.isnan(apart.low) else _verdict(apart, BETTER[metric])
+            yield {
+                "column": column, "metric": metric, "method": row, "reference": reference, "difference": apart.mean,
+                "low": apart.low, "high": apart.high, "verdict": verdict, "p": test.p, "p_holm": p, "least_p": test.least,
+                "median": test.median, "rank_biserial": test.rank_biserial,
+                "wins": test.wins, "ties": test.ties, "losses": test.losses, "tests": len(others),
+            }  # fmt: skip
+
+    def columns(self) -> pd.DataFrame:
+        """Of each column: does any method beat the prior there, and what difference to the reference could be found?"""
+        lines = []
+        for column in self.all:
+            cell, reference = self.cell(column, MEAN, "dice", self.ours), self.reference(column)
+            prior = cell.get("prior")
+            beaten = prior is not None and any(
+                statistics.difference(own, prior).low > 0 for row, own in cell.items() if row != "prior"
+            )
+            others = [own for row, own in cell.items() if row not in (reference, "prior")]
+            pairs = [own - cell[reference] for own in others] if reference in cell else []
+            lines.append(
+                {
+                    "column": column,
+                    "informative": "unknown" if prior is None else "yes" if beaten else "no",
+                    "reference": reference,
+                    "detectable": statistics.detectable(pairs),
+                    "pairs": len(pairs),
+                }
+            )
+        return pd.DataFrame(lines, columns=["column", "informative", "reference", "detectable", "pairs"])
+
+    def ranks(self, informative: list[str]) -> pd.DataFrame:
+        """How rows that were trained alike stand in Dice over these columns."""
+        cells = [self.cell(column, MEAN, "dice", self.ours) for column in informative]
+        standings = statistics.standings([cell for cell in cells if len(cell) > 1])
+        lines = [{"method": row, **vars(standing)} for row, standing in standings.items()]
+        names = ["method", "mean_rank", "cells", "wins", "ties", "losses", "first"]
+        return pd.DataFrame(lines, columns=names).sort_values("mean_rank", kind="stable", ignore_index=True)
+
+
+TEST_COLUMNS = [
+    *("column", "metric", "method", "reference", "difference", "low", "high", "verdict", "p", "p_holm", "least_p"),
+    *("median", "rank_biserial", "wins", "ties", "losses", "tests"),
+]
+
+
+def _rows(states: pd.DataFrame) -> dict[str, list[str]]:
+    return {str(column): list(own.row) for column, own in states.groupby("column", observed=True, sort=False)}
+
+
+def _verdict(apart: statistics.Difference, better: int) -> str:
+    return "tied" if not apart.holds else "better" if better * apart.mean > 0 else "worse"
+
+
+# --------------------------------------------------------------------------------------------------------- selection
+
+
+def _leaks(read: Rows) -> pd.DataFrame:
+    """Dice of each row under each rule of selection, and what choosing on the test set gains over the last step."""
+    if read.peeked is None:
+        return pd.DataFrame(columns=LEAK_COLUMNS)
+    by_rule = {rule: arrays(read.peeked[read.peeked.selection == rule].drop(columns="selection")) for rule in SELECTIONS}
+    lines = []
+    for (column, region, metric), last in by_rule["last"].items():
+        if (region, metric) != (MEAN, "dice"):
+            continue
+        for row, own in last.items():
+            line: dict[str, object] = {"column": column, "method": row, "metric": metric}
+            chosen = {rule: by_rule[rule][column, region, metric][row] for rule in SELECTIONS}
+            line |= {rule: float(np.nanmean(values)) for rule, values in chosen.items()}
+            for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
+                apart = statistics.difference(chosen[rule], own)
+                line |= {name: apart.mean, f"{name}_low": apart.low, f"{name}_high": apart.high}
+            lines.append(line | {"patients": own.shape[1], "seeds": own.shape[0]})
+    return pd.DataFrame(lines, columns=LEAK_COLUMNS)
+
+
+LEAK_COLUMNS = [
+    *("column", "method", "metric", *SELECTIONS, "leak", "leak_low", "leak_high", "of_val", "of_val_low", "of_val_high"),
+    *("of_weakval", "of_weakval_low", "of_weakval_high", "patients", "seeds"),
+]

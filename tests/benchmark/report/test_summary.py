@@ -1,0 +1,221 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark import InputError
+from benchmark.report.rows import CASE_COLUMNS, Rows
+from benchmark.report.summary import MEAN, arrays, patients, summarise
+from benchmark.score import COUNTS, METRICS
+
+ABOUT = {
+    "dataset": "d", "annotation": "point", "family": "s", "budget": {"steps": 5, "size": 32}, "labelled_share": {},
+    "labelled_depth_px": {}, "regions": ["r1"], "patients_known": True,
+}  # fmt: skip
+
+
+def case(value, *, row="m", seed=0, patient="p1", scan=None, region="r1", split="s/0", **more):
+    line = dict.fromkeys(METRICS, np.nan) | dict.fromkeys(COUNTS, 0)
+    where = {
+        "folder": "f",
+        "column": "c",
+        "row": row,
+        "split": split,
+        "seed": seed,
+        "scan": scan or patient,
+        "patient": patient,
+    }
+    return {**line, **where, "region": region, "unit": "mm", "dice": value, "hd95": value, "assd": value, **more}
+
+
+def run(state="done", *, row="m", seed=0, split="s/0", **more):
+    return {"folder": f"{row}{seed}{split}", "column": "c", "row": row, "split": split, "seed": seed, "state": state,
+            "reason": "", "stale": False, "own_budget": "", "external": False, **more}  # fmt: skip
+
+
+def summary(cases, runs, peeked=None, **about):
+    frame = pd.DataFrame(cases, columns=CASE_COLUMNS)
+    return summarise(Rows("n", "t", pd.DataFrame(runs), frame, {"c": ABOUT | about}, [], "last", peeked))
+
+
+def cell(cases, runs, metric="dice", region=MEAN, row="m"):
+    cells = summary(cases, runs).cells
+    return cells[(cells.metric == metric) & (cells.region == region) & (cells.method == row)].iloc[0]
+
+
+def many(row, mean, *, count=12, seeds=(0, 1, 2), seed=0, spread=0.01):
+    """Cases of one method: patients that are hard for all, and noise of its own."""
+    hard = np.random.default_rng(99).normal(0, 0.1, count)
+    noise = np.random.default_rng(seed).normal(0, spread, (len(seeds), count))
+    return [
+        case(mean + hard[p] + noise[s, p], row=row, seed=s, patient=f"p{p:02d}")
+        for s in range(len(seeds))
+        for p in range(count)
+    ]
+
+
+def runs_of(*rows, seeds=(0, 1, 2)):
+    return [run(row=row, seed=seed) for row in rows for seed in seeds]
+
+
+def test_regions_are_averaged_first_then_scans_then_patients():
+    """p1 has scans of mean 0.4 and 0.8, so 0.6; p2 has 0.2; the mean is 0.4, not the mean of the five cases."""
+    cases = [
+        case(0.3, scan="s1"), case(0.5, scan="s1", region="r2"), case(0.8, scan="s2"),
+        case(0.2, patient="p2", scan="s3"), case(np.nan, patient="p2", scan="s3", region="r2"),
+    ]  # fmt: skip
+    values = patients(pd.DataFrame(cases)).query("region == @MEAN").set_index("patient").dice
+    assert values.to_dict() == pytest.approx({"p1": 0.6, "p2": 0.2})
+    assert cell(cases, [run()])["mean"] == pytest.approx(0.4)
+
+
+def test_a_region_of_its_own_is_averaged_over_scans_and_patients():
+    cases = [case(0.3, scan="s1"), case(0.5, scan="s1", region="r2"), case(0.7, scan="s2"), case(0.1, patient="p2")]
+    assert cell(cases, [run()], region="r1")["mean"] == pytest.approx((0.5 + 0.1) / 2)
+
+
+def test_values_of_all_rows_are_aligned_by_patient_and_seed():
+    cases = [case(0.1, patient="b"), case(0.2, patient="a", seed=1), case(0.3, row="n", patient="a"), case(0.4, patient="a")]
+    found = arrays(pd.DataFrame(cases))["c", MEAN, "dice"]
+    np.testing.assert_array_equal(found["m"], [[0.4, 0.1], [0.2, np.nan]])
+    np.testing.assert_array_equal(found["n"], [[0.3, np.nan], [np.nan, np.nan]])
+
+
+def test_the_mean_is_over_seeds_and_patients_and_the_spread_over_seeds():
+    cases = [
+        case(v, seed=s, patient=p) for (s, p), v in {(0, "a"): 0.1, (0, "b"): 0.3, (1, "a"): 0.5, (1, "b"): 0.7}.items()
+    ]
+    found = cell(cases, [run(), run(seed=1)])
+    assert found["mean"] == pytest.approx(0.4)
+    assert found["sd_seeds"] == pytest.approx(np.std([0.2, 0.6], ddof=1))
+    assert (found["patients"], found["seeds"]) == (2, 2)
+
+
+def test_folds_are_pooled():
+    cases = [case(0.2, patient="a"), case(0.6, patient="b", split="s/1")]
+    found = cell(cases, [run(split="s/0"), run(split="s/1")])
+    assert (found["patients"], found["mean"], found["runs"], found["planned"]) == (2, pytest.approx(0.4), 2, 2)
+
+
+def test_a_failed_run_leaves_no_average_over_the_survivors():
+    found = cell([case(0.9)], [run(), run("failed", seed=1)])
+    assert np.isnan(found["mean"])
+    assert (found["failed"], found["runs"], found["planned"]) == (1, 1, 2)
+
+
+def test_what_other_methods_have_and_this_one_lacks_is_counted_as_planned():
+    cases = [case(0.9), case(0.8, row="other"), case(0.8, row="other", seed=1)]
+    mine = cell(cases, [run(), run(row="other"), run(row="other", seed=1)])
+    assert (mine["runs"], mine["planned"]) == (1, 2)
+
+
+def test_predictions_from_elsewhere_lack_no_run_and_are_never_best():
+    cases = [*many("m", 0.5), *many("n", 0.6, seed=1), *many("theirs", 0.8, seeds=(0,), seed=2)]
+    made = [*runs_of("m", "n"), run(row="theirs", external=True)]
+    cells = summary(cases, made).cells.query("metric == 'dice' and region == @MEAN").set_index("method")
+    assert (cells.runs["theirs"], cells.planned["theirs"]) == (1, 1)
+    assert cells.place.to_dict() == {"m": "", "n": "best", "theirs": ""}
+
+
+def test_distances_per_slice_stand_in_where_there_is_no_spacing():
+    cases = [case(0.9, hd95=np.nan, unit="px", **{"hd95@slice": 4.0})]
+    found = cell(cases, [run()], "hd95")
+    assert (found["mean"], found["unit"]) == (4.0, "px per slice")
+
+
+def test_distances_in_different_units_have_no_mean():
+    found = cell([case(1.0, patient="a"), case(2.0, patient="b", unit="px")], [run()], "hd95")
+    assert np.isnan(found["mean"])
+    assert found["unit"] == "mm and px"
+
+
+def test_misses_ghosts_and_absences_are_counted():
+    cases = [case(0.0, n_missed=1), case(0.5, patient="b", n_ghost=1), case(np.nan, patient="c", n_absent=1)]
+    found = cell(cases, [run()], "hd95")
+    assert (found["missed"], found["ghosts"], found["absent"]) == (1, 1, 1)
+
+
+def test_hd95_of_found_leaves_out_what_any_row_missed_but_not_what_the_prior_missed():
+    cases = [
+        case(2.0, patient="a"), case(4.0, patient="b"), case(9.0, patient="c"),
+        case(6.0, patient="a", row="n"), case(50.0, patient="b", row="n", n_missed=1), case(8.0, patient="c", row="n"),
+        case(50.0, patient="c", row="prior", n_missed=1),
+    ]  # fmt: skip
+    made = [run(), run(row="n"), run(row="prior")]
+    assert cell(cases, made, "hd95_found")["mean"] == pytest.approx((2 + 9) / 2)
+    assert cell(cases, made, "hd95_found", row="n")["mean"] == pytest.approx((6 + 8) / 2)
+    assert cell(cases, made, "hd95")["mean"] == 5
+
+
+def test_an_interval_stays_within_what_the_metric_can_be():
+    found = cell([case(0.01, patient="a"), case(0.99, patient="b")], [run()])
+    assert (found["low"], found["high"]) == (0, 1)
+
+
+def test_the_best_is_marked_where_its_lead_holds_and_the_tied_group_elsewhere():
+    cases = [*many("m", 0.5), *many("n", 0.6, seed=1), *many("o", 0.6, seed=2)]
+    made = runs_of("m", "n", "o")
+    places = {row: cell(cases, made, row=row)["place"] for row in "mno"}
+    assert places == {"m": "", "n": "tied", "o": "tied"}
+    assert cell(cases[:-36], runs_of("m", "n"), row="n")["place"] == "best"
+    assert cell(cases[:-36], runs_of("m", "n"), "hd95", row="m")["place"] == "best"  # less is better
+
+
+def test_rows_with_missing_runs_are_neither_best_nor_ranked():
+    cases = [*many("m", 0.5), *many("n", 0.6, seed=1, seeds=(0, 1))]
+    found = summary(cases, [*runs_of("m"), *runs_of("n", seeds=(0, 1))])
+    assert set(found.cells.place.dropna()) <= {""}
+    assert found.ranks.empty
+
+
+def test_the_reference_is_full_recipe_pce_unless_another_is_named():
+    cases = [*many("pce_dice", 0.5), *many("n", 0.6, seed=1)]
+    made = runs_of("pce_dice", "n")
+    tests = summary(cases, made).tests.set_index(["metric", "method"])
+    line = tests.loc["dice", "n"]
+    assert (line.reference, line.verdict, line.tests, line.wins) == ("pce_dice", "better", 1, 12)
+    assert line.difference == pytest.approx(0.1, abs=0.01)
+    assert line.p_holm == pytest.approx(2 / 2**12)
+    assert tests.loc["hd95", "n"].verdict == "worse"
+    read = Rows("n", "t", pd.DataFrame(made), pd.DataFrame(cases, columns=CASE_COLUMNS), {"c": ABOUT}, [])
+    assert set(summarise(read, "n").tests.method) == {"pce_dice"}
+    with pytest.raises(InputError, match="no run is of the reference 'x'; there are pce_dice, n"):
+        summarise(read, "x")
+
+
+def test_a_column_where_nobody_beats_the_prior_is_uninformative_and_leaves_the_ranks():
+    same = [*many("m", 0.5), *many("prior", 0.5, seed=1), *many("n", 0.5, seed=2)]
+    made = runs_of("m", "prior", "n")
+    found = summary(same, made)
+    assert found.columns.informative.tolist() == ["no"]
+    assert found.ranks.empty
+    better = [*same[:36], *many("prior", 0.3, seed=1), *many("n", 0.5, seed=2)]
+    found = summary(better, made)
+    assert found.columns.informative.tolist() == ["yes"]
+    assert found.ranks.method.tolist()[2] == "prior"
+    assert summary(same[:36], runs_of("m")).columns.informative.tolist() == ["unknown"]
+
+
+def test_the_detectable_difference_rests_on_the_spread_of_paired_differences():
+    narrow = summary([*many("pce", 0.5), *many("n", 0.5, seed=1)], runs_of("pce", "n")).columns.detectable[0]
+    wide = summary([*many("pce", 0.5, spread=0.1), *many("n", 0.5, seed=1, spread=0.1)], runs_of("pce", "n")).columns
+    assert 0 < 5 * narrow < wide.detectable[0]
+
+
+def test_the_leak_delta_is_what_choosing_on_the_test_set_gains():
+    last = many("m", 0.5)
+    rules = {"last": 0.0, "weakval": 0.01, "val": 0.02, "test": 0.05}
+    peeked = [{**line, "dice": line["dice"] + gain, "selection": rule} for rule, gain in rules.items() for line in last]
+    found = summary(last, runs_of("m"), pd.DataFrame(peeked)).leaks.iloc[0]
+    assert (found.leak, found.leak_low, found.leak_high) == pytest.approx((0.05, 0.05, 0.05))
+    assert (found.of_weakval, found.of_val) == pytest.approx((0.01, 0.02))
+    assert found["test"] - found["last"] == pytest.approx(0.05)
+
+
+def test_runs_without_snapshots_show_no_leak():
+    assert summary(many("m", 0.5), runs_of("m")).leaks.empty
+
+
+def test_only_failures_make_cells_without_numbers():
+    found = summary([], [run("failed")])
+    assert found.cells["mean"].isna().all()
+    assert found.tests.empty
