@@ -1,13 +1,16 @@
 from pathlib import Path
 
+import h5py
 import medpy.metric.binary as medpy
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.score import diagonal, evaluate, overlaps
+from benchmark.score import COUNTS, DISTANCES, METRICS, OVERLAPS, _percentile95, diagonal, evaluate, overlaps
+from tests.benchmark.test_surfaces import blocks
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
 ONE = {"object": (1,)}
@@ -81,6 +84,77 @@ def test_distances_equal_brute_force_over_all_pairs_of_surface_voxels(data, trut
     assert scores["nsd"] == pytest.approx((pooled <= tolerance).mean(), abs=1e-9)
 
 
+@pytest.fixture(scope="module")
+def monai():
+    """A second library for the same metrics; imported here, since it takes seconds."""
+    import monai.metrics
+
+    return monai.metrics
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI 1.6 warns of its own call
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), shape=st.sampled_from([(1, 45, 30), (6, 40, 30), (20, 20, 20)]))
+def test_an_image_or_a_stack_is_scored_as_monai_scores_it(monai, data, shape):
+    """MONAI takes the larger of the two directions' percentiles, and computes in single precision."""
+    ours, truth = data.draw(blocks(shape)), data.draw(blocks(shape))
+    spacing = data.draw(st.tuples(*[st.sampled_from([0.5, 0.7, 1.0, 1.56, 3.0, 10.0])] * 3))
+    scores = evaluate(ours, truth, ONE, spacing, tolerance=2.345)["object"]
+    axes = slice(1, None) if shape[0] == 1 else slice(None)
+    pair = [torch.from_numpy(mask.reshape(1, 1, *shape[axes])) for mask in (ours, truth)]
+    given_ = {"include_background": True, "spacing": list(spacing[axes])}
+    for name, found in {
+        "hd95_max": monai.compute_hausdorff_distance(*pair, percentile=95, **given_),
+        "hd": monai.compute_hausdorff_distance(*pair, **given_),
+        "assd": monai.compute_average_surface_distance(*pair, symmetric=True, **given_),
+        "nsd": monai.compute_surface_dice(*pair, class_thresholds=[2.345], **given_),
+        "dice": monai.compute_dice(*pair),
+        "iou": monai.compute_iou(*pair),
+    }.items():
+        assert scores[name] == pytest.approx(found.item(), abs=1e-3), name
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), shape=st.sampled_from([(6, 40, 30), (20, 20, 20)]), spacing=st.tuples(*[st.floats(0.3, 10)] * 3))
+def test_near_and_far_blocks_are_scored_as_medpy_scores_them(data, shape, spacing):
+    ours, truth = data.draw(blocks(shape)), data.draw(blocks(shape))
+    scores = evaluate(ours, truth, ONE, spacing)["object"]
+    assert scores["hd95"] == pytest.approx(medpy.hd95(ours, truth, spacing), abs=1e-9)
+    assert scores["assd"] == pytest.approx(medpy.assd(ours, truth, spacing), abs=1e-9)
+    assert scores["hd"] == pytest.approx(medpy.hd(ours, truth, spacing), abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), shape=st.tuples(st.integers(2, 4), st.integers(2, 30), st.integers(2, 30)))
+def test_slices_are_scored_as_medpy_scores_each_and_averaged(data, shape):
+    ours, truth = data.draw(blocks(shape)), data.draw(blocks(shape))
+    scores = evaluate(ours, truth, ONE)["object"]
+    for metric in ("hd95", "assd"):
+        each = [
+            getattr(medpy, metric)(o, t) if o.any() else np.hypot(*shape[1:])
+            for o, t in zip(ours, truth, strict=True)
+            if t.any()
+        ]
+        assert scores[f"{metric}@slice"] == pytest.approx(np.mean(each), abs=1e-9)
+
+
+def test_a_real_volume_is_scored_as_medpy_scores_it(real_data):
+    with h5py.File(real_data / "acdc" / "ACDC_training_volumes" / "patient001_frame01.h5") as file:
+        truth = file["label"][()].astype(np.uint8)
+    spacing, ours = (10.0, 1.5625, 1.5625), np.roll(truth, (2, -1), (1, 2))
+    scores = evaluate(ours, truth, {"right": (1,), "heart": (1, 2, 3)}, spacing)
+    for region, labels in {"right": [1], "heart": [1, 2, 3]}.items():
+        pair = np.isin(ours, labels), np.isin(truth, labels)
+        assert scores[region]["dice"] == pytest.approx(medpy.dc(*pair), abs=1e-9)
+        assert scores[region]["hd95"] == pytest.approx(medpy.hd95(*pair, spacing), abs=1e-9)
+        assert scores[region]["assd"] == pytest.approx(medpy.assd(*pair, spacing), abs=1e-9)
+
+
+@given(values=arrays(float, st.integers(1, 200), elements=st.floats(0, 1000)))
+def test_the_percentile_is_numpys_to_the_last_bit(values):
+    assert _percentile95(values) == np.percentile(values, 95)
+
+
 def test_a_far_spot_moves_the_largest_distance_and_not_the_95th_percentile():
     truth = square((10, 50), (10, 50), (100, 100))
     ours = truth.copy()
@@ -137,12 +211,39 @@ def test_a_region_that_was_not_found_costs_the_diagonal_and_is_counted():
     assert (scores["n_missed"], scores["n_ghost"], scores["n_absent"]) == (1, 0, 0)
 
 
+@pytest.mark.parametrize("slices", [1, 3])
+@pytest.mark.parametrize("spacing", [None, (9.0, 2.0, 1.0)])
 @pytest.mark.parametrize("predicted", [0, 1])
-def test_a_region_that_the_truth_lacks_is_left_out_for_every_method(predicted):
-    nothing = np.zeros((1, 8, 8), np.uint8)
-    scores = evaluate(nothing + predicted, nothing, ONE)["object"]
-    assert np.isnan([scores[metric] for metric in ("dice", "hd95", "assd")]).all()
+def test_a_region_that_the_truth_lacks_is_left_out_for_every_method(predicted, spacing, slices):
+    nothing = np.zeros((slices, 8, 8), np.uint8)
+    scores = evaluate(nothing + predicted, nothing, ONE, spacing, tolerance=1.0)["object"]
+    assert np.isnan([scores[metric] for metric in METRICS]).all()
     assert (scores["n_missed"], scores["n_ghost"], scores["n_absent"]) == (0, predicted, 1)
+
+
+def test_a_region_that_was_missed_in_a_volume_costs_the_diagonal_in_mm():
+    truth = np.concatenate([square((5, 12), (5, 12), (30, 40))] * 3)
+    scores = evaluate(truth * 0, truth, ONE, (40.0, 3.0, 1.0))["object"]
+    assert [scores[name] for name in ("hd95", "hd95_max", "hd", "assd")] == [(120**2 + 90**2 + 40**2) ** 0.5] * 4
+    assert np.isnan(scores["hd95@slice"])
+    assert scores["n_missed"] == 1
+
+
+def test_a_region_that_was_missed_in_all_slices_costs_the_slice_diagonal():
+    truth = np.concatenate([square((5, 12), (5, 12), (30, 40))] * 2)
+    scores = evaluate(truth * 0, truth, ONE)["object"]
+    assert scores["hd95@slice"] == scores["assd@slice"] == 50
+    assert scores["n_missed"] == 1
+
+
+def test_every_region_has_every_score_as_a_plain_number():
+    truth = np.concatenate([square((5, 12), (5, 12))] * 2)
+    for spacing in (None, (9.0, 2.0, 1.0)):
+        for prediction in (truth, truth * 0, np.roll(truth, 1, 2)):
+            scores = evaluate(prediction, truth, {"object": (1,), "nothing": (2,)}, spacing, tolerance=1.0)
+            for values in scores.values():
+                assert tuple(values) == (*METRICS, *COUNTS) == (*OVERLAPS, *DISTANCES, "hd95@slice", "assd@slice", *COUNTS)
+                assert {type(value) for value in values.values()} <= {float, int}
 
 
 def test_a_stack_without_spacing_has_no_distance_in_three_dimensions():
@@ -167,6 +268,49 @@ def test_nested_regions_are_unions():
     scores = evaluate(swapped, mask, {"cup": (1,), "disc": (1, 2)})
     assert scores["cup"]["dice"] == 0
     assert scores["disc"]["dice"] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), spacing=st.sampled_from([None, (9.0, 2.0, 1.0)]))
+def test_a_union_of_labels_is_scored_as_a_label_of_its_own(data, spacing):
+    """Labels up to 255; regions may overlap, name labels that nobody has, or hold the background."""
+    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(2, 9), st.integers(2, 9)))
+    labels = st.sampled_from([0, 1, 2, 254, 255])
+    ours, truth = (data.draw(arrays(np.uint8, shape, elements=labels)) for _ in range(2))
+    regions = {"disc": (1, 2), "cup": (1,), "last": (254, 255, 300), "other": (0, 2)}
+    regions = {name: regions[name] for name in data.draw(st.sampled_from([("disc", "cup", "last"), tuple(regions)]))}
+    scores = evaluate(ours, truth, regions, spacing, tolerance=1.0)
+    for name, union in regions.items():
+        pair = (np.isin(ours, union), np.isin(truth, union))
+        alone = evaluate(*(mask.astype(np.uint8) for mask in pair), ONE, spacing, tolerance=1.0)["object"]
+        assert scores[name] == pytest.approx(alone, abs=1e-9, nan_ok=True)
+
+
+def read_only(mask):
+    mask = mask.copy()
+    mask.flags.writeable = False
+    return mask
+
+
+FORMS = {
+    "booleans": lambda mask: mask.astype(bool),
+    "signed": lambda mask: mask.astype(np.int64),
+    "unsigned": lambda mask: mask.astype(np.uint64),
+    "by columns": np.asfortranarray,
+    "every other row": lambda mask: np.repeat(mask, 2, 1)[:, ::2],
+    "read-only": read_only,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("spacing", [None, (9.0, 2.0, 1.0)])
+def test_the_form_of_an_array_does_not_matter(form, spacing):
+    truth = np.concatenate([square((5, 12), (5, 12))] * 2)
+    ours = np.roll(truth, (2, 1), (1, 2))
+    expected = evaluate(ours, truth, ONE, spacing)["object"]
+    change = FORMS[form]
+    for pair in ((change(ours), truth), (ours, change(truth)), (change(ours), change(truth))):
+        assert evaluate(*pair, ONE, spacing)["object"] == pytest.approx(expected, nan_ok=True)
 
 
 def test_single_voxels():
