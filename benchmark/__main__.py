@@ -56,6 +56,7 @@ def run(
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     timeout: Annotated[float, typer.Option(min=0, help="Seconds after which a run has failed; 0: never.")] = 0,
+    tune: Annotated[int, typer.Option(min=0, metavar="K", help="Tuned track: K random trials of every method.")] = 0,
     rerun: Annotated[str, typer.Option(metavar="stale|all", help="Do runs again that are stale, or all.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the jobs, and stop.")] = False,
 ) -> None:
@@ -74,7 +75,7 @@ def run(
         annotations=_split(annotations),
         splits=_split(splits),
         seeds=_numbers(seeds),
-        budget=_split(budget),
+        budget=[*_split(budget), *([f"tune={tune}"] if tune else [])],
         options=set_ or [],
         data=data,
     )

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from benchmark import plugins
+from benchmark import plugins, tuning
 from benchmark.datasets.weak import OPTIONS, from_labels, stream, weaken
 from benchmark.jobs import Budget
 from benchmark.sealed import TestScan, WeakData, WeakScan
@@ -39,10 +39,10 @@ class Candidate:
         return method
 
 
-def refit(method: Any, data: WeakData, log: Callable[..., None] | None = None) -> None:
+def refit(method: Any, data: WeakData, log: Callable[..., None] | None = None, budget: Budget = BUDGET) -> None:
     """Train, from the same seed whenever it is called."""
     seed_everything(0)
-    method.fit(data, BUDGET, log or (lambda step, /, **values: None))
+    method.fit(data, budget, log or (lambda step, /, **values: None))
 
 
 def data_of(annotation: str, channels: int = 1, classes: int = 3, shapes: tuple[tuple[int, ...], ...] = ()) -> WeakData:
@@ -171,6 +171,31 @@ def stays_within_its_budget(candidate: Candidate) -> None:
         raise Broken(f"it takes {taken[0]} steps and logs step {max(logged)}; the budget is {BUDGET.steps}")
 
 
+def keeps_snapshots_without_a_trace(candidate: Candidate) -> None:
+    """Keeping snapshots changes no prediction, and each can be restored and predicts."""
+    data, scans = data_of(candidate.cls.annotations[0]), held_out()
+    before = [candidate.fitted(data).predict(scan) for scan in scans]
+    method = candidate.cls()
+    refit(method, data, budget=dataclasses.replace(BUDGET, snapshots=2))
+    if not all(map(np.array_equal, before, map(method.predict, scans))):
+        raise Broken("keeping snapshots changes what it predicts at the end")
+    for _, state in getattr(method, "snapshots", []):
+        method.restore(state)
+        first = [method.predict(scan) for scan in scans]
+        method.restore(state)
+        if not all(map(np.array_equal, first, map(method.predict, scans))):
+            raise Broken("a snapshot restored twice predicts two things")
+
+
+def declares_sound_ranges(candidate: Candidate) -> None:
+    """At most three options have ranges to tune, and each range holds the published value."""
+    found, method = tuning.ranges(candidate.cls), candidate.cls()
+    for name, each in found.items():
+        value = getattr(method, name)
+        if value is not None and not each.low <= value <= each.high:
+            raise Broken(f"{name} is {value}, outside its range from {each.low} to {each.high}")
+
+
 METHOD_CHECKS: tuple[Check, ...] = (
     constructs_without_work,
     claims_known_annotations,
@@ -181,6 +206,8 @@ METHOD_CHECKS: tuple[Check, ...] = (
     repeats_itself,
     keeps_its_options,
     stays_within_its_budget,
+    keeps_snapshots_without_a_trace,
+    declares_sound_ranges,
 )
 
 

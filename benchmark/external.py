@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from benchmark import InputError, __version__, plugins, screen
 from benchmark.datasets.base import Dataset, Scan, Survey, check_split, label_map
@@ -26,7 +25,7 @@ from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
 from benchmark.datasets.weak import VERSION, resolve
 from benchmark.jobs import Budget, Job
 from benchmark.plugins import Plugin
-from benchmark.runner import Place, _commit, score_run
+from benchmark.runner import Place, _commit, mean_dice, score_run
 
 NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".png", ".tif", ".tiff", ".bmp")  # not JPEG, which doesn't keep labels
@@ -93,13 +92,6 @@ def score(predictions: Predictions, results: Path, data: Path) -> None:
     for folder in dict.fromkeys(place.folder(each.job).parent for each in scored):
         print(f"stored in {folder}")
     print(f"they stand in the report: python -m benchmark report --results {results}")
-
-
-def mean_dice(cases: Iterable[Mapping[str, Any]]) -> float:
-    """Mean Dice in the protocol's order: regions of a scan, scans of a patient, patients; NaN where all truth is empty."""
-    known = pd.DataFrame([case for case in cases if case["dice"] != ""], columns=["patient", "scan", "dice"])
-    by_scan = known.astype({"dice": float}).groupby(["patient", "scan"]).dice.mean()
-    return float(by_scan.groupby("patient").mean().mean())
 
 
 # ------------------------------------------------------------------------------------------- what was asked for
@@ -296,7 +288,9 @@ def _store(scored: Sequence[Scored], dataset: Dataset, place: Place) -> None:
             stack.enter_context(lock)
         for each in scored:
             try:
-                place.store(each.job, _record(each, dataset), sorted(each.maps.glob("label*.npz")), each.cases)
+                place.store(
+                    each.job, _record(each, dataset), sorted(each.maps.glob("label*.npz")), {"cases.csv": each.cases}
+                )
             except OSError as error:
                 raise InputError(f"{place.root} can't take more runs: {error.strerror}; those stored are whole") from error
 

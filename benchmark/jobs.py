@@ -42,6 +42,8 @@ class Budget:
     weight_decay: Share = 1e-4
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: Count = 1
+    snapshots: Annotated[int, Field(ge=0)] = 0  # weights kept at so many evenly spaced steps, to select from
+    tune: Annotated[int, Field(ge=0)] = 0  # random trials of each method's options, beside the published values
 
     def __post_init__(self) -> None:
         """Refuse what batch normalisation can't work with: one value per channel at the deepest level."""
@@ -111,7 +113,7 @@ class Job:
             "simulator": self.simulator,
             "split": self.split,
             "seed": self.seed,
-            "budget": dataclasses.asdict(self.budget) | {"weights": _digest(self.budget.weights)},
+            "budget": _without_defaults(self.budget) | {"weights": _digest(self.budget.weights)},
             "data": self.data,
         }
 
@@ -130,6 +132,11 @@ class Job:
         """Where its run lies below `runs/`."""
         parts = (self.dataset, self.annotation, self.method, f"{self.split}-seed{self.seed}-{self.hash[:8]}")
         return Path(*(re.sub(r"[^\w.@+=-]", "-", part) for part in parts))
+
+
+def _without_defaults(budget: Budget) -> dict[str, Any]:
+    """All of a budget, but of selection and tuning only what was asked for: runs from before there were such stay valid."""
+    return {name: value for name, value in dataclasses.asdict(budget).items() if value or name not in ("snapshots", "tune")}
 
 
 @cache
@@ -185,12 +192,26 @@ def make_plan(request: Request) -> Plan:
             for seed, contestant in product(preset.seeds, contestants):
                 if annotation.form in contestant.cls.annotations:
                     job = settings.job(contestant, survey, annotation, split, seed, look.fingerprint)
+                    _refuse_selection(job, survey.dataset)
                     jobs[str(job.folder)] = job
                 else:
                     not_claimed.add((contestant.label, str(annotation)))
     _refuse_networks(jobs.values(), surveys, {c.label: c.cls for c in contestants})
     datasets = {name: survey.dataset for name, survey in surveys.items()}
     return Plan(preset.name, preset.title, list(jobs.values()), datasets, sorted(not_claimed), list(warnings))
+
+
+def _refuse_selection(job: Job, dataset: "Dataset") -> None:
+    """Raise InputError where something is to be selected on held-out patients and the split holds none out."""
+    budget = job.budget
+    if budget.snapshots > budget.steps:
+        raise InputError(f"{budget.snapshots} snapshots can't be taken in {budget.steps} steps")
+    if (budget.snapshots or budget.tune) and not dataset.split(job.split).val:
+        there = ", ".join(split for split in dataset.splits() if dataset.split(split).val) or "none"
+        what = "snapshots" if budget.snapshots else "tune"
+        raise InputError(
+            f"{what} needs held-out patients, and split {job.split} of {job.dataset} has none; splits that have: {there}"
+        )
 
 
 def read_preset(name: str) -> Preset:

@@ -9,11 +9,11 @@ from typing import Any
 from benchmark import InputError, plugins
 from benchmark.datasets.base import Survey
 from benchmark.jobs import PROTOCOL
-from benchmark.runner import score_run, write_cases
+from benchmark.runner import Tables, score_run, score_snapshots, write_cases
 
 
 def rescore(results: Path, data: Path, named: Iterable[str] = ()) -> int:
-    """Write the `cases.csv` of every run that is done anew, from its label maps; returns how many.
+    """Write the scores of every run that is done anew, from its label maps; returns how many.
 
     `named`: data sets that only a path finds, such as folder:PATH. All is read and scored before anything is written;
     raises InputError where a data set is not at hand or was changed since, or a run holds no label maps.
@@ -24,10 +24,15 @@ def rescore(results: Path, data: Path, named: Iterable[str] = ()) -> int:
         raise InputError(f"{results / 'runs'} holds no runs that are done")
     sets = _DataSets(data, named)
     scored = {folder: _scored(folder, run, sets) for folder, run in runs.items()}
-    for folder, rows in scored.items():
-        staged = folder / f"cases.csv.{os.getpid()}"
-        write_cases(staged, rows)
-        staged.replace(folder / "cases.csv")
+    for folder, (tables, chosen) in scored.items():
+        for name, rows in tables.items():
+            staged = folder / f"{name}.{os.getpid()}"
+            write_cases(staged, rows)
+            staged.replace(folder / name)
+        if chosen:
+            staged = folder / f"run.json.{os.getpid()}"
+            staged.write_text(json.dumps(runs[folder] | chosen, indent=1) + "\n")
+            staged.replace(folder / "run.json")
     return len(scored)
 
 
@@ -51,7 +56,8 @@ class _DataSets:
         return self.surveys[key]
 
 
-def _scored(folder: Path, run: dict[str, Any], sets: _DataSets) -> list[dict[str, Any]]:
+def _scored(folder: Path, run: dict[str, Any], sets: _DataSets) -> tuple[Tables, dict[str, Any]]:
+    """A run's tables, and what it selects of its snapshots."""
     identity = run["identity"]
     if identity["protocol"] != PROTOCOL:
         raise InputError(f"{folder} is of protocol {identity['protocol']}; this version has {PROTOCOL}")
@@ -59,6 +65,10 @@ def _scored(folder: Path, run: dict[str, Any], sets: _DataSets) -> list[dict[str
     if survey.look(identity["split"]).fingerprint != identity["data"]:
         raise InputError(f"{folder}: split {identity['split']} of {identity['dataset']} was changed since; run it again")
     try:
-        return score_run(survey.dataset, run["scans"], folder)
+        tables, chosen = {"cases.csv": score_run(survey.dataset, run["scans"], folder)}, dict[str, Any]()
+        if kept := run.get("snapshots"):
+            scans = run["scans"], run["val_scans"]
+            tables["snapshots.csv"], chosen = score_snapshots(survey.dataset, *scans, kept, folder)
+        return tables, chosen
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error

@@ -14,9 +14,9 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -26,13 +26,17 @@ from scipy import ndimage
 
 from benchmark import InputError, __version__, sealed
 from benchmark.datasets.base import Dataset
-from benchmark.datasets.weak import Annotator, parse
+from benchmark.datasets.weak import Annotation, Annotator, parse
 from benchmark.executors import Ended, Local, Running, Task
 from benchmark.jobs import Job, Plan
 from benchmark.score import COUNTS, METRICS, evaluate
 
 SCRATCH = "weakseg-bench-"  # folders in the system's temporary place
-Cell = tuple[str, str, str, int]  # data set, annotation, split, seed: what jobs of one sealed folder share
+Cell = tuple[str, str, str, int, bool]  # data set, annotation, split, seed, held-out marks: a sealed folder is for these
+
+
+Rows = list[dict[str, Any]]
+Tables = dict[str, Rows]  # by the file that they go to
 
 
 class Screen(Protocol):
@@ -105,7 +109,7 @@ class Place:
             return None
         return file
 
-    def store(self, job: Job, run: dict[str, Any], files: Iterable[Path], cases: list[dict[str, Any]]) -> None:
+    def store(self, job: Job, run: dict[str, Any], files: Iterable[Path], tables: Tables) -> None:
         """Put a run into its place: whole or absent, whenever this process is killed."""
         staged = self.root / ".staging" / job.hash[:16]  # the job's lock guards it
         shutil.rmtree(staged, ignore_errors=True)
@@ -115,8 +119,8 @@ class Place:
                 np.savez_compressed(staged / f"{path.stem}.npz", labels=np.load(path, allow_pickle=False))
             else:
                 shutil.copyfile(path, staged / path.name)
-        if cases:
-            write_cases(staged / "cases.csv", cases)
+        for name, rows in tables.items():
+            write_cases(staged / name, rows)
         (staged / "run.json").write_text(json.dumps(run, indent=1) + "\n")
         for path in staged.iterdir():
             with path.open("rb") as file:
@@ -203,29 +207,36 @@ class Sweep:
                     labelled.add(allowed, scan.mask)
                     yield sealed.WeakScan(scan.image, allowed, scan.spacing)
 
+            weak = {"train": train()}
+            if cell[-1]:
+                weak["val"] = held_out(dataset, split.val, parse(job.annotation), job.seed)
             test = (sealed.TestScan(scan.image, scan.spacing) for scan in map(dataset.load, split.test))
-            sealed.seal(folder, train(), test, classes, dataset.channels)
+            sealed.seal(folder, weak, test, classes, dataset.channels)
             self.sealed[cell] = folder, labelled
         return self.sealed[cell][0]
 
     def _finish(self, event: Ended) -> None:
         """Score a run that has ended, and store it."""
         job, lock = self.active.pop(event.task)
-        reason, cases = event.reason, []
-        names = self.plan.datasets[job.dataset].split(job.split).test
+        reason, dataset, out = event.reason, self.plan.datasets[job.dataset], event.task.out
+        split, record = dataset.split(job.split), self._record(job, event)
+        tables: Tables = {}
         if not reason:
             try:
-                cases = score_run(self.plan.datasets[job.dataset], names, event.task.out)
+                tables = {"cases.csv": score_run(dataset, split.test, out)}
+                record["scans"] = list(split.test)
+                if kept_steps := record["worker"].pop("snapshots", None):
+                    record["val_scans"] = list(split.val)
+                    tables["snapshots.csv"], chosen = score_snapshots(dataset, split.test, split.val, kept_steps, out)
+                    record |= chosen
             except ValueError as error:
-                reason = str(error)
+                reason, tables = str(error), {}
         state = "failed" if reason else "done"
-        run = {"state": state, "reason": reason, **self._record(job, event)}
-        kept = ("label*.npy", "train.jsonl") if state == "done" else ("train.jsonl", "output.txt", "error.txt")
-        files = [path for pattern in kept for path in sorted(event.task.out.glob(pattern))]
-        if state == "done":
-            run["scans"] = list(names)
+        run = {"state": state, "reason": reason, **record}
+        kept = ("label*.npy", "step*.npy", "train.jsonl") if state == "done" else ("train.jsonl", "output.txt", "error.txt")
+        files = [path for pattern in kept for path in sorted(out.glob(pattern))]
         try:
-            self.place.store(job, run, files, cases)
+            self.place.store(job, run, files, tables)
         except OSError as error:
             raise InputError(f"{self.place.root} can't take more runs: {error.strerror}; those stored are whole") from error
         finally:
@@ -313,30 +324,77 @@ class Labelled:
         return None
 
 
-def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> list[dict[str, Any]]:
+def held_out(dataset: Dataset, names: Iterable[str], annotation: Annotation, seed: int) -> Iterator[sealed.WeakScan]:
+    """Held-out scans with marks as the training scans have; simulated where people drew none on them."""
+    drawn = Annotator(dataset, names, annotation, seed)
+    simulated = Annotator(dataset, names, replace(annotation, maker="sim" if annotation.form == "scribble" else ""), seed)
+    for scan in map(dataset.load, names):
+        lacking = annotation.drawn and annotation.drawn not in scan.drawn
+        yield sealed.WeakScan(scan.image, (simulated if lacking else drawn)(scan), scan.spacing)
+
+
+def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> Rows:
     """One row per test scan and region; raises ValueError where a label map is missing or is none."""
-    rows = []
+    return _score(dataset, names, out, ["label"])["label"]
+
+
+def score_snapshots(
+    dataset: Dataset, test: Iterable[str], val: Iterable[str], kept: Iterable[Mapping[str, Any]], out: Path
+) -> tuple[Rows, dict[str, Any]]:
+    """Scores of every snapshot on test and held-out scans, and what each rule of selection would choose.
+
+    kept: `step` and `weakval`, the loss on held-out marks, of each, the end of training first. Equals go to the later step.
+    """
+    steps = {each["step"]: each["weakval"] for each in kept}
+    last = max(steps)
+    stems = {("val", step): f"step{step:06d}-val" for step in steps}
+    stems |= {("test", step): "label" if step == last else f"step{step:06d}-test" for step in steps}
+    scored = {"val": _score(dataset, val, out, [stem for (part, _), stem in stems.items() if part == "val"])}
+    scored["test"] = _score(dataset, test, out, [stem for (part, _), stem in stems.items() if part == "test"])
+    rows = [
+        {"part": part, "step": step, **row} for (part, step), stem in sorted(stems.items()) for row in scored[part][stem]
+    ]
+    dice = {key: mean_dice(scored[key[0]][stem]) for key, stem in stems.items()}
+    snapshots = [
+        {"step": step, "weakval": steps[step], "val_dice": dice["val", step], "test_dice": dice["test", step]}
+        for step in sorted(steps)
+    ]
+    selected = {"last": last, "weakval": min(snapshots, key=lambda each: (each["weakval"], -each["step"]))["step"]}
+    for part in ("val", "test"):
+        selected[part] = max(snapshots, key=lambda each: (each[f"{part}_dice"], each["step"]))["step"]
+    return rows, {"snapshots": snapshots, "selected": selected}
+
+
+def mean_dice(cases: Iterable[Mapping[str, Any]]) -> float:
+    """Dice in the protocol's order: over a scan's regions, a patient's scans, then patients."""
+    by_patient: dict[str, dict[str, list[float]]] = {}
+    for case in cases:
+        if case["dice"] != "":
+            by_patient.setdefault(case["patient"], {}).setdefault(case["scan"], []).append(float(case["dice"]))
+    means = [np.mean([np.mean(regions) for regions in scans.values()]) for scans in by_patient.values()]
+    return float(np.mean(means)) if means else 0.0
+
+
+def _score(dataset: Dataset, names: Iterable[str], out: Path, stems: Iterable[str]) -> dict[str, Rows]:
+    """Rows of scores by stem of the label maps' names; every scan is loaded once."""
+    rows: dict[str, Rows] = {stem: [] for stem in stems}
     for number, name in enumerate(names):
-        labels = _label_map(out / f"label{number:04d}")
         scan = dataset.load(name)
         if scan.mask is None:
             raise ValueError(f"scan {name} has no mask")
-        if labels.dtype != np.uint8 or labels.max(initial=0) >= len(dataset.classes):
-            raise ValueError(f"the label map of test scan {number} holds {labels.dtype} up to {labels.max(initial=0)}")
-        for region, scores in evaluate(
-            labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance
-        ).items():
-            where: dict[str, Any] = {
-                "scan": name,
-                "patient": scan.patient,
-                "region": region,
-                "unit": "mm" if scan.spacing else "px",
-            }
-            rows.append(where | {key: "" if np.isnan(scores[key]) else scores[key] for key in (*METRICS, *COUNTS)})
+        where = {"scan": name, "patient": scan.patient}
+        for stem, own in rows.items():
+            labels = _label_map(out / f"{stem}{number:04d}")
+            if labels.dtype != np.uint8 or labels.max(initial=0) >= len(dataset.classes):
+                raise ValueError(f"the label map {stem} of scan {number} holds {labels.dtype} up to {labels.max(initial=0)}")
+            scores = evaluate(labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance)
+            for region, found in scores.items():
+                row = {**where, "region": region, "unit": "mm" if scan.spacing else "px"}
+                own.append(row | {key: "" if np.isnan(found[key]) else found[key] for key in (*METRICS, *COUNTS)})
     return rows
 
 
-def write_cases(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_cases(path: Path, rows: Rows) -> None:
     """Rows of scores as CSV, the first row's keys as header."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -355,7 +413,7 @@ def _label_map(stem: Path) -> np.ndarray:
 
 
 def _cell(job: Job) -> Cell:
-    return job.dataset, job.annotation, job.split, job.seed
+    return job.dataset, job.annotation, job.split, job.seed, bool(job.budget.snapshots or job.budget.tune)
 
 
 def _scratch(stack: ExitStack) -> Path:

@@ -1,11 +1,12 @@
 """What crosses to the learner: images and weak labels of the training scans, images of the test scans, and no more.
 
 A sealed folder holds `index.json` and three flat arrays that are memory-mapped read-only and shared by every job of
-one split, annotation and seed: `train-image`, `train-allowed` and `test-image`. Scans are numbered; nothing is named.
+one split, annotation and seed: `train-image`, `train-allowed` and `test-image`. Where a snapshot or a trial is to be
+selected, there are `val-image` and `val-allowed`: weak labels of held-out patients. Scans are numbered; nothing is named.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,19 @@ class WeakData:
         return WeakData([WeakScan(s.image, label(s), s.spacing) for s in self], self.classes, self.channels)
 
 
-def seal(folder: Path, train: Iterable[WeakScan], test: Iterable[TestScan], classes: int, channels: int) -> None:
-    """Write a sealed folder; the scans are consumed one by one and never held together."""
+def seal(
+    folder: Path, weak: Mapping[str, Iterable[WeakScan]], test: Iterable[TestScan], classes: int, channels: int
+) -> None:
+    """Write a sealed folder; `weak` holds `train`, perhaps `val`. The scans are consumed one by one, never held together."""
     index: dict[str, Any] = {"classes": classes, "channels": channels}
-    with (folder / "train-image").open("wb") as images, (folder / "train-allowed").open("wb") as sets:
-        index["train"] = []
-        for scan in train:
-            index["train"].append({"shape": scan.image.shape, "spacing": scan.spacing})
-            index["sets"] = scan.allowed.dtype.str
-            _append(images, scan.image)
-            _append(sets, scan.allowed)
+    for part, scans in weak.items():
+        index[part] = []
+        with (folder / f"{part}-image").open("wb") as images, (folder / f"{part}-allowed").open("wb") as sets:
+            for scan in scans:
+                index[part].append({"shape": scan.image.shape, "spacing": scan.spacing})
+                index["sets"] = scan.allowed.dtype.str
+                _append(images, scan.image)
+                _append(sets, scan.allowed)
     with (folder / "test-image").open("wb") as images:
         index["test"] = []
         for held in test:
@@ -82,12 +86,12 @@ def seal(folder: Path, train: Iterable[WeakScan], test: Iterable[TestScan], clas
 
 def open_train(folder: Path) -> WeakData:
     """The training side of a sealed folder."""
-    index = json.loads((folder / "index.json").read_text())
-    shapes = [scan["shape"] for scan in index["train"]]
-    images = _arrays(folder / "train-image", "<f4", shapes)
-    allowed = _arrays(folder / "train-allowed", index["sets"], [(s, h, w) for s, _, h, w in shapes])
-    spacings = [_spacing(scan) for scan in index["train"]]
-    return WeakData(map(WeakScan, images, allowed, spacings), index["classes"], index["channels"])
+    return _open_weak(folder, "train")
+
+
+def open_val(folder: Path) -> WeakData | None:
+    """The held-out side, if it was sealed; the worker opens it after `fit` has returned."""
+    return _open_weak(folder, "val") if (folder / "val-image").is_file() else None
 
 
 def open_test(folder: Path) -> list[TestScan]:
@@ -95,6 +99,15 @@ def open_test(folder: Path) -> list[TestScan]:
     index = json.loads((folder / "index.json").read_text())
     images = _arrays(folder / "test-image", "<f4", [scan["shape"] for scan in index["test"]])
     return [TestScan(image, _spacing(scan)) for image, scan in zip(images, index["test"], strict=True)]
+
+
+def _open_weak(folder: Path, part: str) -> WeakData:
+    index = json.loads((folder / "index.json").read_text())
+    shapes = [scan["shape"] for scan in index[part]]
+    images = _arrays(folder / f"{part}-image", "<f4", shapes)
+    allowed = _arrays(folder / f"{part}-allowed", index["sets"], [(s, h, w) for s, _, h, w in shapes])
+    spacings = [_spacing(scan) for scan in index[part]]
+    return WeakData(map(WeakScan, images, allowed, spacings), index["classes"], index["channels"])
 
 
 def _append(file: Any, array: np.ndarray) -> None:

@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import benchmark
-from benchmark import plugins, sealed
+from benchmark import plugins, sealed, tuning
 from benchmark.jobs import Budget
 
 
@@ -58,23 +59,80 @@ def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
     """Fit, then open the test images and predict; returns times and sizes."""
     plugin = plugins.Plugin(**job["plugin"])
     budget = Budget(**job["budget"])
-    seed_everything(job["seed"], budget.threads)
-    method = plugins.configure(plugin.load(), job["options"])
-    data = sealed.open_train(sealed_folder)
-    log = TrainingLog(out / "train.jsonl")
     start = time.perf_counter()
-    method.fit(data, budget, log)
+    method, outcome = fit(plugin, job["options"], budget, job["seed"], sealed_folder, out)
     fitted = time.perf_counter()
-    for number, scan in enumerate(sealed.open_test(sealed_folder)):
-        labels = method.predict(scan)
-        check_labels(labels, scan, data.classes)
-        np.save(out / f"label{number:04d}.npy", labels, allow_pickle=False)
+    test, val = sealed.open_test(sealed_folder), sealed.open_val(sealed_folder)
+    predict(method, test, out / "label", sealed.open_train(sealed_folder).classes)
+    if budget.snapshots and val is not None:
+        outcome["snapshots"] = list(predict_snapshots(method, budget, test, val, out))
     return {
         "fit_s": round(fitted - start, 3),
         "predict_s": round(time.perf_counter() - fitted, 3),
+        **outcome,
         **_sizes(method),
         **_machine(),
     }
+
+
+def fit(
+    plugin: plugins.Plugin, options: Mapping[str, Any], budget: Budget, seed: int, sealed_folder: Path, out: Path
+) -> tuple[Any, dict[str, Any]]:
+    """A trained method, and what to remember: of several trials, the one with the least loss on the held-out marks."""
+    cls, best = plugin.load(), None
+    record: list[dict[str, Any]] = []
+    todo = tuning.trials(cls, plugin.name, options, budget.tune)
+    for number, tried in enumerate(todo):
+        seed_everything(seed, budget.threads)
+        method = plugins.configure(cls, tried)
+        try:
+            method.fit(sealed.open_train(sealed_folder), budget, TrainingLog(out / "train.jsonl"))
+        except FloatingPointError as error:
+            if number == len(todo) - 1 and best is None:
+                raise
+            record.append({"options": tried, "weakval": None, "reason": str(error)})
+            continue
+        if not budget.tune:
+            return method, {}
+        loss = held_out_loss(method, sealed.open_val(sealed_folder))
+        record.append({"options": tried, "weakval": loss})
+        if best is None or loss < best[0]:
+            best = loss, number, method
+            (out / "train.jsonl").replace(out / "best.jsonl")
+    assert best is not None
+    (out / "best.jsonl").replace(out / "train.jsonl")
+    return best[2], {"trials": record, "chosen": best[1]}
+
+
+def predict(method: Any, scans: Iterable[sealed.TestScan], stem: Path, classes: int) -> None:
+    """Write a label map for each scan, `stem` and a number."""
+    for number, scan in enumerate(scans):
+        labels = method.predict(scan)
+        check_labels(labels, scan, classes)
+        np.save(stem.with_name(f"{stem.name}{number:04d}.npy"), labels, allow_pickle=False)
+
+
+def predict_snapshots(
+    method: Any, budget: Budget, test: list[sealed.TestScan], val: sealed.WeakData, out: Path
+) -> Iterator[dict[str, Any]]:
+    """Predict held-out scans at the end of training and from each earlier snapshot, test scans from those; yields losses."""
+    held_out = [sealed.TestScan(scan.image, scan.spacing) for scan in val]
+    kept: list[tuple[int, Any]] = [(budget.steps, None), *getattr(method, "snapshots", [])]
+    for step, state in kept:
+        if state is not None:
+            method.restore(state)
+            predict(method, test, out / f"step{step:06d}-test", val.classes)
+        predict(method, held_out, out / f"step{step:06d}-val", val.classes)
+        yield {"step": step, "weakval": held_out_loss(method, val)}
+
+
+def held_out_loss(method: Any, val: sealed.WeakData | None) -> float:
+    """The mean loss on the marks of held-out scans that have marks."""
+    losses = [] if val is None else [method.marks_loss(scan, val.classes) for scan in val]
+    known = [loss for loss in losses if not np.isnan(loss)]
+    if not known:
+        raise ValueError("no held-out scan has a mark to select by; take a split with more of them, or another annotation")
+    return float(np.mean(known))
 
 
 def seed_everything(seed: int, threads: int = 1) -> None:

@@ -14,9 +14,10 @@ from benchmark.jobs import Budget
 from benchmark.methods import networks
 from benchmark.methods.augment import IGNORE, Augmentation
 from benchmark.methods.sizes import fit_sets, to_network, unfit
-from benchmark.sealed import TestScan, WeakData
+from benchmark.sealed import TestScan, WeakData, WeakScan
+from benchmark.tuning import Range
 
-__all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "TestScan", "WeakData", "poly"]
+__all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "Range", "TestScan", "WeakData", "poly"]
 
 
 class Log(Protocol):
@@ -43,6 +44,26 @@ class Method(ABC):
     @abstractmethod
     def predict(self, scan: TestScan) -> np.ndarray:
         """Labels, uint8 (slices, height, width), of an image (slices, channels, height, width), native size."""
+
+    def keep(self, done: int, budget: Budget) -> None:
+        """Keep a snapshot if one is due after so many steps of `fit`; the end of training needs none."""
+        if done in {round(i * budget.steps / budget.snapshots) for i in range(1, budget.snapshots)}:
+            earlier = [kept for kept in getattr(self, "snapshots", []) if kept[0] < done]
+            self.snapshots: list[tuple[int, Any]] = [*earlier, (done, self.state())]
+
+    def state(self) -> Any:
+        """A copy of what `predict` needs; a method that never calls `keep` has one snapshot, the end of training."""
+        raise NotImplementedError(f"{type(self).__name__} keeps snapshots, so it must have state and restore")
+
+    def restore(self, state: Any) -> None:
+        """Predict from now on as when that state was kept."""
+        raise NotImplementedError(f"{type(self).__name__} keeps snapshots, so it must have state and restore")
+
+    def marks_loss(self, scan: WeakScan, classes: int) -> float:
+        """The loss on a held-out scan's marks: the share of marked pixels predicted outside their set; NaN without marks."""
+        labels = self.predict(TestScan(scan.image, scan.spacing))
+        marked = scan.allowed != (1 << classes) - 1
+        return float((scan.allowed[marked] >> labels[marked] & 1 == 0).mean()) if marked.any() else math.nan
 
 
 @dataclass
@@ -102,7 +123,7 @@ class NetMethod(Method):
         self.images = torch.cat([to_network(scan.image, budget.size) for scan in data])
         self.allowed = np.concatenate([fit_sets(scan.allowed, budget.size, data.classes) for scan in data])
         self.build(data.channels, data.classes, budget)
-        for module in [value for value in vars(self).values() if isinstance(value, nn.Module)]:
+        for module in self._modules().values():
             module.to(self.device)
         self._train(Augmentation(seed, data.classes, self.memory_fill))
 
@@ -123,6 +144,32 @@ class NetMethod(Method):
             logits = self.net(image)
         self.net.train()
         return logits.float().softmax(1)
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """The weights of every module, on the CPU."""
+        return {
+            name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+            for name, module in self._modules().items()
+        }
+
+    def restore(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Those weights again."""
+        for name, module in self._modules().items():
+            module.load_state_dict(state[name])
+
+    def marks_loss(self, scan: WeakScan, classes: int) -> float:
+        """Partial cross-entropy on a held-out scan's marks, at native size; NaN without marks."""
+        height, width = scan.image.shape[-2:]
+        total, count, bits = 0.0, 0, torch.tensor([1 << k for k in range(classes)]).view(1, -1, 1, 1)
+        parts = np.split(scan.allowed.astype(np.int64), range(self.budget.batch, len(scan.allowed), self.budget.batch))
+        for image, part in zip(to_network(scan.image, self.budget.size).split(self.budget.batch), parts, strict=True):
+            probs, sets = unfit(self.probs(image.to(self.device)), height, width).cpu().double(), torch.from_numpy(part)
+            inside = (probs * (sets[:, None] & bits != 0)).sum(1)[sets != (1 << classes) - 1]
+            total, count = total - float(inside.clamp_min(1e-12).log().sum()), count + inside.numel()
+        return total / count if count else math.nan
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
 
     def _train(self, augmentation: Augmentation) -> None:
         budget = self.budget
@@ -146,6 +193,7 @@ class NetMethod(Method):
                 self.log(step, loss=float(loss.detach()))
             if self._pass_ends(step):
                 self.after_pass(self._slices(), (step + 1) / budget.steps)
+            self.keep(step + 1, budget)
 
     def _order(self) -> Iterator[np.ndarray]:
         """Rows of each step's batch: pass after pass in random order, never a partial batch."""

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.base import Batch, NetMethod, Range
 from benchmark.methods.losses import dense_crf, partial_cross_entropy
 
 
@@ -19,7 +20,7 @@ class DenseCRF(NetMethod):
     would turn every pixel into one class.
     """
 
-    weight: float = 2e-9
+    weight: Annotated[float, Range(2e-10, 2e-8)] = 2e-9
     sigma_xy: float = 100.0  # px at network size
     sigma_rgb: float = 15.0  # of three channels in 0 to 255
     scale: float = 0.5  # of the image that the energy sees

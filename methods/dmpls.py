@@ -1,12 +1,13 @@
 """Two decoders that differ by dropped channels make each other's labels: the class of a random mix of the two."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.methods import networks
-from benchmark.methods.base import Batch, Budget, NetMethod
+from benchmark.methods.base import Batch, Budget, NetMethod, Range
 from benchmark.methods.losses import partial_cross_entropy, squared_dice
 
 
@@ -18,7 +19,7 @@ class DMPLS(NetMethod):
     in the square of the batch to the same value.
     """
 
-    weight: float = 0.5  # of the mixed label
+    weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the mixed label
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """A network with two decoders."""

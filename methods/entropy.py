@@ -1,10 +1,11 @@
 """Entropy minimisation: be sure of every pixel."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.base import Batch, NetMethod, Range
 from benchmark.methods.losses import entropy, partial_cross_entropy
 
 
@@ -12,7 +13,7 @@ from benchmark.methods.losses import entropy, partial_cross_entropy
 class EntropyMinimisation(NetMethod):
     """Partial cross-entropy plus the entropy of all predictions (Grandvalet & Bengio, NeurIPS 2004), as in WSL4MIS."""
 
-    weight: float = 0.1
+    weight: Annotated[float, Range(0.01, 1.0)] = 0.1
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and be sure."""

@@ -1,10 +1,11 @@
 """Gated CRF: neighbours of one colour get one label."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.base import Batch, NetMethod, Range
 from benchmark.methods.losses import gated_crf, partial_cross_entropy
 
 
@@ -15,7 +16,7 @@ class GatedCRF(NetMethod):
     ProCNS's baseline of that name trains with AdamW at SGD's learning rate; here it trains as all others do.
     """
 
-    weight: float = 0.1
+    weight: Annotated[float, Range(0.01, 1.0)] = 0.1
     sigma_xy: float = 6.0  # px at network size
     sigma_rgb: float = 0.1  # of intensities in [0, 1]
     radius: int = 5  # px

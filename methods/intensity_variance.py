@@ -1,10 +1,11 @@
 """Intensity variance: even intensities within a class, different ones between classes."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch, NetMethod, ramp
+from benchmark.methods.base import Batch, NetMethod, Range, ramp
 from benchmark.methods.losses import intensity_variance, partial_cross_entropy
 
 
@@ -16,7 +17,7 @@ class IntensityVariance(NetMethod):
     here the ramp is the whole budget, and is not held for 150 steps at a time.
     """
 
-    weight: float = 0.1  # reached at the end of the ramp
+    weight: Annotated[float, Range(0.01, 1.0)] = 0.1  # reached at the end of the ramp
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and set the classes' intensities apart."""

@@ -2,11 +2,12 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from benchmark.methods.base import Batch, Budget, NetMethod, ramp
+from benchmark.methods.base import Batch, Budget, NetMethod, Range, ramp
 from benchmark.methods.losses import partial_cross_entropy
 
 
@@ -18,7 +19,7 @@ class MeanTeacher(NetMethod):
     published teacher begins with weights of its own and takes over the student's in the first step; ours is a copy.
     """
 
-    weight: float = 0.1  # reached at the end of the ramp, which is the whole budget
+    weight: Annotated[float, Range(0.01, 1.0)] = 0.1  # reached at the end of the ramp, which is the whole budget
     decay: float = 0.99
     noise: float = 0.1  # standard deviation, clipped at twice its value
 

@@ -1,10 +1,11 @@
 """Mumford-Shah: classes are regions of even intensity with short boundaries."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.base import Batch, NetMethod, Range
 from benchmark.methods.losses import mumford_shah, partial_cross_entropy
 
 
@@ -17,7 +18,7 @@ class MumfordShah(NetMethod):
     and image in the functional.
     """
 
-    weight: float = 0.786432  # 1e-6 * 12 * 256 * 256
+    weight: Annotated[float, Range(0.08, 8.0)] = 0.786432  # 1e-6 * 12 * 256 * 256
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and keep classes even and contours short."""

@@ -22,7 +22,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from scipy.optimize import curve_fit
 from torch import Tensor
 
-from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod, poly
+from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod, Range, poly
 from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
 
 # of each published task: the first phase's share of all steps, and the confidence from which a disagreement is noise.
@@ -60,7 +60,7 @@ class ProCNS(NetMethod):
     setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's values for the next two
     phase_one: float | None = None  # share of the steps; without a setting 0.2
     confidence: float | None = None  # from which a disagreement is noise; without a setting 0.5
-    prsa_weight: float = 0.1
+    prsa_weight: Annotated[float, Range(0.01, 1)] = 0.1
     pseudo_weight: float = 0.5
     soft_weight: float = 0.01
     sigma_xy: float = 6.0  # px at network size

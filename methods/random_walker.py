@@ -1,11 +1,12 @@
 """Random walker: a pixel gets the class of the mark that a random walk from it, shy of edges, most likely meets first."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from skimage.segmentation import random_walker
 
-from benchmark.methods.base import IGNORE
+from benchmark.methods.base import IGNORE, Range
 from benchmark.methods.grown import Grown
 
 
@@ -18,7 +19,7 @@ class RandomWalker(Grown):
     open are background there, unlabelled here. Channels are compared together.
     """
 
-    beta: float = 100.0  # how shy of edges
+    beta: Annotated[float, Range(10.0, 1000.0)] = 100.0  # how shy of edges
 
     def grow(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
         """The most likely class of each pixel; a slice of one intensity stays as it is."""

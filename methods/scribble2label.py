@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod
+from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod, Range
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.procns import running_average
 
@@ -32,7 +33,7 @@ class Scribble2Label(NetMethod):
 
     passes = 100
 
-    weight: float = 0.5  # of the confident pixels
+    weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the confident pixels
     confidence: float = 0.8
     alpha: float = 0.2  # of the newest prediction in the running average
     warm_up: float = 0.1  # share of the steps without confident pixels

@@ -1,10 +1,11 @@
 """Total variation: prefer short boundaries."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch, NetMethod
+from benchmark.methods.base import Batch, NetMethod, Range
 from benchmark.methods.losses import partial_cross_entropy, total_variation
 
 
@@ -12,7 +13,7 @@ from benchmark.methods.losses import partial_cross_entropy, total_variation
 class TotalVariation(NetMethod):
     """Partial cross-entropy plus the length of predicted contours (Javanmardi et al., 2016), as in WSL4MIS."""
 
-    weight: float = 0.01
+    weight: Annotated[float, Range(0.001, 0.1)] = 0.01
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and keep contours short."""

@@ -2,12 +2,12 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod
+from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod, Range
 from benchmark.methods.losses import partial_cross_entropy, tree_energy
 
 
@@ -21,7 +21,7 @@ class TreeEnergy(NetMethod):
 
     needs = ("decoder/4",)
 
-    weight: float = 0.1
+    weight: Annotated[float, Range(0.01, 1.0)] = 0.1
     sigma: float = 0.02  # of squared intensities in [0, 1], for similarity along the image's tree
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:

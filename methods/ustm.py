@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from benchmark.methods.base import Batch, ramp
+from benchmark.methods.base import Batch, Range, ramp
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.mean_teacher import MeanTeacher
 
@@ -21,7 +22,7 @@ class USTM(MeanTeacher):
     stairs of 1000 steps, here smoothly; there two of the noisy passes share a batch, here each is one.
     """
 
-    weight: float = 1.0  # reached at the end of the ramp, which is the whole budget
+    weight: Annotated[float, Range(0.1, 10.0)] = 1.0  # reached at the end of the ramp, which is the whole budget
     samples: int = 8  # noisy passes of the teacher that its uncertainty comes from
     by_classes: bool = False  # ln K and K for the ln 2 and 2 of the published code
 

@@ -70,6 +70,8 @@ def read(results: Path, selection: str = "last") -> Rows:
     if selection != "last":
         set_aside += [f"{r['folder']}: it kept no snapshots to select from" for r, _ in placed if _without_choice(r)]
         placed = [(record, column) for record, column in placed if not _without_choice(record)]
+        if not placed:
+            raise InputError(f"no run in {results / 'runs'} kept snapshots to select from; run with --budget snapshots=10")
     columns, rows = _column_names(placed), _row_names(records)
     runs = pd.DataFrame(
         [_run(record) | {"column": columns[column], "row": rows[_row(record)]} for record, column in placed],

@@ -8,12 +8,12 @@ from benchmark.check import METHOD_CHECKS, faults
 SOUND = '''"""A sound method."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 
-from benchmark.methods.base import Method
+from benchmark.methods.base import Method, Range
 
 
 @dataclass
@@ -46,6 +46,11 @@ FAULTS = {
     ),
     "keeps_its_options": ("        log(", "        self.factor = 2.0\n        log("),
     "stays_within_its_budget": ("log(budget.steps - 1", "log(budget.steps"),
+    "keeps_snapshots_without_a_trace": (
+        "self.threshold = self.factor",
+        "self.threshold = (1 - budget.snapshots) * self.factor",
+    ),
+    "declares_sound_ranges": ("    factor: float = 1.0", "    factor: Annotated[float, Range(2.0, 3.0)] = 1.0"),
 }
 
 

@@ -246,7 +246,7 @@ def test_near_duplicates_are_warned_of_before_a_run(run, tmp_path):
 def test_check_says_how_many_checks_ran(run):
     status, shown, _ = run("check", "prior")
     assert status == 0
-    assert "9 checks ran, 0 failed" in shown
+    assert "11 checks ran, 0 failed" in shown
 
 
 def test_real_volumes_from_the_command_of_the_readme(run, real_data, tmp_path):

@@ -17,9 +17,10 @@ from PIL import Image
 from benchmark import InputError, plugins
 from benchmark.__main__ import main
 from benchmark.data import export, write_labels
-from benchmark.external import Predictions, mean_dice, score
+from benchmark.external import Predictions, score
 from benchmark.report import rows
 from benchmark.rescore import rescore
+from benchmark.runner import mean_dice
 from benchmark.score import evaluate
 from tests.sweeps import run_sweep, small_plan
 from tests.twins import pictures, volumes
@@ -370,7 +371,11 @@ def test_pictures_of_fractions_or_colours_are_refused(photos, tmp_path, mode, me
     name, out = photos
     for path in out.glob("[!.]*.png"):
         grey = Image.open(path)
-        picture = grey.convert("F").point(lambda value: value * 1 + 0.5) if mode == "F" else Image.merge("RGB", [grey, grey, Image.new("L", grey.size)])
+        picture = (
+            grey.convert("F").point(lambda value: value * 1 + 0.5)
+            if mode == "F"
+            else Image.merge("RGB", [grey, grey, Image.new("L", grey.size)])
+        )
         picture.save(path.with_suffix(".tif"))
         path.unlink()
     with pytest.raises(InputError, match=message):

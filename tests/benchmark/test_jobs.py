@@ -217,7 +217,9 @@ def test_what_does_not_settle_it_is_not(job):
 
 
 def test_every_field_of_the_budget_is_in_the_identity(job):
-    assert set(job.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)}
+    assert set(job.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)} - {"snapshots", "tune"}
+    selecting = dataclasses.replace(job, budget=dataclasses.replace(job.budget, snapshots=2, tune=1))
+    assert set(selecting.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)}
     json.dumps(job.identity())
 
 

@@ -15,7 +15,7 @@ def scans(rng):
 
 def test_what_was_sealed_comes_back_bit_by_bit(tmp_path, scans):
     held = [TestScan(scan.image[..., ::-1], scan.spacing) for scan in scans]
-    seal(tmp_path, scans, held, 3, 3)
+    seal(tmp_path, {"train": scans}, held, 3, 3)
     train, test = open_train(tmp_path), open_test(tmp_path)
     assert (train.classes, train.channels, len(train)) == (3, 3, 2)
     for ours, theirs in zip(train, scans, strict=True):
@@ -28,7 +28,7 @@ def test_what_was_sealed_comes_back_bit_by_bit(tmp_path, scans):
 
 
 def test_a_learner_can_not_write_into_sealed_arrays(tmp_path, scans):
-    seal(tmp_path, scans, [], 3, 3)
+    seal(tmp_path, {"train": scans}, [], 3, 3)
     for scan in [*open_train(tmp_path), *WeakData(scans, 3, 3)]:
         for array in (scan.image, scan.allowed):
             with pytest.raises(ValueError, match="read-only"):
@@ -36,7 +36,7 @@ def test_a_learner_can_not_write_into_sealed_arrays(tmp_path, scans):
 
 
 def test_a_sealed_folder_names_nothing(tmp_path, scans):
-    seal(tmp_path, scans, [TestScan(scans[0].image)], 3, 3)
+    seal(tmp_path, {"train": scans}, [TestScan(scans[0].image)], 3, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "index.json",
         "test-image",
@@ -48,7 +48,7 @@ def test_a_sealed_folder_names_nothing(tmp_path, scans):
 
 def test_wide_sets_keep_their_type(tmp_path):
     sets = np.full((1, 4, 4), 1 << 20, np.int32)
-    seal(tmp_path, [WeakScan(np.zeros((1, 1, 4, 4), np.float32), sets)], [], 21, 1)
+    seal(tmp_path, {"train": [WeakScan(np.zeros((1, 1, 4, 4), np.float32), sets)]}, [], 21, 1)
     assert next(iter(open_train(tmp_path))).allowed.dtype == np.int32
 
 

@@ -1,0 +1,125 @@
+"""The tuned track: what is tried, what is chosen, and that it never shares a table with the equal one."""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+
+from benchmark import plugins, report
+from benchmark.tuning import Range, ranges, trials
+from tests.benchmark.test_selection import WITH_VAL, only_run
+from tests.sweeps import run_sweep, small_plan
+
+GUESS = '''"""Learns nothing; its option settles what it predicts."""
+from dataclasses import dataclass
+from typing import Annotated
+import numpy as np
+from benchmark.methods.base import Method, Range
+
+
+@dataclass
+class Guess(Method):
+    """For a test."""
+
+    level: Annotated[float, Range(0.01, 100.0)] = 50.0
+
+    def fit(self, data, budget, log):
+        if self.level > 60:
+            raise FloatingPointError("loss is nan at step 0")
+        log(0, level=self.level)
+
+    def predict(self, scan):
+        return np.full(scan.image[:, 0].shape, self.level < 1, np.uint8)
+
+    def marks_loss(self, scan, classes):
+        return self.level
+'''
+
+
+@dataclass
+class Options:
+    weight: Annotated[float, Range(0.01, 1.0)] = 0.1
+    rounds: Annotated[int, Range(2, 50)] = 5
+    fixed: float = 3.0
+
+
+def test_the_published_values_come_first_and_draws_stay_in_range():
+    tried = trials(Options, "m", {"weight": 0.1, "rounds": 5, "fixed": 3.0}, 40)
+    assert len(tried) == 41
+    assert tried[0] == {"weight": 0.1, "rounds": 5, "fixed": 3.0}
+    for options in tried:
+        assert 0.0099 <= options["weight"] <= 1.01
+        assert options["rounds"] in range(2, 51)
+        assert options["fixed"] == 3.0
+    weights = sorted(options["weight"] for options in tried)
+    assert weights[10] < 0.06 < 0.2 < weights[-10]  # evenly over orders of magnitude
+
+
+def test_a_draw_depends_on_the_name_and_the_number_alone():
+    given = {"weight": 0.1, "rounds": 5, "fixed": 3.0}
+    assert trials(Options, "m", given, 5)[:4] == trials(Options, "m", given, 3)
+    assert trials(Options, "m", given, 1)[1] != trials(Options, "n", given, 1)[1]
+
+
+def test_without_ranges_or_trials_there_is_nothing_to_try():
+    assert trials(Options, "m", {"fixed": 1}, 0) == [{"fixed": 1}]
+    assert trials(object, "m", {"fixed": 1}, 5) == [{"fixed": 1}]
+
+
+def test_at_most_three_options_may_be_tuned():
+    names = {name: Annotated[float, Range(1, 2)] for name in "abcd"}
+    with pytest.raises(ValueError, match="at most 3 may be tuned"):
+        ranges(type("Greedy", (), {"__annotations__": names}))
+    with pytest.raises(ValueError, match="must rise"):
+        Range(0, 1)
+
+
+def test_every_method_of_ours_whose_range_is_declared_holds_its_published_value():
+    found = {name: plugin.load() for name, plugin in plugins.find("method").items()}
+    tuned = {name: ranges(cls) for name, cls in found.items() if ranges(cls)}
+    assert {"entropy", "total_variation", "gated_crf"} <= set(tuned)
+    for name, own in tuned.items():
+        for option, each in own.items():
+            assert each.low <= getattr(found[name](), option) <= each.high, (name, option)
+
+
+def test_the_trial_with_the_least_loss_on_held_out_marks_is_kept(tmp_path):
+    (tmp_path / "guess.py").write_text(GUESS)
+    budget = ["steps=2", "batch=2", "size=32", "tune=6"]
+    screen = run_sweep(small_plan([str(tmp_path / "guess.py")], options=WITH_VAL, budget=budget), tmp_path / "results")
+    assert screen.lines == [("guess", "done", "")]
+    folder = only_run(tmp_path / "results")
+    worker = json.loads((folder / "run.json").read_text())["worker"]
+    assert len(worker["trials"]) == 7
+    assert worker["trials"][0]["options"] == {"level": 50.0}
+    best = worker["trials"][worker["chosen"]]
+    known = [trial["weakval"] for trial in worker["trials"] if trial["weakval"] is not None]
+    assert best["weakval"] == min(known) == best["options"]["level"]
+    for trial in worker["trials"]:
+        assert (trial["weakval"] is None) == (trial["options"]["level"] > 60)
+    log = json.loads((folder / "train.jsonl").read_text())
+    assert log["level"] == best["options"]["level"]
+    assert not (folder / "best.jsonl").exists()
+
+
+def test_where_every_trial_diverges_the_run_has_failed(tmp_path):
+    (tmp_path / "guess.py").write_text(GUESS.replace("self.level > 60", "True"))
+    plan = small_plan([str(tmp_path / "guess.py")], options=WITH_VAL, budget=["steps=2", "size=32", "tune=2"])
+    name, state, reason = run_sweep(plan, tmp_path / "results").lines[0]
+    assert (name, state) == ("guess", "failed")
+    assert "loss is nan at step 0" in reason
+
+
+def test_two_methods_are_tuned_and_stand_in_a_table_of_their_own(tmp_path):
+    budget = ["steps=2", "batch=2", "size=32"]
+    for tune in ([], ["tune=1"]):
+        run_sweep(
+            small_plan(["entropy", "total_variation"], options=WITH_VAL, budget=[*budget, *tune]), tmp_path / "results"
+        )
+    folder = report.write(tmp_path / "results", tmp_path)
+    equal, tuned = ((place / "table.md").read_text() for place in (folder, folder / "tuned"))
+    assert "tune 1" not in equal
+    assert "tune 1" in tuned
+    for text in (equal, tuned):
+        assert text.count("| entropy ") == text.count("| total_variation ") == 1
