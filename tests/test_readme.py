@@ -43,7 +43,7 @@ def test_every_block_of_commands_runs(block, folder):
     if "--dry-run" in block:
         assert "8 runs" in done.stdout
     if "mine.py" in block:
-        assert "9 checks ran, 0 failed" in done.stdout
+        assert "11 checks ran, 0 failed" in done.stdout
         assert "mine " in done.stdout
 
 
