@@ -97,7 +97,7 @@ def run(
     screen.show_not_claimed(plan)
     from benchmark.report import show, write
 
-    screen.show_table(*show(results))
+    screen.show_table(*show(results, "tuned" if any(job.budget.tune for job in plan.jobs) else "equal"))
     print(f"report: {write(results, reports)}")
     if states["failed"]:
         print(f"{states['failed']} runs failed; the report names them, and the same command tries them again")

@@ -25,7 +25,7 @@ from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
 from benchmark.datasets.weak import VERSION, resolve
 from benchmark.jobs import Budget, Job
 from benchmark.plugins import Plugin
-from benchmark.runner import Place, _commit, mean_dice, score_run
+from benchmark.runner import Place, commit, mean_dice, score_run
 
 NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".png", ".tif", ".tiff", ".bmp")  # not JPEG, which doesn't keep labels
@@ -313,7 +313,7 @@ def _record(scored: Scored, dataset: Dataset) -> dict[str, Any]:
         "labelled_share": {},
         "labelled_depth_px": {},
         "version": __version__,
-        "commit": _commit(),
+        "commit": commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "scans": list(scored.scans),
     }

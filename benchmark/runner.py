@@ -263,7 +263,7 @@ class Sweep:
             "slot": event.device,
             "worker": json.loads(outcome.read_text()) if outcome.is_file() else {},
             "version": __version__,
-            "commit": _commit(),
+            "commit": commit(),
             "processor": _processor(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -430,7 +430,7 @@ def _scratch(stack: ExitStack) -> Path:
     return folder
 
 
-def _commit() -> str:
+def commit() -> str:
     """The checkout's commit, with `+` where files were changed; empty outside a checkout."""
     folder = Path(__file__).parents[1]
     if not (folder / ".git").exists():

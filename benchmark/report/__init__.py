@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.report import figures, page, published, rows, statistics, tables
 from benchmark.report.rows import Rows
-from benchmark.report.summary import MEAN, Summary, summarise
+from benchmark.report.summary import MEAN, Summary, patients, summarise
 from benchmark.report.tables import Table
 
 SELECTED = {
@@ -34,9 +34,9 @@ def write(results: Path, reports: Path, *, reference: str = "", selection: str =
     return folder
 
 
-def show(results: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The main table and its notes, for the screen."""
-    read = rows.read(results)
+def show(results: Path, track: str = "equal") -> tuple[pd.DataFrame, list[str]]:
+    """The main table of a track and its notes, for the screen."""
+    read = rows.read(results).track(track)
     summary = summarise(read)
     return tables.main_table(summary.cells).map(lambda text: text.replace("**", "")), notes(read, summary)
 
@@ -45,7 +45,11 @@ def _write(read: Rows, results: Path, folder: Path, reference: str) -> None:
     folder.mkdir(exist_ok=True)
     summary = summarise(read, reference)
     beside = published.beside(summary.cells, published.read())
-    numbers = {"table": summary.cells, **{name: getattr(summary, name) for name in ("tests", "ranks", "columns", "leaks")}}
+    numbers = {
+        "table": summary.cells,
+        "patients": patients(read.cases),
+        **{name: getattr(summary, name) for name in ("tests", "ranks", "columns", "leaks")},
+    }
     for name, frame in (numbers | {"published": beside, "runs": read.runs}).items():
         if len(frame):
             frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")

@@ -121,5 +121,7 @@ def test_two_methods_are_tuned_and_stand_in_a_table_of_their_own(tmp_path):
     equal, tuned = ((place / "table.md").read_text() for place in (folder, folder / "tuned"))
     assert "tune 1" not in equal
     assert "tune 1" in tuned
+    assert "tune 1" in " ".join(report.show(tmp_path / "results", "tuned")[1])
+    assert "tune 1" not in " ".join(report.show(tmp_path / "results")[1])
     for text in (equal, tuned):
         assert text.count("| entropy ") == text.count("| total_variation ") == 1

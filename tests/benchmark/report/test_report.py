@@ -56,7 +56,7 @@ def test_a_report_is_a_folder_of_tables_a_figure_and_a_page(results, tmp_path):
     assert folder == tmp_path / "reports" / "mine"
     names = {path.name for path in folder.iterdir()}
     figure = {f"intervals.{kind}" for kind in ("pdf", "png", "svg")}
-    assert names == {"table.md", "table.tex", "table.csv", "columns.csv", "runs.csv", "index.html", *figure}
+    assert names == {"table.md", "table.tex", "table.csv", "patients.csv", "columns.csv", "runs.csv", "index.html", *figure}
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["mine"]
     numbers = pd.read_csv(folder / "table.csv")
     line = numbers[(numbers.method == "pce") & (numbers.metric == "dice")].iloc[0]
