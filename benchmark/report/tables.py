@@ -134,14 +134,11 @@ def markdown(table: pd.DataFrame) -> str:
 
 def latex(table: Table) -> str:
     """The table for a paper: booktabs, and its notes below; what is special to LaTeX is escaped, the best is bold."""
-    cells = table.cells if isinstance(table.cells.columns, pd.MultiIndex) else table.cells.reset_index()
-    styled = cells.style.format(lambda text: _tex(str(text)))
-    if isinstance(table.cells.columns, pd.MultiIndex):
-        styled = styled.format_index(lambda name: _tex(str(name)), axis=0)
-    else:
-        styled = styled.hide(axis=0)
-    styled = styled.format_index(lambda name: _tex(str(name)), axis=1)
-    body = styled.to_latex(hrules=True, multicol_align="c", column_format="l" * (len(cells.columns) + 1))
+    two_headed = isinstance(table.cells.columns, pd.MultiIndex)
+    cells = table.cells if two_headed else table.cells.reset_index()
+    styled = cells.style.format(lambda text: _tex(str(text))).format_index(lambda name: _tex(str(name)), axis=1)
+    styled = styled.format_index(lambda name: _tex(str(name)), axis=0) if two_headed else styled.hide(axis=0)
+    body = styled.to_latex(hrules=True, multicol_align="c", column_format="l" * (len(cells.columns) + two_headed))
     below = "".join(f"\\par {_tex(note)}\n" for note in table.notes)
     return f"% {_tex(table.title)}; needs \\usepackage{{booktabs}}\n{body}{{\\footnotesize\n{below}}}\n"
 

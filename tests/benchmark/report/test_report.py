@@ -90,6 +90,27 @@ def test_latex_is_balanced_and_escaped(results):
             for line in rows_of_cells} == {3}  # fmt: skip
 
 
+def test_every_table_has_as_many_cells_in_a_line_as_columns(tmp_path):
+    """In LaTeX and in Markdown: the main table, differences to the reference, and ranks."""
+    for number, label in enumerate(("prior", "pce_dice", "pce")):
+        folder = tmp_path / "results/runs/d/a" / label / "r"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps(record(label)))
+        lines = [f"s{n},p{n},faz,px,{0.5 + 0.01 * n * number},{9 - n},1.0,,,0,0,0" for n in range(9)]
+        (folder / "cases.csv").write_text(HEADER + "\n".join(lines) + "\n")
+    written = report.write(tmp_path / "results", tmp_path / "reports")
+    for name in ("table", "tests", "ranks"):
+        text = (written / f"{name}.tex").read_text()
+        columns = re.search(r"begin\{tabular\}\{(l+)\}", text)[1]
+        lines = [line for line in text.splitlines() if line.endswith(r"\\")]
+        for line in lines:
+            wide = sum(int(n) - 1 for n in re.findall(r"multicolumn\{(\d)", line))
+            assert len(re.findall(r"(?<!\\)&", line)) + wide == len(columns) - 1, (name, line)
+        table = [line for line in (written / f"{name}.md").read_text().splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in table}) == 1
+        assert len(table) == len(lines) + (-1 if name == "table" else 1)
+
+
 def test_names_are_harmless_in_the_page(results, tmp_path):
     page = (report.write(results, tmp_path) / "index.html").read_text()
     assert "<script" not in page
