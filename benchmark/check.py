@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -175,8 +176,17 @@ def keeps_snapshots_without_a_trace(candidate: Candidate) -> None:
     """Keeping snapshots changes no prediction, and each can be restored and predicts."""
     data, scans = data_of(candidate.cls.annotations[0]), held_out()
     before = [candidate.fitted(data).predict(scan) for scan in scans]
-    method = candidate.cls()
+    method, copies = candidate.cls(), []
+
+    def copied() -> Any:
+        state = type(method).state(method)
+        copies.append(pickle.dumps(state))
+        return state
+
+    method.state = copied
     refit(method, data, budget=dataclasses.replace(BUDGET, snapshots=2))
+    if copies != [pickle.dumps(state) for _, state in getattr(method, "snapshots", [])]:
+        raise Broken("a snapshot is not what it was when it was kept; state must give a copy, and fit begin without any")
     if not all(map(np.array_equal, before, map(method.predict, scans))):
         raise Broken("keeping snapshots changes what it predicts at the end")
     for _, state in getattr(method, "snapshots", []):

@@ -177,6 +177,7 @@ def make_plan(request: Request) -> Plan:
     preset = _wanted(request)
     settings = _Settings(preset, request)
     contestants = settings.contestants()
+    _refuse_ranges(contestants)
     surveys = settings.surveys()
     settings.refuse_strangers([c.label for c in contestants], list(surveys))
     splits = settings.splits(surveys)
@@ -199,6 +200,17 @@ def make_plan(request: Request) -> Plan:
     _refuse_networks(jobs.values(), surveys, {c.label: c.cls for c in contestants})
     datasets = {name: survey.dataset for name, survey in surveys.items()}
     return Plan(preset.name, preset.title, list(jobs.values()), datasets, sorted(not_claimed), list(warnings))
+
+
+def _refuse_ranges(contestants: Iterable[Contestant]) -> None:
+    """Raise InputError where a method has ranges for more options than any may tune."""
+    from benchmark import tuning
+
+    for contestant in contestants:
+        try:
+            tuning.ranges(contestant.cls)
+        except ValueError as error:
+            raise InputError(f"{contestant.label}: {error}") from error
 
 
 def _refuse_selection(job: Job, dataset: "Dataset") -> None:
@@ -307,6 +319,8 @@ class _Settings:
         overrides = self.preset.budget.get("method", {})
         own = dict(overrides.get(contestant.label, overrides.get(contestant.plugin.name, {})))
         reason = own.pop("reason", "")
+        if shared := {"snapshots", "tune"} & set(own):
+            raise InputError(f"the preset gives {contestant.label} its own {min(shared)}; it must be one for all methods")
         if own and not reason:
             raise InputError(f"the preset gives {contestant.label} a budget of its own; it must say why, as `reason`")
         common = plugins.checked(Budget, {**given, **self.budget_flags}, "budget")

@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from benchmark import InputError, __version__, sealed
 from benchmark.datasets.base import Dataset
-from benchmark.datasets.weak import Annotation, Annotator, parse
+from benchmark.datasets.weak import Annotation, Annotator, parse, set_type
 from benchmark.executors import Ended, Local, Running, Task
 from benchmark.jobs import Job, Plan
 from benchmark.score import COUNTS, METRICS, evaluate
@@ -225,8 +225,9 @@ class Sweep:
             try:
                 tables = {"cases.csv": score_run(dataset, split.test, out)}
                 record["scans"] = list(split.test)
-                if kept_steps := record["worker"].pop("snapshots", None):
+                if _cell(job)[-1]:
                     record["val_scans"] = list(split.val)
+                if kept_steps := record["worker"].pop("snapshots", None):
                     tables["snapshots.csv"], chosen = score_snapshots(dataset, split.test, split.val, kept_steps, out)
                     record |= chosen
             except ValueError as error:
@@ -326,11 +327,14 @@ class Labelled:
 
 def held_out(dataset: Dataset, names: Iterable[str], annotation: Annotation, seed: int) -> Iterator[sealed.WeakScan]:
     """Held-out scans with marks as the training scans have; simulated where people drew none on them."""
-    drawn = Annotator(dataset, names, annotation, seed)
-    simulated = Annotator(dataset, names, replace(annotation, maker="sim" if annotation.form == "scribble" else ""), seed)
+    own = Annotator(dataset, names, annotation, seed)
+    simulated = own
+    if annotation.drawn:
+        maker = "sim" if annotation.form == "scribble" else ""
+        simulated = Annotator(dataset, names, replace(annotation, maker=maker), seed)
     for scan in map(dataset.load, names):
-        lacking = annotation.drawn and annotation.drawn not in scan.drawn
-        yield sealed.WeakScan(scan.image, (simulated if lacking else drawn)(scan), scan.spacing)
+        allowed = (own if annotation.drawn in scan.drawn else simulated)(scan)
+        yield sealed.WeakScan(scan.image, allowed.astype(set_type(len(dataset.classes))), scan.spacing)
 
 
 def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> Rows:
@@ -343,7 +347,8 @@ def score_snapshots(
 ) -> tuple[Rows, dict[str, Any]]:
     """Scores of every snapshot on test and held-out scans, and what each rule of selection would choose.
 
-    kept: `step` and `weakval`, the loss on held-out marks, of each, the end of training first. Equals go to the later step.
+    kept: `step` and `weakval`, the loss on held-out marks, of each, the end of training first. Equals go to the later step;
+    what is None (no marks, no region, no finite loss) is worse than anything.
     """
     steps = {each["step"]: each["weakval"] for each in kept}
     last = max(steps)
@@ -354,25 +359,30 @@ def score_snapshots(
     rows = [
         {"part": part, "step": step, **row} for (part, step), stem in sorted(stems.items()) for row in scored[part][stem]
     ]
-    dice = {key: mean_dice(scored[key[0]][stem]) for key, stem in stems.items()}
+    dice = {key: _none_if_nan(mean_dice(scored[key[0]][stem])) for key, stem in stems.items()}
     snapshots = [
         {"step": step, "weakval": steps[step], "val_dice": dice["val", step], "test_dice": dice["test", step]}
         for step in sorted(steps)
     ]
-    selected = {"last": last, "weakval": min(snapshots, key=lambda each: (each["weakval"], -each["step"]))["step"]}
-    for part in ("val", "test"):
-        selected[part] = max(snapshots, key=lambda each: (each[f"{part}_dice"], each["step"]))["step"]
+    selected = {"last": last}
+    for rule, key, sign in (("weakval", "weakval", -1), ("val", "val_dice", 1), ("test", "test_dice", 1)):
+        worth = {each["step"]: -np.inf if each[key] is None else sign * each[key] for each in snapshots}
+        selected[rule] = max(worth, key=lambda step: (worth[step], step))
     return rows, {"snapshots": snapshots, "selected": selected}
 
 
 def mean_dice(cases: Iterable[Mapping[str, Any]]) -> float:
-    """Dice in the protocol's order: over a scan's regions, a patient's scans, then patients."""
+    """Dice in the protocol's order: over a scan's regions, a patient's scans, patients; NaN where all truth is empty."""
     by_patient: dict[str, dict[str, list[float]]] = {}
     for case in cases:
         if case["dice"] != "":
             by_patient.setdefault(case["patient"], {}).setdefault(case["scan"], []).append(float(case["dice"]))
     means = [np.mean([np.mean(regions) for regions in scans.values()]) for scans in by_patient.values()]
-    return float(np.mean(means)) if means else 0.0
+    return float(np.mean(means)) if means else np.nan
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _score(dataset: Dataset, names: Iterable[str], out: Path, stems: Iterable[str]) -> dict[str, Rows]:

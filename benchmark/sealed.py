@@ -71,7 +71,7 @@ def seal(
         with (folder / f"{part}-image").open("wb") as images, (folder / f"{part}-allowed").open("wb") as sets:
             for scan in scans:
                 index[part].append({"shape": scan.image.shape, "spacing": scan.spacing})
-                index["sets"] = scan.allowed.dtype.str
+                index[f"{part}-sets"] = scan.allowed.dtype.str
                 _append(images, scan.image)
                 _append(sets, scan.allowed)
     with (folder / "test-image").open("wb") as images:
@@ -82,6 +82,11 @@ def seal(
     (folder / "index.json").write_text(json.dumps(index))
     for path in folder.iterdir():
         path.chmod(0o444)
+
+
+def classes(folder: Path) -> int:
+    """How many classes there are."""
+    return int(json.loads((folder / "index.json").read_text())["classes"])
 
 
 def open_train(folder: Path) -> WeakData:
@@ -105,7 +110,7 @@ def _open_weak(folder: Path, part: str) -> WeakData:
     index = json.loads((folder / "index.json").read_text())
     shapes = [scan["shape"] for scan in index[part]]
     images = _arrays(folder / f"{part}-image", "<f4", shapes)
-    allowed = _arrays(folder / f"{part}-allowed", index["sets"], [(s, h, w) for s, _, h, w in shapes])
+    allowed = _arrays(folder / f"{part}-allowed", index[f"{part}-sets"], [(s, h, w) for s, _, h, w in shapes])
     spacings = [_spacing(scan) for scan in index[part]]
     return WeakData(map(WeakScan, images, allowed, spacings), index["classes"], index["channels"])
 

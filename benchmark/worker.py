@@ -59,17 +59,15 @@ def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
     """Fit, then open the test images and predict; returns times and sizes."""
     plugin = plugins.Plugin(**job["plugin"])
     budget = Budget(**job["budget"])
-    start = time.perf_counter()
     method, outcome = fit(plugin, job["options"], budget, job["seed"], sealed_folder, out)
     fitted = time.perf_counter()
     test, val = sealed.open_test(sealed_folder), sealed.open_val(sealed_folder)
-    predict(method, test, out / "label", sealed.open_train(sealed_folder).classes)
+    predict(method, test, out / "label", sealed.classes(sealed_folder))
     if budget.snapshots and val is not None:
         outcome["snapshots"] = list(predict_snapshots(method, budget, test, val, out))
     return {
-        "fit_s": round(fitted - start, 3),
-        "predict_s": round(time.perf_counter() - fitted, 3),
         **outcome,
+        "predict_s": round(time.perf_counter() - fitted, 3),
         **_sizes(method),
         **_machine(),
     }
@@ -79,29 +77,31 @@ def fit(
     plugin: plugins.Plugin, options: Mapping[str, Any], budget: Budget, seed: int, sealed_folder: Path, out: Path
 ) -> tuple[Any, dict[str, Any]]:
     """A trained method, and what to remember: of several trials, the one with the least loss on the held-out marks."""
-    cls, best = plugin.load(), None
+    cls, best, seconds = plugin.load(), None, 0.0
     record: list[dict[str, Any]] = []
     todo = tuning.trials(cls, plugin.name, options, budget.tune)
     for number, tried in enumerate(todo):
         seed_everything(seed, budget.threads)
         method = plugins.configure(cls, tried)
+        data, log = sealed.open_train(sealed_folder), TrainingLog(out / "train.jsonl")
+        start = time.perf_counter()
         try:
-            method.fit(sealed.open_train(sealed_folder), budget, TrainingLog(out / "train.jsonl"))
+            method.fit(data, budget, log)
+            seconds += time.perf_counter() - start
+            loss = _finite_loss(method, sealed.open_val(sealed_folder)) if budget.tune else 0.0
         except FloatingPointError as error:
             if number == len(todo) - 1 and best is None:
                 raise
             record.append({"options": tried, "weakval": None, "reason": str(error)})
             continue
-        if not budget.tune:
-            return method, {}
-        loss = held_out_loss(method, sealed.open_val(sealed_folder))
         record.append({"options": tried, "weakval": loss})
         if best is None or loss < best[0]:
             best = loss, number, method
             (out / "train.jsonl").replace(out / "best.jsonl")
     assert best is not None
     (out / "best.jsonl").replace(out / "train.jsonl")
-    return best[2], {"trials": record, "chosen": best[1]}
+    spent = {"fit_s": round(seconds, 3)}  # of all trials; not of imports
+    return best[2], {**spent, "trials": record, "chosen": best[1]} if budget.tune else spent
 
 
 def predict(method: Any, scans: Iterable[sealed.TestScan], stem: Path, classes: int) -> None:
@@ -123,16 +123,24 @@ def predict_snapshots(
             method.restore(state)
             predict(method, test, out / f"step{step:06d}-test", val.classes)
         predict(method, held_out, out / f"step{step:06d}-val", val.classes)
-        yield {"step": step, "weakval": held_out_loss(method, val)}
+        loss = held_out_loss(method, val)
+        yield {"step": step, "weakval": loss if loss is not None and np.isfinite(loss) else None}
 
 
-def held_out_loss(method: Any, val: sealed.WeakData | None) -> float:
-    """The mean loss on the marks of held-out scans that have marks."""
-    losses = [] if val is None else [method.marks_loss(scan, val.classes) for scan in val]
-    known = [loss for loss in losses if not np.isnan(loss)]
-    if not known:
+def held_out_loss(method: Any, val: sealed.WeakData) -> float | None:
+    """The mean loss on the marks of held-out scans that have marks; None where none has. NaN is a method's own."""
+    marked = [scan for scan in val if (scan.allowed != (1 << val.classes) - 1).any()]
+    return float(np.mean([method.marks_loss(scan, val.classes) for scan in marked])) if marked else None
+
+
+def _finite_loss(method: Any, val: sealed.WeakData | None) -> float:
+    """The loss that trials are compared by; raises FloatingPointError where it is none."""
+    loss = None if val is None else held_out_loss(method, val)
+    if loss is None:
         raise ValueError("no held-out scan has a mark to select by; take a split with more of them, or another annotation")
-    return float(np.mean(known))
+    if not np.isfinite(loss):
+        raise FloatingPointError(f"the loss on held-out marks is {loss}")
+    return loss
 
 
 def seed_everything(seed: int, threads: int = 1) -> None:

@@ -120,6 +120,7 @@ class NetMethod(Method):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.memory: Tensor | None = None
         self.memory_fill = IGNORE
+        self.snapshots = []
         self.images = torch.cat([to_network(scan.image, budget.size) for scan in data])
         self.allowed = np.concatenate([fit_sets(scan.allowed, budget.size, data.classes) for scan in data])
         self.build(data.channels, data.classes, budget)
@@ -154,8 +155,8 @@ class NetMethod(Method):
 
     def restore(self, state: dict[str, dict[str, Tensor]]) -> None:
         """Those weights again."""
-        for name, module in self._modules().items():
-            module.load_state_dict(state[name])
+        for name, weights in state.items():  # a module that came later is not asked for
+            getattr(self, name).load_state_dict(weights)
 
     def marks_loss(self, scan: WeakScan, classes: int) -> float:
         """Partial cross-entropy on a held-out scan's marks, at native size; NaN without marks."""

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -100,17 +101,18 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     return said
 
 
-def _about(column: str, about: dict[str, object], cells: pd.DataFrame, summary: Summary) -> str:
+def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Summary) -> str:
     """What a column rests on."""
     unit = "patients" if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
     seeds = int(cells.seeds.max())
     few = "" if seeds >= 3 else f"; {seeds} {'seed is' if seeds == 1 else 'seeds are'} too few for a paper"
     few += ", and its interval leaves out what another seed would change" if seeds == 1 else ""
     said = f"{column}: n = {int(cells.patients.max())} {unit}{few}."
-    if given := {k: v for k, v in dict(about["budget"]).items() if k in ("steps", "batch", "size", "network", "lr", "tune")}:  # type: ignore[call-overload]
-        said += f" Budget: {', '.join(f'{k} {v}' for k, v in given.items())}."
-    depths: dict[str, float] = about["labelled_depth_px"]  # type: ignore[assignment]
-    if shares := dict(about["labelled_share"]):  # type: ignore[call-overload]
+    budget: dict[str, Any] = about["budget"]
+    shown = [f"{name} {budget[name]}" for name in ("steps", "batch", "size", "network", "lr", "tune") if budget.get(name)]
+    said += f" Budget: {', '.join(shown)}." if shown else ""
+    depths: dict[str, float] = about["labelled_depth_px"]
+    if shares := about["labelled_share"]:
         said += f" Labelled, at median depth: {', '.join(_labelled(k, v, depths.get(k)) for k, v in shares.items())}."
     of_column = summary.columns[summary.columns.column == column].iloc[0]
     if of_column.informative == "no":

@@ -72,6 +72,7 @@ def read(results: Path, selection: str = "last") -> Rows:
         placed = [(record, column) for record, column in placed if not _without_choice(record)]
         if not placed:
             raise InputError(f"no run in {results / 'runs'} kept snapshots to select from; run with --budget snapshots=10")
+    placed = _once(placed)
     columns, rows = _column_names(placed), _row_names(records)
     runs = pd.DataFrame(
         [_run(record) | {"column": columns[column], "row": rows[_row(record)]} for record, column in placed],
@@ -172,6 +173,21 @@ def _placed(records: list[Record]) -> tuple[list[tuple[Record, str]], list[str]]
             else:
                 aside.append(f"{record['folder']}: the data were changed since")
     return placed, aside
+
+
+def _once(placed: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
+    """One run for each row, split and seed of a column: of several, one that kept snapshots, else the newest."""
+
+    def worth(record: Record) -> tuple[int, bool, str]:
+        state = ("missing", "failed", "done").index(record["state"])
+        return state, bool(record.get("selected")), record.get("finished", "")
+
+    best: dict[tuple[Any, ...], tuple[Record, str]] = {}
+    for record, column in placed:
+        key = column, _row(record), record["identity"]["split"], record["identity"]["seed"], bool(record.get("external"))
+        if key not in best or worth(record) > worth(best[key][0]):
+            best[key] = record, column
+    return list(best.values())
 
 
 def _belongs(external: Record, ours: Record) -> bool:

@@ -79,6 +79,22 @@ def test_a_fault_is_found_by_the_check_that_is_made_for_it(tmp_path, check):
     assert check in failed(tmp_path / f"broken_{check}.py", SOUND.replace(old, new))
 
 
+def test_states_that_are_no_copies_are_found(tmp_path):
+    """They would all become the last one, and every snapshot score what the end scores."""
+    keeping = (
+        SOUND.replace(
+            "        log(",
+            "        self.weights = np.zeros(1)\n        for done in range(1, budget.steps + 1):\n"
+            "            self.weights += 1\n            self.keep(done, budget)\n        log(",
+        )
+        + "\n    def state(self):\n        return self.weights{}\n"
+        + "\n    def restore(self, state):\n        self.weights = state\n"
+    )
+    assert failed(tmp_path / "copies.py", keeping.format(".copy()")) == {}
+    found = failed(tmp_path / "lives.py", keeping.format(""))
+    assert "state must give a copy" in found["keeps_snapshots_without_a_trace"]
+
+
 def test_dependence_on_the_order_of_scans_is_found(tmp_path):
     counting = SOUND.replace(
         "        return (scan", "        self.threshold += 0.05\n        return (scan"

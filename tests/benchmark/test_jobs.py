@@ -223,6 +223,23 @@ def test_every_field_of_the_budget_is_in_the_identity(job):
     json.dumps(job.identity())
 
 
+def test_the_hash_of_a_job_that_selects_nothing_is_what_it_was_before_there_was_selection(job):
+    """Worked out by the version without `snapshots` and `tune`: stored runs stay who they are."""
+    budget = Budget(steps=2, batch=2, size=32)
+    known = replace(job, plugin=plugins.get("method", "pce"), options={}, dataset="d", dataset_options={}, budget=budget)
+    known = replace(known, annotation="point", split="default", seed=0, data="", simulator=2)
+    assert known.hash == "bb8cf936d6bd3157cf2dfebdf62d80a03870350d4e9b1d3cbc9b5a29a789c4b9"
+    assert replace(known, budget=replace(budget, snapshots=2)).hash != known.hash
+    assert replace(known, budget=replace(budget, tune=2)).hash != known.hash
+
+
+@pytest.mark.parametrize("name", ["snapshots", "tune"])
+def test_no_method_selects_on_terms_of_its_own(tmp_path, name):
+    text = PRESET.replace("lr = 0.03", f"{name} = 2")
+    with pytest.raises(InputError, match=f"gives pce its own {name}; it must be one for all methods"):
+        make_plan(Request(preset=preset_file(tmp_path, text)))
+
+
 def test_other_pixels_are_another_job():
     one, two = (make_plan(request(methods=["pce"], options=[*SMALL[:-1], f"octa_phantom.test={n}"])).jobs[0] for n in (1, 2))
     assert one.data != two.data

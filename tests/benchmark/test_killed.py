@@ -64,6 +64,23 @@ def test_a_killed_runner_leaves_no_orphan_and_no_half_run_and_is_resumed(tmp_pat
     assert not list((results / ".staging").iterdir())
 
 
+def test_a_run_that_keeps_snapshots_is_whole_or_absent_too(tmp_path, slow):
+    path, option, go = slow
+    results, select = tmp_path / "results", ["--budget", "steps=2,size=32,snapshots=2", "--set", "octa_phantom.val=2"]
+    methods = ["pce", path, "prior"]
+    runner = command(results, methods, *option, *select, "--tune", "1")
+    wait_for(lambda: len(list(results.glob("runs/*/*/*/*/run.json"))) == 2)
+    runner.kill()
+    runner.communicate()
+    go.write_text("")
+    again = command(results, methods, *option, *select, "--tune", "1")
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, output
+    assert len(list(results.glob("runs/*/*/*/*/snapshots.csv"))) == 3
+    assert len(list(results.glob("runs/*/*/pce/*/step000001-*.npz"))) == 4  # two test scans, two held out
+    assert not list((results / ".staging").iterdir())
+
+
 def test_a_killed_worker_is_a_failed_run_and_is_resumed(tmp_path, slow):
     path, option, go = slow
     results = tmp_path / "results"

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.jobs import Request, make_plan
 from benchmark.runner import Place
-from tests.sweeps import BUDGET, run_sweep, write_method
+from tests.sweeps import BUDGET, run_sweep, small_plan, write_method
 from tests.twins import acdc as twin
 
 SPY = """import json, pathlib
@@ -82,14 +82,72 @@ def test_guard_test_images_are_closed_while_the_method_learns(seen):
     assert not any("test-image" in path or "secret-data" in path for path in seen["opened"])
 
 
+def write_masks(data, other):
+    """ACDC's twin, with other masks if so asked; the scribbles are the same."""
+    twin.write(data)
+    for path in sorted((data / "acdc/ACDC_training_volumes").glob("*.h5")) if other else ():
+        twin.change(data, path.stem, label=np.full((2, 32, 28), int(path.stem[-1]) % 4, np.uint8))
+    return data
+
+
+SPYING = '''"""Looks at what is open while it learns."""
+import pathlib
+from dataclasses import dataclass
+from typing import Annotated
+import numpy as np
+from benchmark.methods.base import Method, Range
+
+@dataclass
+class Spying(Method):
+    """For a test."""
+
+    where: str = ""
+    factor: Annotated[float, Range(1, 2)] = 1.0
+
+    def fit(self, data, budget, log):
+        mapped = pathlib.Path("/proc/self/maps").read_text()
+        with open(self.where, "a") as file:
+            print(*(part for part in ("train-image", "val-image", "val-allowed", "test-image") if part in mapped), file=file)
+
+    def predict(self, scan):
+        return np.zeros(scan.image[:, 0].shape, np.uint8)
+'''
+
+
+def test_guard_held_out_scans_are_closed_while_any_trial_learns(tmp_path):
+    """Those of one trial are closed again before the next begins."""
+    (tmp_path / "spying.py").write_text(SPYING)
+    options = ["octa_phantom.size=32", "octa_phantom.val=2", f"spying.where={tmp_path / 'seen'}"]
+    plan = small_plan([str(tmp_path / "spying.py")], options=options, budget=[*BUDGET, "snapshots=2", "tune=2"])
+    assert run_sweep(plan, tmp_path / "results").lines == [("spying", "done", "")]
+    assert (tmp_path / "seen").read_text().splitlines() == ["train-image"] * 3
+
+
+def test_other_masks_of_held_out_scans_change_neither_labels_nor_the_loss_on_their_marks(tmp_path):
+    """The truth-swap test where snapshots are kept and options are tuned: all that a worker made is the same."""
+    labels, made, scores = [], [], []
+    for name in ("one", "two"):
+        data, results = write_masks(tmp_path / name, name == "two"), tmp_path / f"results-{name}"
+        budget = [*BUDGET, "snapshots=2", "tune=1"]
+        plan = make_plan(Request(methods=["entropy"], datasets=["acdc"], data=data, budget=budget))
+        run_sweep(plan, results, hide=(data,))
+        folder = Place(results).folder(plan.jobs[0])
+        run = json.loads((folder / "run.json").read_text())
+        labels.append({path.name: np.load(path)["labels"] for path in sorted(folder.glob("*.npz"))})
+        made.append((run["worker"]["trials"], [each["weakval"] for each in run["snapshots"]], run["selected"]["weakval"]))
+        scores.append((folder / "snapshots.csv").read_text())
+    assert len(labels[0]) == 2 * (40 + len(run["val_scans"]))
+    assert labels[0].keys() == labels[1].keys()
+    assert all(np.array_equal(labels[0][name], labels[1][name]) for name in labels[0])
+    assert made[0] == made[1]
+    assert scores[0] != scores[1]
+
+
 def test_other_masks_on_disk_change_no_label_map(tmp_path):
     """The truth-swap test: same images and scribbles, other masks and other results; bit-identical predictions."""
     labels, cases = [], []
     for name in ("one", "two"):
-        data = twin.write(tmp_path / name)
-        if name == "two":
-            for path in sorted((data / "acdc/ACDC_training_volumes").glob("*.h5")):
-                twin.change(data, path.stem, label=np.full((2, 32, 28), int(path.stem[-1]) % 4, np.uint8))
+        data = write_masks(tmp_path / name, name == "two")
         results = tmp_path / f"results-{name}"
         plan = make_plan(Request(methods=["pce_dice"], datasets=["acdc"], data=data, budget=BUDGET))
         run_sweep(plan, results, hide=(data,))

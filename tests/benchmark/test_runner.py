@@ -61,6 +61,13 @@ def test_a_run_says_what_it_rests_on(finished):
     assert run["code"] == plan.jobs[0].code
 
 
+def test_training_time_is_of_training_alone(finished):
+    """The prior counts marks on two images; importing torch, which takes a second or more, is no part of that."""
+    plan, results, _ = finished
+    worker = json.loads((Place(results).folder(plan.jobs[1]) / "run.json").read_text())["worker"]
+    assert worker["fit_s"] < 0.5
+
+
 def test_the_same_command_again_runs_nothing(finished):
     plan, results, _ = finished
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*.npz")}

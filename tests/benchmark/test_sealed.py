@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmark.sealed import TestScan, WeakData, WeakScan, open_test, open_train, seal
+from benchmark.sealed import TestScan, WeakData, WeakScan, open_test, open_train, open_val, seal
 
 
 @pytest.fixture
@@ -50,6 +50,14 @@ def test_wide_sets_keep_their_type(tmp_path):
     sets = np.full((1, 4, 4), 1 << 20, np.int32)
     seal(tmp_path, {"train": [WeakScan(np.zeros((1, 1, 4, 4), np.float32), sets)]}, [], 21, 1)
     assert next(iter(open_train(tmp_path))).allowed.dtype == np.int32
+
+
+def test_held_out_marks_may_be_of_another_integer_type(tmp_path, scans):
+    held_out = [WeakScan(scan.image, scan.allowed.astype(np.int32)) for scan in scans]
+    seal(tmp_path, {"train": scans, "val": held_out}, [], 3, 3)
+    for part in (open_train(tmp_path), open_val(tmp_path)):
+        for ours, theirs in zip(part, scans, strict=True):
+            np.testing.assert_array_equal(ours.allowed, theirs.allowed)
 
 
 def test_relabelling_keeps_the_images(scans):

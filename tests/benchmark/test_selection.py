@@ -2,16 +2,21 @@
 
 import csv
 import json
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 
 from benchmark import InputError, report
+from benchmark.check import data_of
 from benchmark.jobs import Budget
 from benchmark.methods.base import Method
+from benchmark.methods.pce import PartialCrossEntropy
 from benchmark.rescore import rescore
 from benchmark.runner import mean_dice, score_snapshots
 from benchmark.sealed import WeakScan
+from benchmark.worker import seed_everything
 from tests.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
 
 WITH_VAL = [*TINY[:2], "octa_phantom.val=2", TINY[3]]
@@ -190,6 +195,41 @@ def test_only_jobs_that_select_are_sealed_with_held_out_marks(tmp_path):
         run_sweep(small_plan([method], options=[*WITH_VAL, f"spy.where={tmp_path}"], budget=budget), tmp_path / "results")
     assert (tmp_path / "3").read_text() == "index.json test-image train-allowed train-image val-allowed val-image"
     assert (tmp_path / "0").read_text() == "index.json test-image train-allowed train-image"
+
+
+@pytest.mark.parametrize(("annotation", "known"), [("tags", False), ("box", True), ("slices:1", True)])
+def test_every_annotation_is_made_of_held_out_scans_and_without_marks_the_last_step_stands(tmp_path, annotation, known):
+    """Tags of images that hold all classes say nothing: the loss is not known, and nothing fails."""
+    path = tmp_path / "any.py"
+    write_method(tmp_path, "any", "pass", "return np.zeros(scan.image[:, 0].shape, np.uint8)")
+    path.write_text(path.read_text().replace("    where:", "    annotations = ('tags', 'box', 'slices')\n    where:"))
+    plan = small_plan([str(path)], options=WITH_VAL, budget=SNAPSHOTS, annotations=[annotation])
+    assert run_sweep(plan, tmp_path / "results").lines == [("any", "done", "")]
+    run = json.loads((only_run(tmp_path / "results") / "run.json").read_text())
+    assert (run["snapshots"][0]["weakval"] is not None) == known
+    assert run["selected"]["weakval"] == 6
+
+
+@dataclass
+class TwoStages(PartialCrossEntropy):
+    """Trains two steps, then the rest; gets a module on the way."""
+
+    def fit(self, data, budget, log):
+        for steps in (2, budget.steps - 2):
+            super().fit(data, replace(budget, steps=steps), log)
+
+    def after_step(self, batch, progress):
+        if progress >= 0.8:
+            self.late = torch.nn.Linear(1, 1)
+
+
+def test_two_stages_keep_the_snapshots_of_the_last_and_modules_may_come_later():
+    method = TwoStages()
+    seed_everything(0)
+    method.fit(data_of("scribble"), Budget(steps=8, batch=2, size=32, snapshots=2), lambda step, /, **values: None)
+    assert [step for step, _ in method.snapshots] == [3]
+    assert method.snapshots[0][1].keys() == {"net"}
+    method.restore(method.snapshots[0][1])
 
 
 class Fixed(Method):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import pytest
 
-from benchmark import plugins, report
+from benchmark import InputError, plugins, report
 from benchmark.tuning import Range, ranges, trials
 from tests.benchmark.test_selection import WITH_VAL, only_run
 from tests.sweeps import run_sweep, small_plan
@@ -101,6 +101,28 @@ def test_the_trial_with_the_least_loss_on_held_out_marks_is_kept(tmp_path):
     log = json.loads((folder / "train.jsonl").read_text())
     assert log["level"] == best["options"]["level"]
     assert not (folder / "best.jsonl").exists()
+
+
+def test_a_trial_that_diverges_in_its_last_step_is_never_chosen(tmp_path):
+    """Its losses were finite; its predictions are not."""
+    text = GUESS.replace("self.level > 60", "False").replace(
+        "return self.level\n", "return self.level if self.level < 9 else float('nan')\n"
+    )
+    (tmp_path / "guess.py").write_text(text)
+    plan = small_plan([str(tmp_path / "guess.py")], options=WITH_VAL, budget=["steps=2", "size=32", "tune=6"])
+    assert run_sweep(plan, tmp_path / "results").lines == [("guess", "done", "")]
+    run = json.loads((only_run(tmp_path / "results") / "run.json").read_text())
+    first, chosen = run["worker"]["trials"][0], run["worker"]["trials"][run["worker"]["chosen"]]
+    assert (first["weakval"], first["reason"]) == (None, "the loss on held-out marks is nan")
+    assert chosen["weakval"] < 9
+    assert run["val_scans"]
+
+
+def test_more_than_three_ranges_are_refused_before_anything_runs(tmp_path):
+    ranges = "".join(f"    {name}: Annotated[float, Range(1, 2)] = 1.0\n" for name in "abcd")
+    (tmp_path / "greedy.py").write_text(GUESS.replace("    level:", ranges + "    level:"))
+    with pytest.raises(InputError, match="greedy: Guess has ranges for a, b, c, d, level; at most 3 may be tuned"):
+        small_plan([str(tmp_path / "greedy.py")], options=WITH_VAL, budget=["steps=2", "size=32", "tune=1"])
 
 
 def test_where_every_trial_diverges_the_run_has_failed(tmp_path):

@@ -35,6 +35,8 @@ def results(tmp_path):
             (folder / "run.json").write_text(json.dumps(run))
             if run["state"] == "done":
                 (folder / "cases.csv").write_text(HEADER + "s,p,faz,px,0.5,1.0,1.0,,,0,0,0\n")
+            if "selected" in run:
+                (folder / "snapshots.csv").write_text("part,step," + HEADER + "test,5,s,p,faz,px,0.5,1.0,1.0,,,0,0,0\n")
         (tmp_path / "plan.json").write_text(json.dumps({"name": "n", "title": "t", "runs": list(plan)}))
         return rows.read(tmp_path)
 
@@ -44,6 +46,12 @@ def results(tmp_path):
 def test_runs_of_different_budgets_are_different_columns(results):
     read = results(record(), record(common={"steps": 9}))
     assert sorted(read.runs.column) == ["octa_phantom scribble:sim (steps=5)", "octa_phantom scribble:sim (steps=9)"]
+
+
+def test_of_two_runs_that_differ_in_snapshots_alone_one_counts(results):
+    kept = {"selected": dict.fromkeys(rows.SELECTIONS, 5)}
+    plain, keeping = record(), record(common={"steps": 5, "snapshots": 3}) | kept
+    assert results(plain, keeping, record(seed=1)).runs.folder.tolist() == ["d/a/pce/run1", "d/a/pce/run2"]
 
 
 def test_a_method_with_a_budget_of_its_own_stays_in_the_column(results):
