@@ -6,7 +6,6 @@ have no budget of ours, and a run's folder of theirs holds `run.json`, `cases.cs
 
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -23,7 +22,7 @@ from benchmark import InputError, __version__, plugins, screen
 from benchmark.datasets.base import Dataset, Scan, Survey, check_split, label_map
 from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
 from benchmark.datasets.weak import VERSION, resolve
-from benchmark.jobs import Budget, Job
+from benchmark.jobs import LABEL, Budget, Job
 from benchmark.plugins import Plugin
 from benchmark.runner import Place, commit, mean_dice, score_run
 
@@ -112,7 +111,7 @@ def _folders(predictions: Predictions, dataset: Dataset) -> dict[str, Path]:
                 f"{path} lies in {dataset.root}, the data set itself, whose files are the truth; "
                 "predictions must lie elsewhere"
             )
-        if not re.fullmatch(r"\w[\w.+-]*", name):
+        if not LABEL.fullmatch(name):
             raise InputError(
                 f"{name!r} can't name predictions; names are letters, digits, _, ., + and -: choose one with --name"
             )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1  # of the rules that settle a number: splits, sizes, scores
 PRESETS = Path(__file__).parent / "presets"
+LABEL = re.compile(r"\w[\w.+-]*")  # what a row of the tables may be called
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -262,7 +263,7 @@ class _Settings:
             for member in plugins.groups().get(base, [base]):
                 plugin = plugins.get("method", member)
                 label = name if name in self.preset.variants else plugin.name
-                if not re.fullmatch(r"\w[\w.+-]*", label):
+                if not LABEL.fullmatch(label):
                     raise InputError(f"{label!r} can't name a method; names are letters, digits, _, ., + and -")
                 found[label] = Contestant(label, plugin, plugin.load(), fixed)
         return list(found.values())

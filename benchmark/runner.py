@@ -1,7 +1,8 @@
 """Run jobs: seal, hand to workers, score, and put each run into `results/` whole or not at all.
 
 `results/runs/<dataset>/<annotation>/<method>/<split>-seed0-<hash8>/` holds `run.json`, `cases.csv`, `train.jsonl` and
-`label*.npz`, or a `run.json` with the reason of a failure and `output.txt`. The same command again resumes a sweep.
+`label*.npz`, or a `run.json` with the reason of a failure and `output.txt`. Where snapshots are kept, `snapshots.csv` and
+`step*.npz` hold their scores and label maps. The same command again resumes a sweep.
 """
 
 import csv

@@ -1,7 +1,8 @@
 """Learn and predict in a process that cannot see masks: `python -m benchmark.worker JOB SEALED OUT`.
 
 JOB is a JSON file with the method, its options, the budget and the seed; SEALED is a sealed folder; OUT receives
-`label*.npy`, `train.jsonl` and `worker.json`, or `error.txt`. The worker ends when its standard input closes.
+`label*.npy`, `train.jsonl` and `worker.json`, or `error.txt`; `step*-test*.npy` and `step*-val*.npy` are label maps of
+snapshots. Of several trials the best one's are left. The worker ends when its standard input closes.
 """
 
 import json

@@ -53,11 +53,11 @@ class Method(ABC):
 
     def state(self) -> Any:
         """A copy of what `predict` needs; a method that never calls `keep` has one snapshot, the end of training."""
-        raise NotImplementedError(f"{type(self).__name__} keeps snapshots, so it must have state and restore")
+        raise NotImplementedError(f"{type(self).__name__} calls keep, so it must have state and restore")
 
     def restore(self, state: Any) -> None:
         """Predict from now on as when that state was kept."""
-        raise NotImplementedError(f"{type(self).__name__} keeps snapshots, so it must have state and restore")
+        raise NotImplementedError(f"{type(self).__name__} calls keep, so it must have state and restore")
 
     def marks_loss(self, scan: WeakScan, classes: int) -> float:
         """The loss on a held-out scan's marks: the share of marked pixels predicted outside their set; NaN without marks."""

@@ -158,10 +158,8 @@ def _test_notes(summary: Summary) -> list[str]:
     ]
     for column, own in hopeless.groupby("column", observed=True):
         least, count = own.least_p.min(), int(own.tests.iloc[0])
-        corrected = min(1, least * count)
-        said.append(
-            f"{column}: no test; the smallest attainable p is {least:.3g}, corrected for {count} rows {corrected:.3g}."
-        )
+        corrected = f"{min(1, least * count):.3g} corrected for {count} row{'s' * (count > 1)}"
+        said.append(f"{column}: no test; the smallest attainable p is {least:.3g}, {corrected}.")
     return said
 
 

@@ -135,6 +135,40 @@ def test_notes_say_what_a_reader_must_know(results):
     assert "Stale" in said
 
 
+def written(folder, **scores):
+    """A results folder with rows of nine patients: label -> (dice, hd95, hd95_max) of each."""
+    header = HEADER.replace("assd,", "hd95_max,", 1)
+    for label, values in scores.items():
+        place = folder / "runs/d/a" / label / "r"
+        place.mkdir(parents=True)
+        (place / "run.json").write_text(json.dumps(record(label)))
+        lines = [f"s{n},p{n},faz,px,{dice},{hd95},{larger},,,0,0,0" for n, (dice, hd95, larger) in enumerate(values)]
+        (place / "cases.csv").write_text(header + "\n".join(lines) + "\n")
+    return folder
+
+
+def test_where_the_other_hd95_has_another_top_group_a_note_says_so(tmp_path):
+    same = {"pce": [(0.5, 3, 9)] * 9, "entropy": [(0.5, 4, 8)] * 9}
+    said = " ".join(report.show(written(tmp_path / "one", **same))[1])
+    assert "percentiles the top group were entropy." in said
+    same["entropy"] = [(0.5, 4, 10)] * 9
+    assert "the top group were" not in " ".join(report.show(written(tmp_path / "two", **same))[1])
+
+
+def test_where_no_p_could_hold_the_table_says_that_there_is_no_test(tmp_path):
+    rows_of = {"pce": [(0.5, 3, 3)] * 4, "entropy": [(0.6 + n / 100, 4, 4) for n in range(4)]}
+    text = (report.write(written(tmp_path, **rows_of), tmp_path / "reports") / "tests.md").read_text()
+    assert "no test; the smallest attainable p is 0.125, 0.125 corrected for 1 row." in text
+    assert "| no test " in text
+
+
+def test_a_column_in_which_nobody_beats_the_prior_is_called_uninformative(tmp_path):
+    rows_of = {"prior": [(0.5, 3, 3)] * 9, "pce": [(0.5, 3, 3)] * 9}
+    said = " ".join(report.show(written(tmp_path, **rows_of))[1])
+    assert "Uninformative: no method beats the location prior" in said
+    assert "No column is informative, so there are no ranks." in said
+
+
 def test_only_failures_still_make_a_report(tmp_path):
     folder = tmp_path / "results/runs/d/a/m/r"
     folder.mkdir(parents=True)
