@@ -113,6 +113,7 @@ def published_table(beside: pd.DataFrame) -> pd.DataFrame:
     ours = zip(beside["mean"], beside.low, beside.high, beside.metric, strict=True)
     return pd.DataFrame(
         {
+            "data": beside.column,
             "paper": beside.paper,
             "method": beside.method,
             "region": beside.region,
@@ -121,7 +122,7 @@ def published_table(beside: pd.DataFrame) -> pd.DataFrame:
             "ours": ["" if pd.isna(mean) else _number(mean, low, high, of, sign="") for mean, low, high, of in ours],
             "comparable": [f"{c}: {why}" if why else c for c, why in zip(beside.comparable, beside.why, strict=True)],
         }
-    ).set_index("paper")
+    ).set_index("data")
 
 
 def markdown(table: pd.DataFrame) -> str:

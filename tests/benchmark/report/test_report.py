@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmark import report
-from benchmark.report import figures, rows, tables
+from benchmark.report import figures, published, rows, tables
 from benchmark.report.summary import summarise
 from benchmark.report.tables import Table
 from tests.benchmark.report.test_rows import HEADER, record
@@ -167,6 +167,19 @@ def test_a_column_in_which_nobody_beats_the_prior_is_called_uninformative(tmp_pa
     said = " ".join(report.show(written(tmp_path, **rows_of))[1])
     assert "Uninformative: no method beats the location prior" in said
     assert "No column is informative, so there are no ranks." in said
+
+
+def test_published_numbers_stand_beside_ours_with_the_column_they_belong_to(tmp_path):
+    """Cells as a run on ACDC with drawn scribbles would make them, and the numbers that the project keeps."""
+    cells = summarise(rows.read(written(tmp_path, pce=[(0.5, 3, 3)] * 9))).cells
+    ours = cells.assign(dataset="acdc", annotation="scribble:drawn", column="acdc scribble:drawn", family="strat5")
+    table = tables.published_table(published.beside(ours, published.read()))
+    assert set(table.index) == {"acdc scribble:drawn"}
+    line = table[(table.method == "pCE") & (table.region == "mean") & (table.metric == "Dice")].iloc[0]
+    assert (line.published, line.ours) == ("0.686 ± 0.137", "0.500 [0.500, 0.500]")
+    assert line.comparable.startswith("no: ")
+    other = table[(table.method == "RW") & (table.region == "LV") & (table.metric == "Dice")].iloc[0]
+    assert other.ours == ""
 
 
 def test_only_failures_still_make_a_report(tmp_path):
