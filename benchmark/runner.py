@@ -261,6 +261,7 @@ class Sweep:
             "patients_known": dataset.patients_known,
             "labelled_share": self.sealed[_cell(job)][1].shares(),
             "labelled_depth_px": self.sealed[_cell(job)][1].median_depths(),
+            **self.sealed[_cell(job)][1].amount(),
             "wall_s": round(event.seconds, 3),
             "slot": event.device,
             "worker": json.loads(outcome.read_text()) if outcome.is_file() else {},
@@ -288,16 +289,25 @@ class Labelled:
         self.classes = classes
         self.marked = np.zeros(len(classes), np.int64)
         self.total = np.zeros(len(classes), np.int64)
+        self.named = np.zeros(len(classes), np.int64)  # whatever the truth there is
+        self.slices, self.objects = 0, 0
+        self.truth_known = True
         self.depths: list[Counter[int]] = [Counter() for _ in classes]
 
     def add(self, allowed: np.ndarray, mask: np.ndarray | None) -> None:
-        """Count a scan; one without a mask makes the shares and depths unknown."""
+        """Count a scan; one without a mask makes the shares, depths and objects unknown."""
+        marked = (allowed != (1 << len(self.classes)) - 1).any((1, 2))
+        self.slices += int(marked.sum())
+        self.truth_known &= mask is not None
         for k in range(len(self.classes)):
             marks = allowed == 1 << k
+            self.named[k] += np.count_nonzero(marks)
             if mask is None:
                 self.marked[k] += np.count_nonzero(marks)
                 continue
             region = mask == k
+            if k:
+                self.objects += sum(ndimage.label(own, np.ones((3, 3)))[1] for own in region[marked])
             self.marked[k] += np.count_nonzero(marks & region)
             self.total[k] += np.count_nonzero(region)
             if not np.array_equal(marks, region):  # else all of it is labelled
@@ -311,6 +321,14 @@ class Labelled:
         return {
             name: round(int(marked) / int(total), 6) if total else None
             for name, marked, total in zip(self.classes, self.marked, self.total, strict=True)
+        }
+
+    def amount(self) -> dict[str, Any]:
+        """Labelled pixels by class, slices that hold marks, and objects in these; None where the truth is not known."""
+        return {
+            "labelled_pixels": {name: int(count) for name, count in zip(self.classes, self.named, strict=True)},
+            "labelled_slices": self.slices,
+            "labelled_objects": self.objects if self.truth_known else None,
         }
 
     def median_depths(self) -> dict[str, float | None]:

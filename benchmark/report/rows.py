@@ -20,7 +20,11 @@ from benchmark.score import COUNTS, METRICS
 
 SELECTIONS = ("last", "weakval", "val", "test")
 TRACKS = ("equal", "tuned")
-RUN_COLUMNS = ["folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"]
+SPENT = ("fit_s", "predict_s", "parameters", "memory_mib", "device_memory_mib", "device")  # as a worker reports them
+RUN_COLUMNS = [
+    *("folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
+    *("hash", "method", "options", *SPENT),  # options as JSON
+]
 CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
 
 Record = dict[str, Any]
@@ -79,6 +83,7 @@ def read(results: Path, selection: str = "last") -> Rows:
         columns=RUN_COLUMNS,
     )
     done = [(record, columns[column], rows[_row(record)]) for record, column in placed if record["state"] == "done"]
+    runs[[*SPENT[:-1]]] = runs[[*SPENT[:-1]]].astype(float)
     about = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _says_more(each[0]))}
     cases = [_cases(results, record, selection).assign(column=column, row=row) for record, column, row in done]
     choices = [each for each in done if each[0].get("selected")]
@@ -144,6 +149,10 @@ def _run(record: Record) -> Record:
         "stale": _is_stale(record),
         "own_budget": record.get("why_own_budget", ""),
         "external": bool(record.get("external", False)),
+        "hash": record.get("hash", ""),
+        "method": record["identity"]["method"],
+        "options": json.dumps(record["identity"]["options"], sort_keys=True),
+        **{name: record.get("worker", {}).get(name) for name in SPENT},
     }
 
 
@@ -273,9 +282,22 @@ def _says_more(record: Record) -> tuple[bool, bool]:
 
 def _about(record: Record) -> dict[str, Any]:
     identity = record["identity"]
-    of_data = {"dataset": identity["dataset"], "annotation": identity["annotation"], "family": _family(identity["split"])}
+    of_data = {
+        "dataset": identity["dataset"],
+        "dataset_options": identity["dataset_options"],
+        "annotation": identity["annotation"],
+        "family": _family(identity["split"]),
+    }
     kept = {key: record.get(key, default) for key, default in ABOUT.items()}
     return {**of_data, "budget": record["common"], **kept}
 
 
-ABOUT: dict[str, Any] = {"labelled_share": {}, "labelled_depth_px": {}, "regions": [], "patients_known": None}
+ABOUT: dict[str, Any] = {
+    "labelled_share": {},
+    "labelled_depth_px": {},
+    "labelled_pixels": {},  # by class, over the training scans of one run
+    "labelled_slices": None,  # of these, those with a mark
+    "labelled_objects": None,  # connected parts of the classes but background, in slices with a mark
+    "regions": [],
+    "patients_known": None,
+}
