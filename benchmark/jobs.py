@@ -132,7 +132,12 @@ class Job:
     def folder(self) -> Path:
         """Where its run lies below `runs/`."""
         parts = (self.dataset, self.annotation, self.method, f"{self.split}-seed{self.seed}-{self.hash[:8]}")
-        return Path(*(re.sub(r"[^\w.@+=-]", "-", part) for part in parts))
+        return Path(*map(plain, parts))
+
+
+def plain(name: str) -> str:
+    """A name as a folder may be called."""
+    return re.sub(r"[^\w.@+=-]", "-", name)
 
 
 def _without_defaults(budget: Budget) -> dict[str, Any]:

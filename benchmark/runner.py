@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,10 +26,11 @@ import numpy as np
 from scipy import ndimage
 
 from benchmark import InputError, __version__, sealed
-from benchmark.datasets.base import Dataset
+from benchmark.datasets.base import Dataset, Scan
 from benchmark.datasets.weak import Annotation, Annotator, parse, set_type
 from benchmark.executors import Ended, Local, Running, Task
 from benchmark.jobs import Job, Plan
+from benchmark.pictures import Keeper
 from benchmark.score import COUNTS, METRICS, evaluate
 
 SCRATCH = "weakseg-bench-"  # folders in the system's temporary place
@@ -211,10 +212,21 @@ class Sweep:
             weak = {"train": train()}
             if cell[-1]:
                 weak["val"] = held_out(dataset, split.val, parse(job.annotation), job.seed)
-            test = (sealed.TestScan(scan.image, scan.spacing) for scan in map(dataset.load, split.test))
+            test = (sealed.TestScan(scan.image, scan.spacing) for scan in self._test(job))
             sealed.seal(folder, weak, test, classes, dataset.channels)
             self.sealed[cell] = folder, labelled
         return self.sealed[cell][0]
+
+    def _test(self, job: Job) -> Iterator[Scan]:
+        """The test scans of a job; on the way, pictures of them are kept for reports."""
+        dataset = self.plan.datasets[job.dataset]
+        names = dataset.split(job.split).test
+        keeper = Keeper(self.place.root, dataset, job)
+        if not keeper.needed():
+            yield from map(dataset.load, names)
+            return
+        annotate = _as_in_training(dataset, names, parse(job.annotation), job.seed)
+        yield from keeper.keep((scan, annotate(scan)) for scan in map(dataset.load, names))
 
     def _finish(self, event: Ended) -> None:
         """Score a run that has ended, and store it."""
@@ -346,14 +358,26 @@ class Labelled:
 
 def held_out(dataset: Dataset, names: Iterable[str], annotation: Annotation, seed: int) -> Iterator[sealed.WeakScan]:
     """Held-out scans with marks as the training scans have; simulated where people drew none on them."""
+    annotate = _as_in_training(dataset, names, annotation, seed)
+    for scan in map(dataset.load, names):
+        yield sealed.WeakScan(scan.image, annotate(scan), scan.spacing)
+
+
+def _as_in_training(
+    dataset: Dataset, names: Iterable[str], annotation: Annotation, seed: int
+) -> Callable[[Scan], np.ndarray]:
+    """What gives a scan the sets that a training scan would have; simulated where people drew none on it."""
     own = Annotator(dataset, names, annotation, seed)
     simulated = own
     if annotation.drawn:
         maker = "sim" if annotation.form == "scribble" else ""
         simulated = Annotator(dataset, names, replace(annotation, maker=maker), seed)
-    for scan in map(dataset.load, names):
+
+    def annotate(scan: Scan) -> np.ndarray:
         allowed = (own if annotation.drawn in scan.drawn else simulated)(scan)
-        yield sealed.WeakScan(scan.image, allowed.astype(set_type(len(dataset.classes))), scan.spacing)
+        return allowed.astype(set_type(len(dataset.classes)))
+
+    return annotate
 
 
 def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> Rows:

@@ -23,7 +23,7 @@ TRACKS = ("equal", "tuned")
 SPENT = ("fit_s", "predict_s", "parameters", "memory_mib", "device_memory_mib", "device")  # as a worker reports them
 RUN_COLUMNS = [
     *("folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
-    *("hash", "method", "options", *SPENT),  # options as JSON
+    *("hash", "method", "options", "data", *SPENT),  # options as JSON; data: the split's fingerprint
 ]
 CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
 
@@ -151,6 +151,7 @@ def _run(record: Record) -> Record:
         "external": bool(record.get("external", False)),
         "hash": record.get("hash", ""),
         "method": record["identity"]["method"],
+        "data": record["identity"]["data"],
         "options": json.dumps(record["identity"]["options"], sort_keys=True),
         **{name: record.get("worker", {}).get(name) for name in SPENT},
     }

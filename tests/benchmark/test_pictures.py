@@ -1,0 +1,172 @@
+"""Pictures of test scans, kept by a sweep for reports."""
+
+import errno
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from benchmark import InputError
+from benchmark.pictures import Album, Keeper, album
+from benchmark.report import cases, rows
+from benchmark.runner import Place
+from tests.sweeps import TINY, run_sweep, small_plan
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Two methods on the tiny phantom, with points and with full masks."""
+    results = tmp_path_factory.mktemp("results")
+    plan = small_plan(["pce", "prior"], annotations=["point", "full"])
+    run_sweep(plan, results)
+    return plan, results
+
+
+def test_a_sweep_keeps_image_truth_and_marks_of_every_test_scan(swept):
+    plan, results = swept
+    dataset, kept = plan.datasets["octa_phantom"], album(results, "octa_phantom", "default")
+    for number, name in enumerate(dataset.split("default").test):
+        scan = dataset.load(name)
+        image, mask = kept.image(number)
+        np.testing.assert_array_equal(mask, scan.mask)
+        np.testing.assert_array_equal(image[..., 0], np.rint(scan.image[:, 0] * 255))
+        assert image.shape == (1, 32, 32, 3)
+        marks = kept.marks(number, "point")
+        marked = marks != 255
+        assert 0 < marked.sum() < marked.size / 4
+        np.testing.assert_array_equal(marks[marked], scan.mask[marked])
+        np.testing.assert_array_equal(kept.marks(number, "full"), scan.mask)
+        assert kept.marks(number, "block") is None
+    about = kept.about()
+    assert about["data"] == plan.jobs[0].data
+    assert about["scans"] == list(dataset.split("default").test)
+    assert about["classes"] == ["background", "faz"]
+
+
+def test_pictures_of_other_data_are_replaced(swept, tmp_path):
+    plan, made = swept
+    results = shutil.copytree(made, tmp_path / "results")
+    old = album(results, "octa_phantom", "default").about()["data"]
+    other = small_plan(["prior"], options=[*TINY, "octa_phantom.test=3"])
+    run_sweep(other, results)
+    kept = album(results, "octa_phantom", "default")
+    assert kept.about()["data"] == other.jobs[0].data != old
+    assert len(kept.about()["scans"]) == 3
+    read = rows.read(results)
+    found = cases.gallery(read, results)
+    assert [len(own) for own in found.columns.values()] == [3]
+    assert "octa_phantom full: pictures are of other data" in found.left_out
+    run_sweep(plan, results, rerun="all")
+    assert album(results, "octa_phantom", "default").about()["data"] == old
+
+
+def test_pictures_that_are_there_are_not_made_again(swept):
+    plan, results = swept
+    before = {path: path.stat().st_mtime_ns for path in (results / "pictures").rglob("*")}
+    run_sweep(plan, results, rerun="all")
+    assert before == {path: path.stat().st_mtime_ns for path in (results / "pictures").rglob("*")}
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_made(swept, tmp_path, monkeypatch):
+    plan, _ = swept
+    job, dataset = plan.jobs[0], plan.datasets["octa_phantom"]
+    keeper = Keeper(tmp_path, dataset, job)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    scan = dataset.load(dataset.split("default").test[0])
+    with pytest.raises(InputError, match="can't take pictures: No space left"):
+        list(keeper.keep(iter([(scan, np.full(scan.mask.shape, 3, np.uint8))])))
+    assert keeper.needed()
+    assert not list((tmp_path / ".staging").iterdir())
+
+
+def test_of_two_runners_the_first_one_s_pictures_stay(swept, tmp_path):
+    plan, _ = swept
+    job, dataset = plan.jobs[0], plan.datasets["octa_phantom"]
+    scan = dataset.load(dataset.split("default").test[0])
+    sets = np.full(scan.mask.shape, 3, np.uint8)
+    slow, fast = Keeper(tmp_path, dataset, job), Keeper(tmp_path, dataset, plan.jobs[1])
+    steps = slow.keep(iter([(scan, sets)]))
+    next(steps)
+    list(fast.keep(iter([(scan, sets)])))
+    assert list(steps) == []
+    assert not fast.needed()
+
+
+# ------------------------------------------------------------------------------------------------------ as cases
+
+
+def test_a_case_shows_what_every_row_made_of_a_scan(swept):
+    plan, results = swept
+    found = cases.gallery(rows.read(results), results)
+    assert found.left_out == []
+    assert set(found.columns) == {"octa_phantom point", "octa_phantom full"}
+    assert len(list(found.cases())) == 4
+    case = found.columns["octa_phantom point"][0]()
+    run = Place(results).folder(plan.jobs[0])
+    with np.load(run / f"label{json.loads((run / 'run.json').read_text())['scans'].index(case.scan):04d}.npz") as held:
+        np.testing.assert_array_equal(case.predictions["pce"], held["labels"][0])
+    assert set(case.predictions) == {"pce", "prior"} == set(case.scores)
+    assert (case.classes, case.slice, case.slices, case.seed) == (("background", "faz"), 0, 1, 0)
+    truth, ours = case.truth == 1, case.predictions["pce"] == 1
+    assert case.scores["pce"]["dice"] == pytest.approx(2 * (truth & ours).sum() / (truth.sum() + ours.sum()))
+    assert case.hashes["pce"] == plan.jobs[0].hash
+
+
+def test_cases_come_from_the_worst_to_the_best(swept):
+    _, results = swept
+    for column in cases.gallery(rows.read(results), results).columns.values():
+        means = [np.mean([score["dice"] for score in pick().scores.values()]) for pick in column]
+        assert means == sorted(means)
+
+
+def test_examples_are_the_best_the_median_and_the_worst():
+    picks = [lambda number=number: number for number in range(7)]
+    assert cases.Gallery({"c": picks}).examples() == {"c": [6, 3, 0]}
+    assert cases.Gallery({"c": picks[:1]}).examples() == {"c": [0]}
+    assert cases.Gallery({"c": picks[:2]}).examples() == {"c": [1, 0]}
+
+
+def test_a_page_shows_no_more_than_its_limit_with_both_ends_of_every_column():
+    picks = [lambda number=number: number for number in range(500)]
+    shown = list(cases.Gallery({"a": picks, "b": picks[:30]}).cases())
+    assert len(shown) == cases.LIMIT // 2 + 30
+    assert (shown[0], shown[cases.LIMIT // 2 - 1], shown[-1]) == (0, 499, 29)
+
+
+def test_pixels_that_may_not_be_redistributed_are_shown_only_when_asked_for(swept, tmp_path):
+    _, results = swept
+    path = album(results, "octa_phantom", "default").folder / "about.json"
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | {"redistribute": False}))
+    try:
+        read = rows.read(results)
+        shut = cases.gallery(read, results)
+        assert shut.columns == {}
+        assert "may not be redistributed; report --embed-images" in shut.left_out[0]
+        assert len(cases.gallery(read, results, embed=True).columns) == 2
+    finally:
+        path.write_text(before)
+
+
+def test_without_pictures_the_gallery_says_so(swept, tmp_path):
+    _, results = swept
+    read = rows.read(results)
+    said = cases.gallery(read, tmp_path).left_out
+    assert "octa_phantom point: no pictures; a sweep makes them when it trains" in said
+
+
+def test_the_slice_with_most_truth_is_shown():
+    masks = np.zeros((4, 3, 3), np.uint8)
+    assert cases._fullest(masks) == 2
+    masks[1, 0, 0] = masks[3, :2] = 1
+    assert cases._fullest(masks) == 3
+
+
+def test_names_can_not_leave_the_folder(tmp_path):
+    assert album(tmp_path, "../../x", "a/b") == Album(tmp_path / "pictures" / "..-..-x" / "a-b")
