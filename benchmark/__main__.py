@@ -58,6 +58,9 @@ def run(
     timeout: Annotated[float, typer.Option(min=0, help="Seconds after which a run has failed; 0: never.")] = 0,
     tune: Annotated[int, typer.Option(min=0, metavar="K", help="Tuned track: K random trials of every method.")] = 0,
     rerun: Annotated[str, typer.Option(metavar="stale|all", help="Do runs again that are stale, or all.")] = "",
+    against: Annotated[
+        str, typer.Option(metavar="NAME", help="Compare with stored runs: reference, one of these, or a results folder.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the jobs, and stop.")] = False,
 ) -> None:
     """Train, predict and score; the same command again resumes."""
@@ -77,6 +80,7 @@ def run(
         seeds=_numbers(seeds),
         budget=[*_split(budget), *([f"tune={tune}"] if tune else [])],
         options=set_ or [],
+        against=against,
         data=data,
     )
     slots, place = devices(device), Place(results)

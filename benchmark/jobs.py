@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from benchmark import InputError, plugins
+from benchmark import InputError, comparable, plugins
 from benchmark.plugins import Plugin
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Request:
     seeds: list[int] = field(default_factory=list)
     budget: list[str] = field(default_factory=list)  # NAME=VALUE
     options: list[str] = field(default_factory=list)  # METHOD.NAME=VALUE
+    against: str = ""  # stored runs to compare with
     data: Path = Path("data")
 
 
@@ -171,6 +172,19 @@ class Plan:
     datasets: "dict[str, Dataset]"
     not_claimed: list[tuple[str, str]]  # method, annotation
     warnings: list[str]  # of the data
+    against: str = ""  # stored runs that reports show beside these
+
+    def records(self) -> list[dict[str, Any]]:
+        """Of each job what a run's record says before it is run."""
+        return [
+            {
+                "folder": str(job.folder),
+                "label": job.method,
+                "identity": job.identity(),
+                "common": dataclasses.asdict(job.common),
+            }
+            for job in self.jobs
+        ]
 
 
 def make_plan(request: Request) -> Plan:
@@ -205,7 +219,12 @@ def make_plan(request: Request) -> Plan:
                     not_claimed.add((contestant.label, str(annotation)))
     _refuse_networks(jobs.values(), surveys, {c.label: c.cls for c in contestants})
     datasets = {name: survey.dataset for name, survey in surveys.items()}
-    return Plan(preset.name, preset.title, list(jobs.values()), datasets, sorted(not_claimed), list(warnings))
+    plan = Plan(
+        preset.name, preset.title, list(jobs.values()), datasets, sorted(not_claimed), list(warnings), request.against
+    )
+    if request.against:
+        comparable.refuse_without_match(plan.records(), request.against)
+    return plan
 
 
 def _refuse_ranges(contestants: Iterable[Contestant]) -> None:

@@ -87,16 +87,10 @@ class Place:
 
     def remember(self, plan: Plan) -> None:
         """Keep the list of planned runs, in place of an older one, so that a report can show what is missing."""
-        runs = [
-            {
-                "folder": str(job.folder),
-                "label": job.method,
-                "identity": job.identity(),
-                "common": dataclasses.asdict(job.common),
-            }
-            for job in plan.jobs
-        ]
-        content = {"name": plan.name, "title": plan.title, "not_claimed": plan.not_claimed, "runs": runs}
+        content = {"name": plan.name, "title": plan.title, "not_claimed": plan.not_claimed, "runs": plan.records()}
+        if plan.against:
+            path = Path(plan.against)
+            content["against"] = str(path.resolve()) if (path / "runs").is_dir() else plan.against
         staged = self.root / ".staging" / f"plan-{os.getpid()}"
         staged.write_text(json.dumps(content, indent=1) + "\n")
         staged.replace(self.root / "plan.json")

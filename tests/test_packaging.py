@@ -66,6 +66,15 @@ def test_the_wheel_holds_every_published_number(installed, tmp_path):
     assert done.stdout.split() == [str(installed / "benchmark/published"), str(len(published.read()))], done.stderr
 
 
+def test_the_wheel_holds_the_scores_of_the_reference_runs(installed, tmp_path):
+    stored = ROOT / "results/reference"
+    kept = {str(p.relative_to(stored)) for name in ("plan.json", "run.json", "cases.csv") for p in stored.rglob(name)}
+    there = installed / "benchmark/reference"
+    assert {str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()} == kept
+    code = "from benchmark import comparable; print(*comparable.stored('reference'))"
+    assert python(installed, tmp_path, code).stdout.split() == sorted(p.name for p in stored.iterdir() if p.is_dir())
+
+
 def test_the_source_archive_holds_what_a_wheel_is_made_of(tmp_path):
     command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

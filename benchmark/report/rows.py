@@ -6,7 +6,8 @@ Predictions that were made elsewhere have no budget of ours: they stand in every
 """
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark import InputError, plugins
+from benchmark import InputError, comparable, plugins
+from benchmark.comparable import Record, family
+from benchmark.comparable import column as column_of
 from benchmark.jobs import PROTOCOL
 from benchmark.score import COUNTS, METRICS
 
@@ -23,11 +26,9 @@ TRACKS = ("equal", "tuned")
 SPENT = ("fit_s", "predict_s", "parameters", "memory_mib", "device_memory_mib", "device")  # as a worker reports them
 RUN_COLUMNS = [
     *("folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
-    *("hash", "method", "options", "data", *SPENT),  # options as JSON; data: the split's fingerprint
+    *("hash", "method", "options", "data", "stored", *SPENT),  # options as JSON; data: the split's fingerprint
 ]
 CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,39 @@ class Rows:
     def track(self, name: str) -> "Rows":
         """Only the columns of one track: methods with the published values, or with values chosen by trials."""
         kept = [column for column, about in self.about.items() if _track(about["budget"]) == name]
-        peeked = None if self.peeked is None else self.peeked[self.peeked.column.isin(kept)]
+        return self._kept(kept, list(dict.fromkeys(self.runs.row)))
+
+    def only(self, names: Collection[str]) -> "Rows":
+        """Only those methods, data sets, annotations or columns; raises InputError for a name that is none of them.
+
+        Names of one kind are alternatives; names of different kinds must all hold.
+        """
+        wanted = set(names)
+        labels = {row: {row, row.partition(" (")[0]} for row in dict.fromkeys(self.runs.row)}
+        kinds = [
+            {c: kind(c, about) for c, about in self.about.items()} for kind in (_of_dataset, _of_annotation, _of_column)
+        ]
+        asked = [kind for kind in kinds if any(called & wanted for called in kind.values())]
+        known = dict.fromkeys(name for kind in (labels, *kinds) for called in kind.values() for name in sorted(called))
+        if strange := [name for name in names if name not in known]:
+            raise InputError(f"--only speaks of {strange[0]!r}, which no run has; there are {', '.join(known)}")
+        columns = [column for column in self.about if all(kind[column] & wanted for kind in asked)]
+        if not columns:
+            raise InputError(f"--only {','.join(names)}: no column of the tables is all of these")
+        return self._kept(columns, [row for row, called in labels.items() if called & wanted] or list(labels))
+
+    def _kept(self, columns: Collection[str], rows: Collection[str]) -> "Rows":
+        """These columns and rows alone."""
+
+        def own(frame: pd.DataFrame) -> pd.DataFrame:
+            return frame[frame.column.isin(columns) & frame.row.isin(rows)]
+
         return replace(
             self,
-            runs=self.runs[self.runs.column.isin(kept)],
-            cases=self.cases[self.cases.column.isin(kept)],
-            about={column: self.about[column] for column in kept},
-            peeked=peeked,
+            runs=own(self.runs),
+            cases=own(self.cases),
+            about={column: self.about[column] for column in columns},
+            peeked=None if self.peeked is None else own(self.peeked),
         )
 
 
@@ -62,13 +89,18 @@ def read(results: Path, selection: str = "last") -> Rows:
     `selection` other than `last` takes each run's scores from the snapshot that this rule chose; runs without snapshots
     are then set aside.
     """
-    plan = json.loads((results / "plan.json").read_text()) if (results / "plan.json").is_file() else {"runs": []}
-    found = {str(path.parent.relative_to(results / "runs")): path for path in (results / "runs").glob("*/*/*/*/run.json")}
-    records: list[Record] = [{"folder": folder, **_read(path)} for folder, path in sorted(found.items())]
+    plan = _plan(results)
+    records = [record | {"results": results} for record in comparable.records(results)]
+    found = {record["folder"] for record in records}
     records += [{**run, "state": "missing"} for run in plan["runs"] if run["folder"] not in found]
     if not any(record["state"] != "missing" for record in records):
         raise InputError(f"{results / 'runs'} holds no runs; make some with: python -m benchmark run --results {results}")
-    order = {label: place for place, label in enumerate(dict.fromkeys(run["label"] for run in plan["runs"]))}
+    labels = [run["label"] for run in plan["runs"]]
+    if plan.get("against"):
+        for name, folder in comparable.stored(plan["against"]).items():
+            records += _beside(plan["runs"], name, folder)
+            labels += [run["label"] for run in _plan(folder)["runs"]]
+    order = {label: place for place, label in enumerate(dict.fromkeys(labels))}
     records.sort(key=lambda record: (order.get(record["label"], len(order)), record["folder"]))  # as they were asked for
     placed, set_aside = _placed(records)
     if selection != "last":
@@ -85,10 +117,10 @@ def read(results: Path, selection: str = "last") -> Rows:
     done = [(record, columns[column], rows[_row(record)]) for record, column in placed if record["state"] == "done"]
     runs[[*SPENT[:-1]]] = runs[[*SPENT[:-1]]].astype(float)
     about = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _says_more(each[0]))}
-    cases = [_cases(results, record, selection).assign(column=column, row=row) for record, column, row in done]
+    cases = [_cases(record, selection).assign(column=column, row=row) for record, column, row in done]
     choices = [each for each in done if each[0].get("selected")]
     peeked = [
-        _cases(results, record, rule).assign(column=column, row=row, selection=rule)
+        _cases(record, rule).assign(column=column, row=row, selection=rule)
         for record, column, row in choices
         for rule in SELECTIONS
     ]
@@ -104,6 +136,19 @@ def read(results: Path, selection: str = "last") -> Rows:
     )
 
 
+def _of_dataset(_: str, about: dict[str, Any]) -> set[str]:
+    return {about["dataset"]}
+
+
+def _of_annotation(_: str, about: dict[str, Any]) -> set[str]:
+    """An annotation's name, and its form: `scribble:sim@0.5` is also `scribble`."""
+    return {about["annotation"], re.split("[:@+]", about["annotation"])[0]}
+
+
+def _of_column(column: str, _: dict[str, Any]) -> set[str]:
+    return {column}
+
+
 def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, float]]] | None:
     """The first run that logged how its pseudo-labels changed, and its log; of each row, only the first run is looked at."""
     for folder in read.runs[read.runs.state == "done"].drop_duplicates("row").folder:
@@ -113,16 +158,22 @@ def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, flo
     return None
 
 
-def _read(path: Path) -> Record:
-    try:
-        return dict(json.loads(path.read_text()))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); remove that folder and run again") from error
+def _plan(results: Path) -> dict[str, Any]:
+    """The latest plan of a results folder."""
+    path = results / "plan.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {"runs": []}
 
 
-def _cases(results: Path, record: Record, selection: str) -> pd.DataFrame:
+def _beside(planned: list[Record], name: str, folder: Path) -> list[Record]:
+    """Stored runs that may be compared with planned ones, patient by patient."""
+    keys = {comparable.key(run) for run in planned}
+    kept = [record for record in comparable.records(folder) if comparable.key(record) in keys]
+    return [record | {"results": folder, "stored": name} for record in kept if record["state"] == "done"]
+
+
+def _cases(record: Record, selection: str) -> pd.DataFrame:
     """A run's scores: of its last step, or of the snapshot that a rule selected."""
-    folder = results / "runs" / record["folder"]
+    folder = record["results"] / "runs" / record["folder"]
     of_run = {"folder": record["folder"], "split": record["identity"]["split"], "seed": record["identity"]["seed"]}
     if selection == "last":
         return pd.read_csv(folder / "cases.csv").assign(**of_run)
@@ -150,6 +201,7 @@ def _run(record: Record) -> Record:
         "own_budget": record.get("why_own_budget", ""),
         "external": bool(record.get("external", False)),
         "hash": record.get("hash", ""),
+        "stored": record.get("stored", ""),  # the name of the reference that it comes from
         "method": record["identity"]["method"],
         "data": record["identity"]["data"],
         "options": json.dumps(record["identity"]["options"], sort_keys=True),
@@ -166,7 +218,7 @@ def _placed(records: list[Record]) -> tuple[list[tuple[Record, str]], list[str]]
     newest: dict[tuple[str, str], tuple[str, str]] = {}  # column, split -> when, fingerprint of the data
     homes: dict[str, Record] = {}  # column -> one of our own runs in it
     for record in (record for record in records if not record.get("external")):
-        key, when = (_column(record), record["identity"]["split"]), record.get("finished", "")
+        key, when = (column_of(record), record["identity"]["split"]), record.get("finished", "")
         newest[key] = max(newest.get(key, ("", "")), (when, record["identity"]["data"]))
         homes.setdefault(key[0], record)
     for record in records:
@@ -174,7 +226,7 @@ def _placed(records: list[Record]) -> tuple[list[tuple[Record, str]], list[str]]
         if identity["protocol"] != PROTOCOL:
             aside.append(f"{record['folder']}: protocol {identity['protocol']}; this version has {PROTOCOL}")
             continue
-        columns = [_column(record)]
+        columns = [column_of(record)]
         if record.get("external"):
             columns = [column for column, other in homes.items() if _belongs(record, other)] or columns
         for column in columns:
@@ -205,29 +257,13 @@ def _belongs(external: Record, ours: Record) -> bool:
     theirs, identity = external["identity"], ours["identity"]
     return (
         all(theirs[key] == identity[key] for key in ("dataset", "dataset_options"))
-        and _family(theirs["split"]) == _family(identity["split"])
+        and family(theirs["split"]) == family(identity["split"])
         and theirs["annotation"] in ("", identity["annotation"])
     )
 
 
-def _column(record: Record) -> str:
-    """What must be equal in runs that are compared, as text."""
-    identity = record["identity"]
-    parts = [identity[key] for key in ("dataset", "annotation", "dataset_options", "simulator")]
-    return json.dumps([*parts, _family(identity["split"]), _budget(record)])
-
-
-def _budget(record: Record) -> dict[str, Any]:
-    """The common budget, without what doesn't change how anything is trained."""
-    return {name: value for name, value in record["common"].items() if name != "snapshots" and (name != "tune" or value)}
-
-
 def _track(budget: dict[str, Any]) -> str:
     return "tuned" if budget.get("tune") else "equal"
-
-
-def _family(split: str) -> str:
-    return split.partition("/")[0]
 
 
 def _row(record: Record) -> tuple[str, str]:
@@ -287,7 +323,7 @@ def _about(record: Record) -> dict[str, Any]:
         "dataset": identity["dataset"],
         "dataset_options": identity["dataset_options"],
         "annotation": identity["annotation"],
-        "family": _family(identity["split"]),
+        "family": family(identity["split"]),
     }
     kept = {key: record.get(key, default) for key, default in ABOUT.items()}
     return {**of_data, "budget": record["common"], **kept}

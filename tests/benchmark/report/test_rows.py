@@ -115,3 +115,41 @@ def test_a_damaged_record_is_named(results, tmp_path):
     (tmp_path / "runs/d/a/pce/run0/run.json").write_text("{")
     with pytest.raises(InputError, match="run0/run.json is damaged"):
         rows.read(tmp_path)
+
+
+@pytest.fixture
+def several(results):
+    """Two methods, one of them with two values of an option, on two data sets with two annotations."""
+    return results(
+        *(
+            record(label, dataset=dataset, annotation=annotation, options=options)
+            for label, options in (("pce", {}), ("entropy", {"weight": 1}), ("entropy", {"weight": 2}))
+            for dataset in ("faz", "odoc")
+            for annotation in ("point", "scribble:sim@0.5")
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "rows_left", "columns_left"),
+    [
+        (["pce"], ["pce"], 4),
+        (["entropy"], ["entropy (weight=1)", "entropy (weight=2)"], 4),
+        (["entropy (weight=2)"], ["entropy (weight=2)"], 4),
+        (["faz"], ["entropy (weight=1)", "entropy (weight=2)", "pce"], 2),
+        (["faz", "scribble"], ["entropy (weight=1)", "entropy (weight=2)", "pce"], 1),
+        (["faz", "odoc", "point", "pce"], ["pce"], 2),
+        (["odoc point"], ["entropy (weight=1)", "entropy (weight=2)", "pce"], 1),
+    ],
+)
+def test_only_some_methods_data_sets_or_annotations(several, names, rows_left, columns_left):
+    left = several.only(names)
+    assert sorted(set(left.runs.row)) == rows_left
+    assert len(left.about) == len(set(left.runs.column)) == len(set(left.cases.column)) == columns_left
+
+
+def test_only_what_is_there(several):
+    with pytest.raises(InputError, match=r"--only speaks of 'gatedcrf', which no run has; there are .*pce.*odoc.*scribble"):
+        several.only(["gatedcrf"])
+    with pytest.raises(InputError, match="no column of the tables is all of these"):
+        several.only(["faz", "odoc point"])
