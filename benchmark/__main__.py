@@ -116,14 +116,25 @@ def report(
         str, typer.Option(metavar="METHOD", help="Row that others are compared with; or pce_dice, pce.")
     ] = "",
     selection: Annotated[str, typer.Option(metavar="RULE", help="last, or of snapshots: weakval, val, test.")] = "last",
+    only: Annotated[str, typer.Option(metavar="A,B,...", help="Only these methods, data sets or annotations.")] = "",
+    metric: Annotated[str, typer.Option(metavar="A,B,...", help="dice, hd95, nsd, ...; figures show the first.")] = "",
+    format_: Annotated[str, typer.Option("--format", metavar="A,B,...", help="md, tex, csv, pdf, png, svg, html.")] = "",
+    embed_images: Annotated[
+        bool, typer.Option("--embed-images", help="Show pixels of data sets that may not be redistributed, too.")
+    ] = False,
 ) -> None:
     """Write tables, figures and a page from the runs in a results folder."""
-    from benchmark.report import write
-    from benchmark.report.rows import SELECTIONS
+    from benchmark.report import FORMATS, Wish, tables, write
 
-    if selection not in SELECTIONS:
-        raise InputError(f"--selection is {selection!r}; it must be {', '.join(SELECTIONS)}")
-    print(f"report: {write(results, reports, reference=reference, selection=selection)}")
+    wish = Wish(
+        reference=reference,
+        selection=selection,
+        only=_split(only),
+        metrics=_split(metric) or tables.HEADLINE,
+        formats=_split(format_) or FORMATS,
+        embed_images=embed_images,
+    )
+    print(f"report: {write(results, reports, wish)}")
 
 
 @app.command()

@@ -1,13 +1,18 @@
 """Tables, figures and a page, read off a results folder and nothing else."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.report import figures, page, published, rows, statistics, tables
+from benchmark import InputError
+from benchmark.report import ablations, costs, figures, page, published, rows, statistics, tables
+from benchmark.report.canvas import KINDS, Source
+from benchmark.report.cases import gallery
+from benchmark.report.montage import montage
 from benchmark.report.rows import Rows
 from benchmark.report.summary import MEAN, Summary, patients, summarise
 from benchmark.report.tables import Table
@@ -20,16 +25,46 @@ SELECTED = {
 }
 
 
-def write(results: Path, reports: Path, *, reference: str = "", selection: str = "last") -> Path:
+FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a report is to show; the default is everything that may be shown."""
+
+    reference: str = ""  # row that others are compared with
+    selection: str = "last"  # which snapshot of each run
+    only: Sequence[str] = ()  # methods, data sets, annotations, columns
+    metrics: Sequence[str] = tables.HEADLINE  # of the tables; figures show the first
+    formats: Sequence[str] = FORMATS
+    embed_images: bool = False  # also pixels that may not be redistributed
+
+    def __post_init__(self) -> None:
+        """Raise InputError for what there isn't."""
+        for flag, given, known in (
+            ("selection", [self.selection], rows.SELECTIONS),
+            ("metric", self.metrics, tables.NAMES),
+            ("format", self.formats, FORMATS),
+        ):
+            if strange := [name for name in given if name not in known]:
+                raise InputError(f"--{flag} is {strange[0]!r}; it must be {', '.join(known)}")
+
+
+ALL = Wish()
+
+
+def write(results: Path, reports: Path, wish: Wish = ALL) -> Path:
     """Write `reports/<name>/` whole, in place of an older one; returns the folder. Tuned runs get a folder inside it."""
-    read = rows.read(results, selection)
+    read = rows.read(results, wish.selection)
+    if wish.only:
+        read = read.only(wish.only)
     folder, staged = reports / read.name, reports / f".{read.name}.new"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     equal, tuned = read.track("equal"), read.track("tuned")
     if len(tuned.runs) and len(equal.runs):
-        _write(tuned, results, staged / "tuned", reference)
-    _write(equal if len(equal.runs) else tuned, results, staged, reference)
+        _write(tuned, results, staged / "tuned", wish)
+    _write(equal if len(equal.runs) else tuned, results, staged, wish)
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)
     return folder
@@ -42,44 +77,64 @@ def show(results: Path, track: str = "equal") -> tuple[pd.DataFrame, list[str]]:
     return tables.main_table(summary.cells).map(lambda text: text.replace("**", "")), notes(read, summary)
 
 
-def _write(read: Rows, results: Path, folder: Path, reference: str) -> None:
+def _write(read: Rows, results: Path, folder: Path, wish: Wish) -> None:
     folder.mkdir(exist_ok=True)
-    summary = summarise(read, reference)
-    beside = published.beside(summary.cells, published.read())
+    summary = summarise(read, wish.reference, wish.metrics)
     numbers = {
         "table": summary.cells,
         "patients": patients(read.cases),
         **{name: getattr(summary, name) for name in ("tests", "ranks", "columns", "leaks")},
+        "ablations": ablations.ablations(read, summary, wish.metrics),
+        "costs": costs.costs(read),
+        "published": published.beside(summary.cells, published.read()),
     }
-    for name, frame in (numbers | {"published": beside, "runs": read.runs}).items():
+    for name, frame in (numbers | {"runs": read.runs}).items():
         if len(frame):
             frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    made = list(_tables(read, summary, beside))
+    made = list(_tables(read, summary, numbers, wish.metrics))
     for table in made:
         below = "".join(f"\n- {note}" for note in table.notes)
         (folder / f"{table.name}.md").write_text(f"# {table.title}\n\n{tables.markdown(table.cells)}{below}\n")
         (folder / f"{table.name}.tex").write_text(tables.latex(table))
-    figures.intervals(summary.cells, folder)
-    if logged := rows.pseudo_label_run(read, results):
-        figures.pseudo_labels(logged[1], logged[0], folder)
-    (folder / "index.html").write_text(page.render(read, made, folder))
+    if set(wish.formats) - {"md", "tex", "csv"}:
+        _draw(Source(read, summary, results, wish.metrics[0]), made, folder, wish)
+    for path in folder.iterdir():
+        if path.is_file() and path.suffix[1:] not in wish.formats:
+            path.unlink()
 
 
-def _tables(read: Rows, summary: Summary, beside: pd.DataFrame) -> Iterator[Table]:
+def _draw(source: Source, made: list[Table], folder: Path, wish: Wish) -> None:
+    """Figures, and the page that holds them; it needs their SVG."""
+    pictures = gallery(source.read, source.results, embed=wish.embed_images)
+    paged = "html" in wish.formats
+    kinds = [kind for kind in KINDS if kind in wish.formats or (kind == "svg" and paged)]
+    drawn = [*figures.draw(source, folder, kinds), *montage(pictures.examples(), folder, kinds)]
+    if paged:
+        content = page.Content(drawn, pictures.cases(), pictures.left_out, source.results)
+        (folder / "index.html").write_text(page.render(source.read, made, folder, content))
+
+
+def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], metrics: Sequence[str]) -> Iterator[Table]:
     """The tables that these runs make, the main one first."""
-    yield Table("table", read.title or read.name, tables.main_table(summary.cells), notes(read, summary))
+    budgets = _own_budgets(summary.cells)
+    yield Table("table", read.title or read.name, tables.main_table(summary.cells, metrics), notes(read, summary))
     for number, column in enumerate(dict.fromkeys(summary.cells.column)):
         if summary.cells[summary.cells.column == column].region.nunique() > 2:  # more than one beside their mean
             name = f"regions{number}" if number else "regions"
-            yield Table(name, f"{column}: regions", tables.region_table(summary.cells, column), [])
+            of_regions = tables.region_table(summary.cells, column, metrics)
+            yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE, *budgets])
     if len(summary.tests):
         yield Table("tests", "Differences to the reference", tables.test_table(summary), _test_notes(summary))
     if len(summary.ranks) > 1:
         yield Table("ranks", "Ranks", tables.rank_table(summary), _rank_notes(summary))
     if len(summary.leaks):
         yield Table("leaks", "What choosing a snapshot on the test set is worth", tables.leak_table(summary), LEAK_NOTES)
-    if len(beside):
-        yield Table("published", "Published numbers beside ours", tables.published_table(beside), PUBLISHED_NOTES)
+    if len(frame := numbers["ablations"]):
+        yield Table("ablations", "Parts of a method", tables.ablation_table(frame), [*ablations.NOTES, *budgets])
+    if len(frame := numbers["costs"]):
+        yield Table("costs", "Costs", tables.cost_table(frame), [*costs.notes(read, frame), *budgets])
+    if len(frame := numbers["published"]):
+        yield Table("published", "Published numbers beside ours", tables.published_table(frame), PUBLISHED_NOTES)
 
 
 def notes(read: Rows, summary: Summary) -> list[str]:
@@ -90,24 +145,28 @@ def notes(read: Rows, summary: Summary) -> list[str]:
         f"Mean over patients and seeds, ± its spread over seeds, and a {statistics.LEVEL:.0%} interval (crossed bootstrap "
         "of both). HD95: 95th percentile of the pooled surface distances; a region that was not predicted counts as missed, "
         "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, `prior` apart. "
-        f"Bold: the best, where its lead on every other row holds; {tables.TIED}: rows that can't be told from the best. "
-        f"Model selection: {SELECTED[read.selection]}."
+        f"Bold: the best, where its lead on every other row without gaps holds; {tables.TIED}: rows that can't be told from "
+        f"the best. Model selection: {SELECTED[read.selection]}."
     )
     known = cells[cells.patients.notna()]
     for column, about in read.about.items():
         if len(of_column := known[known.column == column]):
             said.append(_about(column, about, of_column, summary))
+    for name, own in read.runs[read.runs.stored != ""].groupby("stored", sort=False):
+        said.append(f"Not trained here: {', '.join(dict.fromkeys(own.row))} (of {name}).")
     said += _exceptions(cells, summary)
     return said
 
 
 def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Summary) -> str:
     """What a column rests on."""
-    unit = "patients" if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
+    count = int(cells.patients.max())
+    patients_known = f"patient{'s' * (count > 1)}"
+    unit = patients_known if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
     seeds = int(cells.seeds.max())
     few = "" if seeds >= 3 else f"; {seeds} {'seed is' if seeds == 1 else 'seeds are'} too few for a paper"
     few += ", and its interval leaves out what another seed would change" if seeds == 1 else ""
-    said = f"{column}: n = {int(cells.patients.max())} {unit}{few}."
+    said = f"{column}: n = {count} {unit}{few}."
     budget: dict[str, Any] = about["budget"]
     shown = [f"{name} {budget[name]}" for name in ("steps", "batch", "size", "network", "lr", "tune") if budget.get(name)]
     said += f" Budget: {', '.join(shown)}." if shown else ""
@@ -126,11 +185,7 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
 
 def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
     """Budgets of their own, code that was changed, rows from elsewhere, and where the other HD95 has another top group."""
-    said = [
-        f"{tables.DAGGER} {method} has a budget of its own: {reason}."
-        for method, reason in dict(zip(cells.method, cells.own_budget, strict=True)).items()
-        if reason
-    ]
+    said = _own_budgets(cells)
     if cells.stale.any():
         said.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
     if cells.external.any():
@@ -146,6 +201,12 @@ def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
     if summary.ranks.empty and len(summary.columns) and (summary.columns.informative == "no").all():
         said.append("No column is informative, so there are no ranks.")
     return said
+
+
+def _own_budgets(cells: pd.DataFrame) -> list[str]:
+    """What the dagger behind a row means."""
+    reasons = {method: reason for method, reason in zip(cells.method, cells.own_budget, strict=True) if reason}
+    return [f"{tables.DAGGER} {method} has a budget of its own: {reason}." for method, reason in reasons.items()]
 
 
 def _test_notes(summary: Summary) -> list[str]:
@@ -168,15 +229,16 @@ def _rank_notes(summary: Summary) -> list[str]:
     said = [
         "Ranks of Dice over the columns that are informative, of rows whose runs are all there and were trained alike; "
         "wins, ties and losses against every other row in every column, by the interval of the paired difference; how often "
-        "a row is first when patients and seeds are drawn anew (rows that have every column)."
+        "a row is first when patients and seeds are drawn anew, among rows that have every column."
     ]
     return said + ([f"Left out as uninformative: {', '.join(left_out)}."] if len(left_out) else [])
 
 
+AS_ABOVE = "Intervals, bold and marks as in the main table, which has the notes to its data."
 LEAK_NOTES = [
     "Dice at the last step, and at the snapshot that each rule would have chosen: weakval by the marks of held-out "
     "training patients, val by their dense masks, test by the test set itself. The leak delta is what a protocol that peeks "
-    "would have gained, with a 95 % interval (crossed bootstrap of patients and seeds, the choice held fixed); "
+    "would have gained, with a 95% interval (crossed bootstrap of patients and seeds, the choice held fixed); "
     "weakval − last is what honest selection costs or brings."
 ]
 PUBLISHED_NOTES = [

@@ -1,52 +1,129 @@
-"""One self-contained page: the tables, the figures, failures and the environment; it needs no network."""
+"""One self-contained page: tables, figures, cases, failures and what all of it rests on; it needs no network."""
 
-from collections.abc import Iterable
+import base64
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
+from PIL import Image
 
-from benchmark import __version__
+from benchmark import __version__, comparable
+from benchmark.data import COLOURS, UNLABELLED
+from benchmark.jobs import PROTOCOL
+from benchmark.report.cases import Case
+from benchmark.report.figures import Drawn
 from benchmark.report.rows import Rows
+from benchmark.report.statistics import ALPHA, LEVEL, RESAMPLES
 from benchmark.report.tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
+LONGEST = 192  # px, the long side of an embedded picture
+MOST_CASES = 200
+MOST_BYTES = 20_000_000  # of embedded pictures, as they stand in the page
+TAIL = 8_000  # characters of what a failed run wrote
+MOST_OUTPUTS = 50  # failed runs whose output is shown
+SEEN_THROUGH, SOLID = 110, 255  # opacity of predictions, and of outlines and marks
+MADE_WITH = ("version", "commit", "processor", "device", "python", "torch", "numpy")
+UNKNOWN = "not recorded"
+LEADING = re.compile(r"[<>≤≥~]?\s*([+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+GAP = re.compile(r"$|(n/a|nan|none|not|no|unknown|–|-)(\s|$)|\d+ of \d+ failed")
+NAMED = re.compile(r'(\sid="|href="#|url\(#)')  # where an SVG file names a part of itself
+
+Record = dict[str, Any]
 
 
-def render(read: Rows, made: Iterable[Table], folder: Path) -> str:
-    """HTML; everything that comes from names is escaped."""
+@dataclass(frozen=True)
+class Content:
+    """What stands on the page beside the tables."""
+
+    drawn: Sequence[Drawn] = ()
+    cases: Iterable[Case] = ()  # in the order in which the browser steps through them
+    left_out: Sequence[str] = ()  # sentences: which columns have no pictures, and why
+    results: Path | None = None  # for what failed runs wrote, and what runs were made with
+
+
+TABLES_ALONE = Content()
+
+
+def render(read: Rows, made: Iterable[Table], folder: Path, content: Content = TABLES_ALONE) -> str:
+    """HTML; everything that comes from names is escaped. The figures' drawings are read from `folder`."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    drawn = {name: folder / f"{name}.svg" for name in ("intervals", "pseudo_labels")}
-    figures = {
-        name: text[text.index("<svg") :] for name, path in drawn.items() if path.is_file() and (text := path.read_text())
-    }
+    records = _records(read, content.results)
+    script = (TEMPLATES / "page.js").read_text()
     return environment.get_template("index.html").render(
         title=read.title or read.name,
-        version=__version__,
+        selection=read.selection,
+        states=Counter(read.runs.drop_duplicates("folder").state),
+        methods=read.runs.row.nunique(),
         tables=[_table(table) for table in made],
-        figures=figures,
-        gaps=read.runs[read.runs.state != "done"].to_dict("records"),
+        figures=[_figure(number, drawn, folder) for number, drawn in enumerate(content.drawn)],
+        browser=_browser(content.cases, read.cases),
+        left_out=content.left_out,
+        gaps=_table(_gaps(read)),
+        outputs=_outputs(read, content.results),
         set_aside=read.set_aside,
-        count=read.runs[read.runs.state == "done"].folder.nunique(),
+        environments=_table(_environments(records.values())),
+        columns=[(column, _facts(read, column)) for column in read.about],
+        runs=_table(_runs(read, records)),
+        limits={"cases": MOST_CASES, "bytes": MOST_BYTES, "pixels": LONGEST, "tail": TAIL, "outputs": MOST_OUTPUTS},
+        rules={"protocol": PROTOCOL, "level": f"{LEVEL:.0%}", "alpha": f"{ALPHA:.0%}", "resamples": f"{RESAMPLES:,}"},
+        version=__version__,
+        style=Markup((TEMPLATES / "page.css").read_text()),
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def _table(table: Table) -> dict[str, object]:
-    """A table's heading cells and lines, ready for the template."""
-    cells, several = table.cells, isinstance(table.cells.columns, pd.MultiIndex)
+# ------------------------------------------------------------------------------------------------------- tables
+
+
+def _table(table: Table) -> Record:
+    """A table's heads and lines, ready for the template; a column of numbers bears the values that it is sorted by."""
+    cells, grouped = table.cells, isinstance(table.cells.columns, pd.MultiIndex)
+    columns = [[str(text) for text in cells.iloc[:, place]] for place in range(cells.shape[1])]
+    kinds = [_is_numeric(texts) for texts in columns]
+    groups = Counter(str(head[0]) for head in cells.columns) if grouped else {}  # in the order of the columns
     return {
+        "name": table.name,
         "title": table.title,
-        "first": cells.index.name,
-        "heads": [" ".join(map(str, head)) if several else str(head) for head in cells.columns],
+        "first": cells.index.name or "",
+        "groups": list(groups.items()),
+        "heads": [str(head[-1]) if grouped else str(head) for head in cells.columns],
         "lines": [
-            (str(name), [_bold(str(text)) for text in line])
-            for name, line in zip(cells.index, cells.to_numpy(), strict=True)
+            (str(name), [(_bold(text), _value(text) if kind else None) for text, kind in zip(line, kinds, strict=True)])
+            for name, *line in zip(cells.index, *columns, strict=True)
         ],
+        "worded": [not kind and max(map(len, texts), default=0) > 30 for texts, kind in zip(columns, kinds, strict=True)],
         "notes": table.notes,
     }
+
+
+def _is_numeric(texts: Iterable[str]) -> bool:
+    """Whether every cell of a column that isn't a gap leads with a number."""
+    said = [text for text in texts if not GAP.match(text)]
+    return bool(said) and all(_value(text) is not None for text in said)
+
+
+def _value(text: str) -> float | None:
+    """The number that a cell leads with; None for a gap such as `not run` or `1 of 2 failed`."""
+    found = None if GAP.match(text) else LEADING.match(text.replace("**", ""))
+    return float(found[1].replace("−", "-")) if found else None
 
 
 def _bold(text: str) -> Markup:
@@ -54,3 +131,219 @@ def _bold(text: str) -> Markup:
     before, mark, rest = text.partition("**")
     inside, closed, after = rest.partition("**")
     return escape(before) + Markup("<b>{}</b>").format(inside) + escape(after) if mark and closed else escape(text)
+
+
+# ------------------------------------------------------------------------------------------------------ figures
+
+
+def _figure(number: int, drawn: Drawn, folder: Path) -> Record:
+    drawing = _inlined((folder / f"{drawn.name}.svg").read_text(), f"drawing{number}-")
+    return {"name": drawn.name, "title": drawn.title, "caption": drawn.caption, "drawing": drawing}
+
+
+def _inlined(svg: str, prefix: str) -> Markup:
+    """An SVG file as part of a page: its ids are prefixed, for those of two figures are often the same."""
+    drawing = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    return Markup(re.sub("<[^>]+>", lambda tag: NAMED.sub(rf"\g<1>{prefix}", tag[0]), drawing))
+
+
+# -------------------------------------------------------------------------------------------------------- cases
+
+
+def _browser(cases: Iterable[Case], scored: pd.DataFrame) -> Record:
+    """The cases that fit the limits, as the page's script reads them, and how many of each column do not."""
+    units = {(line.column, line.scan): line.unit for line in scored.drop_duplicates(["column", "scan"]).itertuples()}
+    pictures: list[Record] = []
+    left_out: Counter[str] = Counter()
+    size = 0
+    for case in cases:
+        if not left_out and len(pictures) < MOST_CASES:
+            picture = _picture(case) | {"unit": units.get((case.column, case.scan), "")}
+            size += _bytes(picture)
+            if size <= MOST_BYTES:
+                pictures.append(picture)
+                continue
+        left_out[case.column] += 1
+    colours = ["#" + bytes(colour).hex() for colour in COLOURS]
+    return {"data": {"cases": _named(pictures), "colours": colours}, "count": len(pictures), "left_out": left_out}
+
+
+def _picture(case: Case) -> Record:
+    """A case with its pictures as data URIs."""
+    rows = [
+        {
+            "name": row,
+            "picture": _png(_indices(_nearest(labels)), SEEN_THROUGH),
+            "run": case.hashes.get(row, "")[:8],
+            **{metric: _known(case.scores.get(row, {}).get(metric)) for metric in ("dice", "hd95")},
+        }
+        for row, labels in case.predictions.items()
+    ]
+    layers = {
+        "image": _jpeg(case.image),
+        "truth": _png(_outline(_indices(_nearest(case.truth))), SOLID),
+        "marks": _png(_thickest(np.where(case.marks == UNLABELLED, 0, case.marks + 1).astype(np.uint8)), SOLID),
+    }
+    said = {key: getattr(case, key) for key in ("column", "dataset", "annotation", "patient", "scan", "split", "seed")}
+    return {**said, "classes": case.classes, "slice": case.slice + 1, "slices": case.slices, "layers": layers, "rows": rows}
+
+
+def _named(pictures: list[Record]) -> list[Record]:
+    """The same, with a short name of each case in its column, and of each column in its data set."""
+    forms = [
+        (each["patient"], f"{each['patient']}, {each['scan']}", "{patient}, {scan} ({split}, seed {seed})".format(**each))
+        for each in pictures
+    ]
+    met = Counter((each["column"], form) for each, own in zip(pictures, forms, strict=True) for form in own)
+    columns = {(each["dataset"], each["annotation"], each["column"]) for each in pictures}
+    shared = Counter(key[:2] for key in columns)
+    return [
+        each
+        | {"name": next((form for form in own if met[each["column"], form] == 1), own[-1])}
+        | {"format": each["annotation"] if shared[each["dataset"], each["annotation"]] == 1 else each["column"]}
+        for each, own in zip(pictures, forms, strict=True)
+    ]
+
+
+def _bytes(picture: Record) -> int:
+    return sum(map(len, picture["layers"].values())) + sum(len(row["picture"]) for row in picture["rows"])
+
+
+def _known(score: float | None) -> float | None:
+    """A score as JSON has it: None where it is not defined."""
+    return None if score is None or not np.isfinite(score) else round(float(score), 4)
+
+
+def _small(shape: Sequence[int]) -> list[int]:
+    """Height and width of a thumbnail, never more than there are."""
+    scale = min(1.0, LONGEST / max(shape[:2]))
+    return [max(1, round(side * scale)) for side in shape[:2]]
+
+
+def _nearest(labels: np.ndarray) -> np.ndarray:
+    """Labels at the size of a thumbnail: of each pixel those at its middle."""
+    places = [(2 * np.arange(n) + 1) * side // (2 * n) for n, side in zip(_small(labels.shape), labels.shape, strict=True)]
+    return labels[np.ix_(*places)]
+
+
+def _thickest(marks: np.ndarray) -> np.ndarray:
+    """Marks at the size of a thumbnail: of each pixel the highest in it, so that no thin stroke is lost."""
+    rows, columns = (np.arange(n) * side // n for n, side in zip(_small(marks.shape), marks.shape, strict=True))
+    return np.maximum.reduceat(np.maximum.reduceat(marks, rows, axis=0), columns, axis=1)
+
+
+def _indices(labels: np.ndarray) -> np.ndarray:
+    """Places in the palette: 0, which is transparent, for background, and k + 1 for class k."""
+    return np.where(labels == 0, 0, labels + 1).astype(np.uint8)
+
+
+def _outline(indices: np.ndarray) -> np.ndarray:
+    """Only the pixels that touch another class or the border."""
+    padded = np.pad(indices, 1)
+    around = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    return np.where(np.any([side != indices for side in around], axis=0), indices, 0).astype(np.uint8)
+
+
+def _png(indices: np.ndarray, opacity: int) -> str:
+    """A picture in the classes' colours, transparent where the index is 0."""
+    count = int(indices.max(initial=0))
+    picture = Image.fromarray(indices)
+    picture.putpalette(bytes(3) + COLOURS[np.arange(count) % len(COLOURS)].tobytes())
+    return _uri(picture, "png", transparency=bytes([0] + [opacity] * count), optimize=True)
+
+
+def _jpeg(image: np.ndarray) -> str:
+    """An image (h, w, 3) at the size of a thumbnail; grey where its channels are the same."""
+    height, width = _small(image.shape)
+    picture = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.LANCZOS)
+    grey = (image == image[..., :1]).all()
+    return _uri(picture.convert("L") if grey else picture, "jpeg", quality=80)
+
+
+def _uri(picture: Image.Image, kind: str, **how: Any) -> str:
+    held = io.BytesIO()
+    picture.save(held, kind, **how)
+    return f"data:image/{kind};base64,{base64.b64encode(held.getvalue()).decode()}"
+
+
+# ------------------------------------------------------------------------------------------ failures and records
+
+
+def _records(read: Rows, results: Path | None) -> dict[str, Record]:
+    """`run.json` of every run that is there, by folder; of stored ones too."""
+    found: dict[str, Record] = {}
+    if results is not None:
+        for name, runs in read.runs[read.runs.state != "missing"].groupby("stored", sort=False):
+            home = comparable.stored(str(name))[str(name)] if name else results
+            found |= {run: json.loads((home / "runs" / run / "run.json").read_text()) for run in runs.folder.unique()}
+    return found
+
+
+def _gaps(read: Rows) -> Table:
+    gaps = read.runs[read.runs.state != "done"]
+    cells = gaps[["state", "reason", "row", "column"]].rename(columns={"row": "method"})
+    return Table("gaps", "Runs that failed or are missing", cells.set_axis(pd.Index(gaps.folder, name="run")), [])
+
+
+def _outputs(read: Rows, results: Path | None) -> list[Record]:
+    """Of each failed run the end of what it wrote."""
+    if results is None:
+        return []
+    found = []
+    for run in read.runs[read.runs.state == "failed"].itertuples():
+        paths = [results / "runs" / str(run.folder) / name for name in ("error.txt", "output.txt")]
+        texts = [(path.name, path.read_text(errors="replace")) for path in paths if path.is_file()]
+        shown = [(name, text[-TAIL:], max(0, len(text) - TAIL)) for name, text in texts if text.strip()]
+        if shown:
+            found.append({"folder": run.folder, "reason": run.reason, "texts": shown})
+    return found
+
+
+def _environments(records: Iterable[Record]) -> Table:
+    """What the runs that are done were made with, the most common first."""
+    done = [record for record in records if record["state"] == "done"]
+    counts = Counter(tuple(_made_with(record)) for record in done)
+    lines = [[made[0], count, *made[1:]] for made, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
+    cells = pd.DataFrame(lines, columns=["version", "runs", *MADE_WITH[1:]]).set_index("version")
+    return Table("environments", "What the runs were made with", cells, [])
+
+
+def _made_with(record: Record) -> Iterator[str]:
+    """Version, commit, machine and libraries of a run; of predictions from elsewhere only what scored them is known."""
+    known = {**record.get("worker", {}), **record}
+    for name in MADE_WITH:
+        elsewhere = record.get("external") and name not in ("version", "commit")
+        yield "made elsewhere" if elsewhere else str(known.get(name) or UNKNOWN)
+
+
+def _runs(read: Rows, records: dict[str, Record]) -> Table:
+    """Every run with what tells it from others."""
+    runs = read.runs.drop_duplicates("folder")
+    finished = [records.get(folder, {}).get("finished", "") for folder in runs.folder]
+    shown = ["state", "row", "split", "seed", "hash", *(["stored"] if (runs.stored != "").any() else [])]
+    cells = runs[shown].rename(columns={"row": "method", "stored": "stored in"}).assign(finished=finished)
+    return Table("runs", "Every run", cells.set_axis(pd.Index(runs.folder, name="run")), [])
+
+
+def _facts(read: Rows, column: str) -> list[tuple[str, str]]:
+    """What the runs of a column have in common, field by field."""
+    runs, cases = read.runs[read.runs.column == column], read.cases[read.cases.column == column]
+    own: Record = {
+        "splits": sorted(runs.split.unique()),
+        "seeds": sorted(runs.seed.unique().tolist()),
+        "patients_scored": int(cases.patient.nunique()),
+    }
+    facts = {**read.about[column], **own}
+    unsaid = {name for name, value in facts.items() if value == {} and name.startswith("labelled")}  # of older runs
+    return [(name.replace("_", " "), _said(None if name in unsaid else value)) for name, value in facts.items()]
+
+
+def _said(value: object) -> str:
+    """A value of a record in words."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_said(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_said, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return UNKNOWN if value is None else "none" if value == "" else str(value)

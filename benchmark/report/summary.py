@@ -4,7 +4,7 @@ Order of means: regions of a scan, scans of a patient, then patients and seeds. 
 these are defined, else those per slice.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -39,8 +39,8 @@ class Summary:
     leaks: pd.DataFrame  # per column and method: what other rules of selection would have given
 
 
-def summarise(read: Rows, reference: str = "") -> Summary:
-    """Everything, from the cases of one track; raises InputError where no run is of the reference that is named."""
+def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = TESTED) -> Summary:
+    """Everything, from the cases of one track; tests in these metrics. Raises InputError where no run is of `reference`."""
     if reference and reference not in set(read.runs.row):
         raise InputError(f"no run is of the reference {reference!r}; there are {', '.join(dict.fromkeys(read.runs.row))}")
     states, values = _states(read.runs), arrays(read.cases)
@@ -48,7 +48,7 @@ def summarise(read: Rows, reference: str = "") -> Summary:
     columns = comparing.columns()
     return Summary(
         _cells(read, states, values, comparing),
-        comparing.tests(),
+        comparing.tests([metric for metric in BETTER if metric in metrics and BETTER[metric]]),
         comparing.ranks(list(columns.column[columns.informative != "no"])),
         columns,
         _leaks(read),
@@ -223,9 +223,9 @@ class _Comparing:
         wanted = [self.wanted] if self.wanted else REFERENCES
         return next((row for row in wanted if row in self.ours.get(column, [])), "")
 
-    def tests(self) -> pd.DataFrame:
+    def tests(self, metrics: Iterable[str]) -> pd.DataFrame:
         """Every row against the reference of its column; p-values are corrected over the rows of a column and metric."""
-        lines = [line for column in self.all for metric in TESTED for line in self._family(column, metric)]
+        lines = [line for column in self.all for metric in metrics for line in self._family(column, metric)]
         return pd.DataFrame(lines).reindex(columns=TEST_COLUMNS)
 
     def _family(self, column: str, metric: str) -> Iterator[dict[str, object]]:
@@ -237,11 +237,10 @@ class _Comparing:
         corrected = statistics.holm([each.p for each in signed], [each.least for each in signed])
         for row, test, p in zip(others, signed, corrected, strict=True):
             apart = statistics.difference(cell[row], cell[reference])
-            verdict = "" if np.isnan(apart.low) else _verdict(apart, BETTER[metric])
             yield {
                 "column": column, "metric": metric, "method": row, "reference": reference, "difference": apart.mean,
-                "low": apart.low, "high": apart.high, "verdict": verdict, "p": test.p, "p_holm": p, "least_p": test.least,
-                "median": test.median, "rank_biserial": test.rank_biserial,
+                "low": apart.low, "high": apart.high, "verdict": verdict(apart, BETTER[metric]),
+                "p": test.p, "p_holm": p, "least_p": test.least, "median": test.median, "rank_biserial": test.rank_biserial,
                 "wins": test.wins, "ties": test.ties, "losses": test.losses, "tests": len(others),
             }  # fmt: skip
 
@@ -286,7 +285,10 @@ def _rows(states: pd.DataFrame) -> dict[str, list[str]]:
     return {str(column): list(own.row) for column, own in states.groupby("column", observed=True, sort=False)}
 
 
-def _verdict(apart: statistics.Difference, better: int) -> str:
+def verdict(apart: statistics.Difference, better: int) -> str:
+    """Better, worse or tied, by the interval; empty where there is none."""
+    if np.isnan(apart.low):
+        return ""
     return "tied" if not apart.holds else "better" if better * apart.mean > 0 else "worse"
 
 

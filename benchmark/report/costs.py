@@ -1,0 +1,76 @@
+"""What each row cost: the size of its network, seconds, peak memory, and the pixels that somebody had to label."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.report.rows import Rows
+
+COLUMNS = [
+    *("column", "method", "runs", "parameters", "fit_s", "fit_s_sd", "predict_s", "memory_mib", "device_memory_mib"),
+    *("device", "labelled_pixels", "own_budget"),
+]
+
+
+def costs(read: Rows) -> pd.DataFrame:
+    """COLUMNS per column and row: means of seconds and their spread over runs, the largest of sizes.
+
+    Of runs that are done and say what they cost: predictions made elsewhere and older runs don't.
+    """
+    known = read.runs[(read.runs.state == "done") & read.runs.fit_s.notna()]
+    if known.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    grouped = known.groupby(["column", "row"], observed=True, sort=False).agg(
+        runs=("folder", "size"),
+        parameters=("parameters", "max"),
+        fit_s=("fit_s", "mean"),
+        fit_s_sd=("fit_s", "std"),
+        predict_s=("predict_s", "mean"),
+        memory_mib=("memory_mib", "max"),
+        device_memory_mib=("device_memory_mib", "max"),
+        own_budget=("own_budget", "first"),
+        device=("device", lambda names: ", ".join(sorted(set(names.dropna())))),
+    )
+    found = grouped.reset_index().rename(columns={"row": "method"})
+    places = {column: place for place, column in enumerate(dict.fromkeys(read.runs.column))}
+    found = found.sort_values("column", key=lambda columns: columns.map(places), kind="stable", ignore_index=True)
+    pixels = {column: sum(about["labelled_pixels"].values()) or np.nan for column, about in read.about.items()}
+    return found.assign(labelled_pixels=found.column.map(pixels))[COLUMNS]
+
+
+def notes(read: Rows, frame: pd.DataFrame) -> list[str]:
+    """What a reader of the costs must know."""
+    said = [
+        "Of the runs that are done. Training: seconds on the clock, without imports, mean ± spread over runs; prediction: "
+        "of all test scans of a run. Memory: the largest peak of any run's process, libraries included. Labelled pixels: "
+        "over the training scans of one run, background included; in parentheses, the share of a class."
+    ]
+    for column, own in frame.groupby("column", observed=True, sort=False):
+        said += _of_column(str(column), read.about[column], own)
+    return said
+
+
+def _of_column(column: str, about: dict[str, Any], own: pd.DataFrame) -> Iterator[str]:
+    """What is said of one column: trials, devices and labels."""
+    if trials := about["budget"].get("tune"):
+        yield f"{column}: training seconds are of all trials, the published values and up to {trials} others."
+    if len(devices := sorted({name for names in own.device for name in names.split(", ") if name})) > 1:
+        yield f"{column}: runs on {' and '.join(devices)}; their times can't be compared."
+    if pixels := about["labelled_pixels"]:
+        of_classes = ", ".join(_of_class(name, count, about) for name, count in pixels.items())
+        yield f"{column}: labelled {of_classes}{_marks(about)}."
+
+
+def _of_class(name: str, count: int, about: dict[str, Any]) -> str:
+    """The labelled pixels of a class, and which share of it they are."""
+    share = about["labelled_share"].get(name)
+    return f"{name} {count:,}" + ("" if share is None else f" ({share:.2%})")
+
+
+def _marks(about: dict[str, Any]) -> str:
+    """In how many slices and on how many objects the marks lie, where that is known."""
+    kinds = {"slices": about["labelled_slices"], "objects": about["labelled_objects"]}
+    known = [f"{count:,} {kind}" for kind, count in kinds.items() if count is not None]
+    return f"; {' and '.join(known)} with marks" if known else ""

@@ -1,0 +1,299 @@
+"""Figures: which are drawn, what stands in their files, and that nothing in names or numbers breaks them."""
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.report import canvas, curves, figures, montage, rows
+from benchmark.report.cases import Case
+from benchmark.report.figures import Source
+from benchmark.report.summary import summarise
+from tests.benchmark.report.test_rows import HEADER, record
+
+HOSTILE = "<script>alert(1)</script>_50%_$x$"
+EVERY = ["intervals", "paired", "gap", "hours", "density", "noise", "cost", "learning_curves", "pseudo_labels"]
+FORMATS = {"scribble:sim": 0.6, "scribble:sim@0.5": 0.5, "scribble:sim+noise=0.1": 0.55, "box": 0.62, "full": 0.9}
+METHODS = {"prior": -0.3, "pce_dice": 0.0, "entropy": 0.02, HOSTILE: 0.05}
+LOG = [
+    {"step": 0, "seconds": 0.1, "loss": 1.0},
+    {"step": 9, "seconds": 0.5, "loss": 0.5, "changed": 0.1, "dice_1": 0.5},
+]
+
+
+def write(root, run, dice, log=()):
+    """A run below `root` with the Dice of its patients."""
+    name = f"{run['label']} {run['identity']['annotation']} {run['identity']['seed']}"
+    run["hash"] = hashlib.sha256(name.encode()).hexdigest()
+    folder = root / "runs/d/a" / run["hash"][:8] / "r"
+    folder.mkdir(parents=True)
+    if run.get("selected"):
+        (folder / "snapshots.csv").write_text("part,step," + HEADER + "test,9,s,p0,faz,px,0.5,1.0,1.0,,,0,0,0\n")
+    (folder / "run.json").write_text(json.dumps(run))
+    lines = [f"s{n},p{n},faz,px,{value},{9 - 8 * value},1.0,,,0,0,0" for n, value in enumerate(dice)]
+    (folder / "cases.csv").write_text(HEADER + "\n".join(lines) + "\n")
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+
+
+def source(root, metric="dice"):
+    read = rows.read(root)
+    return Source(read, summarise(read), root, metric)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Four methods on five forms of marks, two seeds, six patients; one run kept snapshots."""
+    root, rng = tmp_path_factory.mktemp("many"), np.random.default_rng(0)
+    for annotation, mean in FORMATS.items():
+        for label, better in METHODS.items():
+            for seed in (0, 1):
+                run = record(label, seed=seed, annotation=annotation) | {"labelled_slices": 180, "labelled_objects": 360}
+                run["worker"] = {"fit_s": 10.0 + 5 * len(label), "device": "cpu" if seed else "cuda"}
+                if label == "entropy" and annotation == "box":
+                    run["snapshots"] = [{"step": step, "test_dice": step / 10} for step in (5, 9)]
+                    run["selected"] = dict.fromkeys(rows.SELECTIONS, 9)
+                write(root, run, mean + better + 0.02 * rng.standard_normal(6), LOG if label != "prior" else ())
+    return root
+
+
+@pytest.fixture(scope="module")
+def drawn(many, tmp_path_factory):
+    """Those figures, and their folder."""
+    folder = tmp_path_factory.mktemp("drawn")
+    return figures.draw(source(many), folder), folder
+
+
+def test_every_figure_that_the_runs_make_is_drawn_in_order_and_in_every_kind(drawn):
+    made, folder = drawn
+    assert [each.name for each in made] == EVERY
+    assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in EVERY for kind in figures.KINDS}
+
+
+def test_text_is_text_and_names_are_harmless(drawn):
+    _, folder = drawn
+    for name in EVERY[:-1]:
+        svg, pdf = (folder / f"{name}.svg").read_text(), (folder / f"{name}.pdf").read_bytes()
+        assert "<script" not in svg, name
+        assert "&lt;script&gt;alert(1)" in svg, name
+        assert b"/FontFile2" in pdf, name
+        assert b"/Type3" not in pdf, name
+    assert "_50%_$x$" in (folder / "cost.svg").read_text()  # no formula
+
+
+def test_the_same_runs_give_the_same_bytes(drawn, many, tmp_path):
+    _, folder = drawn
+    figures.draw(source(many), tmp_path)
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_only_the_kinds_that_are_asked_for_are_written(many, tmp_path):
+    figures.draw(source(many), tmp_path, ["svg"])
+    assert {path.suffix for path in tmp_path.iterdir()} == {".svg"}
+
+
+def read_back(folder, name):
+    """The keywords of each kind of a figure."""
+    pdf = re.search(rb"/Keywords \((.*?)\)", (folder / f"{name}.pdf").read_bytes(), re.DOTALL)
+    svg = re.search(r"<dc:subject>(.*?)</dc:subject>", (folder / f"{name}.svg").read_text(), re.DOTALL)
+    with Image.open(folder / f"{name}.png") as image:
+        return [pdf[1].decode(), re.sub(r"<.*?>", "", svg[1]).strip(), image.text["Keywords"]]
+
+
+def test_the_hashes_of_all_runs_are_in_the_metadata_and_their_digest_in_the_picture(drawn, many):
+    made, folder = drawn
+    hashes = sorted(json.loads(path.read_text())["hash"] for path in many.rglob("run.json"))
+    assert len(hashes) == 40
+    assert made[0].hashes == tuple(hashes)
+    for text in read_back(folder, "intervals"):
+        assert text == "runs: " + " ".join(each[:8] for each in hashes)
+    digest = hashlib.sha256("".join(f"{each}\n" for each in hashes).encode()).hexdigest()[:12]
+    line = f"n = 6 patients, 2 seeds; 40 runs, digest {digest} (all hashes in the file's metadata)"
+    assert made[0].caption.endswith(f" {line}.")
+    assert line.partition(" (")[0] in (folder / "intervals.svg").read_text()
+
+
+def test_of_few_runs_the_picture_names_every_hash(drawn, many):
+    made, folder = drawn
+    of_first = [each for each in made if each.name == "pseudo_labels"][0]
+    line = f"n = 6 patients, 1 seed; 1 run: {of_first.hashes[0][:8]}"
+    assert line in (folder / "pseudo_labels.svg").read_text()
+    assert of_first.caption.endswith(f"{line}.")
+    assert read_back(folder, "pseudo_labels")[0] == f"runs: {of_first.hashes[0][:8]}"
+
+
+def test_a_figure_holds_only_the_runs_that_are_in_it(drawn, many):
+    made, _ = drawn
+    runs = [json.loads(path.read_text()) for path in many.rglob("run.json")]
+
+    def wanted(*annotations, methods=METHODS):
+        return tuple(sorted(r["hash"] for r in runs if r["identity"]["annotation"] in annotations and r["label"] in methods))
+
+    by_name = {each.name: each.hashes for each in made}
+    assert by_name["density"] == wanted("scribble:sim", "scribble:sim@0.5")
+    assert by_name["noise"] == wanted("scribble:sim", "scribble:sim+noise=0.1")
+    assert by_name["hours"] == wanted("scribble:sim", "box", "full")
+    weakly = [name for name in FORMATS if name != "full"]
+    assert by_name["gap"] == tuple(sorted([*wanted(*weakly), *wanted("full", methods=["pce_dice"])]))
+    assert by_name["learning_curves"] == wanted(*FORMATS, methods=[name for name in METHODS if name != "prior"])
+
+
+def test_captions_say_what_a_reader_must_know(drawn):
+    captions = {each.name: each.caption for each in drawn[0]}
+    assert "not on medical images" in captions["hours"]
+    assert "since no hours are published of marks with a density" in captions["hours"]
+    assert "Times on cpu, cuda. Not comparable, since from different devices, in all columns." in captions["cost"]
+    assert "moving mean over 3 of 60 places" in captions["learning_curves"]
+    assert "what nobody may select by" in captions["learning_curves"]
+
+
+def test_names_of_methods_stand_once_in_each_row_of_panels(drawn):
+    svg = (drawn[1] / "intervals.svg").read_text()
+    assert svg.count(">entropy<") == 2  # five columns, four in a row
+
+
+@pytest.mark.parametrize("metric", ["hd95", "assd", "hd95_found"])
+def test_other_metrics_are_drawn_with_their_unit(many, tmp_path, metric):
+    made = figures.draw(source(many, metric), tmp_path, ["svg"])
+    assert [each.name for each in made] == EVERY
+    assert "(px), lower is better" in made[0].caption
+    assert "(px) (n = 6)" in (tmp_path / "intervals.svg").read_text()
+
+
+def test_a_metric_that_was_not_scored_has_no_figures_of_scores(many, tmp_path):
+    made = figures.draw(source(many, "nsd"), tmp_path, ["svg"])
+    assert [each.name for each in made] == ["gap", "learning_curves", "pseudo_labels"]  # the gap is one of Dice
+
+
+def test_without_anything_to_show_no_file_is_written(tmp_path):
+    folder = tmp_path / "runs/d/a/m/r"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record(state="failed", reason="no luck")))
+    (tmp_path / "report").mkdir()
+    assert figures.draw(source(tmp_path), tmp_path / "report") == []
+    assert list((tmp_path / "report").iterdir()) == []
+
+
+def test_one_patient_one_seed_and_undefined_values_are_drawn(tmp_path):
+    for annotation in FORMATS:
+        for label, dice in (("pce_dice", [0.5, np.nan]), ("entropy", [0.6, np.nan]), ("prior", [np.nan, np.nan])):
+            write(tmp_path, record(label, annotation=annotation) | {"labelled_slices": 9, "labelled_objects": 9}, dice)
+    (tmp_path / "report").mkdir()
+    made = figures.draw(source(tmp_path), tmp_path / "report", ["svg"])
+    assert [each.name for each in made] == ["intervals", "paired", "hours", "density", "noise"]
+
+
+def test_a_column_whose_gap_may_be_none_is_named_below_the_figure(tmp_path):
+    for annotation, dice in (("point", [0.5, 0.6, 0.4]), ("box", [0.6, 0.3, 0.5]), ("full", [0.7, 0.8, 0.6])):
+        for label in ("pce_dice", "entropy"):
+            write(tmp_path, record(label, annotation=annotation), dice)
+    wide = [0.9, 0.1, 0.85]
+    write(tmp_path, record("pce", annotation="box"), wide)
+    (tmp_path / "report").mkdir()
+    caption = {each.name: each.caption for each in figures.draw(source(tmp_path), tmp_path / "report", ["svg"])}["gap"]
+    assert "No share for octa_phantom box: the gap's interval includes 0 (gap 0.083 [" in caption
+    assert "octa_phantom point" not in caption
+
+
+def test_better_and_worse_follow_the_metric():
+    assert figures._verdict(-1, -2, -0.5, better=-1) == "better"
+    assert figures._verdict(-1, -2, -0.5, better=1) == "worse"
+    assert figures._verdict(-1, -2, -0.5, better=0) == "other"
+    assert figures._verdict(1, -0.1, 2, better=1) == "tied"
+    assert figures._verdict(1, np.nan, np.nan, better=1) == "tied"
+
+
+def test_sixty_methods_can_be_told_apart_without_a_legend_of_two_alike():
+    looks = [(look["color"], look["marker"]) for look in map(canvas.look, range(60))]
+    assert len(set(looks)) == 60
+    assert len({look[0] for look in looks[:7]}) == len({look[1] for look in looks[:7]}) == 7
+
+
+def test_a_curve_is_the_mean_over_runs_on_one_grid_and_reads_few_lines(tmp_path):
+    for name, start in (("one", 1.0), ("two", 3.0)):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        lines = [{"step": step, "loss": start - step / 1000} for step in range(1000)] + [{"step": 999, "confident": 1.0}]
+        (tmp_path / "runs" / name / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    runs = rows.pd.DataFrame({"column": "c", "row": "r", "folder": ["one", "two"]})
+    steps, values = curves.losses_of(runs, tmp_path)["c", "r"]
+    assert len(steps) == curves.LINES
+    assert (steps[0], steps[-1]) == (1, 1000)
+    inner = slice(1, -1)  # at an end, the moving mean has one side
+    np.testing.assert_allclose(values[inner], 2 - (steps[inner] - 1) / 1000)
+
+
+# ------------------------------------------------------------------------------------------------------------ montage
+
+
+def case(dice=0.5, methods=("prior", "pce_dice", "entropy"), size=64):
+    """A case with a square of truth; each method is off by one column more than the one before."""
+    truth = np.zeros((size, size), np.uint8)
+    truth[16:32, 16:32] = 1
+    marks = np.full_like(truth, 255)
+    marks[20, 18:28] = 1
+    return Case(
+        column="acdc point", dataset="acdc", annotation="point", scan=f"scan {dice}", patient="p", split="a", seed=0,
+        classes=("background", "LV_$x$"), slice=2, slices=9, image=np.full((size, size, 3), 90, np.uint8), truth=truth,
+        marks=marks, predictions={name: np.roll(truth, n, 1) for n, name in enumerate(methods)},
+        scores={name: {"dice": dice - n / 100, "hd95": 1.0} for n, name in enumerate(methods)},
+        hashes={name: f"{n:064x}" for n, name in enumerate(methods)},
+    )  # fmt: skip
+
+
+def test_a_montage_shows_best_median_and_worst_and_says_by_which_rule(tmp_path):
+    [made] = montage.montage({"acdc point": [case(dice) for dice in (0.9, 0.8, 0.7, 0.6, 0.5)]}, tmp_path)
+    svg = (tmp_path / "montage.svg").read_text()
+    for text in ("best", "scan 0.9", "median", "scan 0.7", "worst", "scan 0.5", "slice 3 of 9", "Dice 0.680", "LV_$x$"):
+        assert text in svg, text
+    assert "scan 0.8" not in svg
+    assert "by the mean Dice of a scan over all methods, not by hand" in made.caption
+    assert made.caption.endswith(f"n = 3 scans, 1 seed; 3 runs: {' '.join(['0' * 8] * 3)}.")
+    assert made.hashes == tuple(f"{n:064x}" for n in range(3))
+
+
+def test_each_column_with_cases_has_a_montage_of_the_same_bytes(tmp_path):
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        made = montage.montage({"none": [], "few": [case(0.9), case(0.1)], "one": [case()]}, folder)
+        assert [each.name for each in made] == ["montage", "montage2"]
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_names_the_others(tmp_path):
+    methods = [f"m{n}" for n in range(8)] + ["pce_dice", HOSTILE, "prior"]  # from the best to the worst
+    [made] = montage.montage({"c": [case(methods=methods)]}, tmp_path, ["svg"])
+    assert f"Not shown: m6, m7, {HOSTILE}." in made.caption
+    svg = (tmp_path / "montage.svg").read_text()
+    assert all(f">{name}<" in svg for name in (*methods[:6], "pce_dice", "prior"))
+    assert ">m6<" not in svg
+
+
+def test_a_method_without_a_score_or_a_prediction_leaves_a_gap(tmp_path):
+    one = case(methods=("pce_dice", "entropy"))
+    two = replace(one, predictions={"pce_dice": one.truth}, scores={"pce_dice": {"dice": np.nan, "hd95": np.nan}})
+    assert montage.montage({"c": [one, two]}, tmp_path, ["svg"])
+    assert "no Dice" in (tmp_path / "montage.svg").read_text()
+
+
+def test_a_thin_stroke_survives_a_smaller_picture():
+    marks = np.full((1000, 500), 255, np.uint8)
+    marks[:, 250] = 1
+    shown = montage._marked(np.zeros((montage.TILE, montage.TILE, 3), np.uint8), marks)
+    assert (shown == montage.COLOURS[1]).all(2).sum() == montage.TILE
+
+
+def test_errors_are_coloured_by_their_kind():
+    side = montage.TILE
+    truth, labels = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
+    truth[0, :6] = [1, 1, 1, 0, 0, 255]
+    labels[0, :6] = [1, 0, 2, 1, 0, 1]
+    picture = montage._errors(np.full((side, side, 3), 255, np.uint8), labels, truth)[0, :6]
+    kinds = {tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)): name for name, colour in montage.ERRORS.items()}
+    assert [kinds.get(tuple(map(int, pixel)), "") for pixel in picture] == [
+        *("", "false negative", "wrong class", "false positive", "", "")
+    ]
