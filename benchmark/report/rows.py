@@ -7,7 +7,7 @@ Predictions that were made elsewhere have no budget of ours: they stand in every
 
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -100,8 +100,8 @@ def read(results: Path, selection: str = "last") -> Rows:
         for name, folder in comparable.stored(plan["against"]).items():
             records += _beside(plan["runs"], name, folder)
             labels += [run["label"] for run in _plan(folder)["runs"]]
-    order = {label: place for place, label in enumerate(dict.fromkeys(labels))}
-    records.sort(key=lambda record: (order.get(record["label"], len(order)), record["folder"]))  # as they were asked for
+    as_planned = _as_planned(labels, [column_of(run) for run in plan["runs"]])
+    records.sort(key=as_planned)
     placed, set_aside = _placed(records)
     if selection != "last":
         set_aside += [f"{r['folder']}: it kept no snapshots to select from" for r, _ in placed if _without_choice(r)]
@@ -116,7 +116,8 @@ def read(results: Path, selection: str = "last") -> Rows:
     )
     done = [(record, columns[column], rows[_row(record)]) for record, column in placed if record["state"] == "done"]
     runs[[*SPENT[:-1]]] = runs[[*SPENT[:-1]]].astype(float)
-    about = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _says_more(each[0]))}
+    said = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _says_more(each[0]))}
+    about = {columns[column]: said[columns[column]] for _, column in sorted(placed, key=lambda each: as_planned(each[0])[1])}
     cases = [_cases(record, selection).assign(column=column, row=row) for record, column, row in done]
     choices = [each for each in done if each[0].get("selected")]
     peeked = [
@@ -150,12 +151,29 @@ def _of_column(column: str, _: dict[str, Any]) -> set[str]:
 
 
 def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, float]]] | None:
-    """The first run that logged how its pseudo-labels changed, and its log; of each row, only the first run is looked at."""
-    for folder in read.runs[read.runs.state == "done"].drop_duplicates("row").folder:
+    """The first run on weak labels that logged how its pseudo-labels changed, and its log; of a row one run is looked at."""
+    weak = [column for column, about in read.about.items() if about["annotation"] != "full"]
+    done = read.runs[(read.runs.state == "done") & read.runs.column.isin(weak)]
+    for folder in done.drop_duplicates("row").folder:
         path = results / "runs" / folder / "train.jsonl"
         if path.is_file() and '"changed"' in (text := path.read_text()):
             return folder, [json.loads(line) for line in text.splitlines()]
     return None
+
+
+def _as_planned(labels: Iterable[str], columns: Iterable[str]) -> Callable[[Record], tuple[int, int, str]]:
+    """Sorts runs as they were asked for: by method, then by column; what no plan names comes last."""
+    methods, places = list(dict.fromkeys(labels)), list(dict.fromkeys(columns))
+
+    def place(record: Record) -> tuple[int, int, str]:
+        label, column = record["label"], column_of(record)
+        return (
+            methods.index(label) if label in methods else len(methods),
+            places.index(column) if column in places else len(places),
+            record["folder"],
+        )
+
+    return place
 
 
 def _plan(results: Path) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def test_table(summary: Summary) -> pd.DataFrame:
             ],
             "by interval": shown.verdict,
             "p (Holm)": [f"{p:.3g}" if not np.isnan(p) else "no test" for p in shown.p_holm],
-            "median": [f"{value:+.{_digits(of)}f}" for value, of in zip(shown["median"], shown.metric, strict=True)],
-            "rank-biserial": [f"{value:+.2f}" for value in shown.rank_biserial],
+            "median": [_signed(value, _digits(of)) for value, of in zip(shown["median"], shown.metric, strict=True)],
+            "rank-biserial": [_signed(value, 2) for value in shown.rank_biserial],
             "patients higher / equal / lower": [
                 f"{w}/{t}/{x}" for w, t, x in zip(shown.wins, shown.ties, shown.losses, strict=True)
             ],
@@ -241,8 +241,13 @@ def _digits(metric: str) -> int:
 
 def _number(mean: float, low: float, high: float, metric: str, sign: str = "+") -> str:
     digits = _digits(metric)
-    text = f"{mean:{sign}.{digits}f}"
-    return text if pd.isna(low) else f"{text} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+    text = _signed(mean, digits, sign)
+    return text if pd.isna(low) else f"{text} [{_signed(low, digits, sign)}, {_signed(high, digits, sign)}]"
+
+
+def _signed(value: float, digits: int, sign: str = "+") -> str:
+    """A rounded number; what rounds to zero has no minus."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
 def _seconds(mean: float, spread: float = np.nan) -> str:
