@@ -1,20 +1,25 @@
 """Speed as ratios within one run: `tox -e speed`. Each group has a plain baseline and ours, on the same input."""
 
+import json
 import subprocess
 import sys
+from itertools import product
 
 import medpy.metric.binary as medpy
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from benchmark import report
 from benchmark.methods.augment import Augmentation
 from benchmark.methods.losses import affinity, dense_crf, gated_crf, prsa, tree_energy
 from benchmark.methods.networks import UNet
 from benchmark.methods.procns import smooth
-from benchmark.score import evaluate
+from benchmark.score import COUNTS, METRICS, evaluate
+from tests.benchmark.report.test_rows import record
 
 pytestmark = pytest.mark.speed
 
@@ -200,6 +205,45 @@ def test_augmentation(benchmark, how):
 
     by = {"scipy": rotate, "ours": lambda: augmentation(next(step), 0, image, sets)}
     benchmark(by[how])
+
+
+@pytest.fixture(scope="module")
+def thousand_runs(tmp_path_factory):
+    """Twenty methods, five data sets, ten seeds; a hundred patients with three regions: 300,000 rows."""
+    results, rng = tmp_path_factory.mktemp("results"), np.random.default_rng(0)
+    where = pd.DataFrame([(f"s{p}", f"p{p}", region, "mm") for p in range(100) for region in ("a", "b", "c")])
+    columns = ["scan", "patient", "region", "unit", *METRICS, *COUNTS]
+    steps = "".join(json.dumps({"step": s, "seconds": s / 9, "loss": 1 / (s + 1)}) + "\n" for s in range(0, 300, 3))
+    for method, dataset, seed in product(range(20), range(5), range(10)):
+        folder = results / "runs" / f"d{dataset}" / "scribble" / f"m{method}" / f"x-seed{seed}"
+        folder.mkdir(parents=True)
+        label = ("prior", "pce_dice", *(f"m{number}" for number in range(2, 20)))[method]
+        run = record(label, seed, dataset=f"d{dataset}", finished="2026-01-01")
+        run |= {
+            "regions": ["a", "b", "c"],
+            "hash": f"{method:02}{dataset:02}{seed:02}" * 10,
+            "worker": {"fit_s": 9.0 + method},
+        }
+        (folder / "run.json").write_text(json.dumps(run))
+        (folder / "train.jsonl").write_text(steps)
+        scores = np.clip(rng.normal(0.5 + method / 100, 0.1, (300, len(METRICS))), 0, 1).round(6)
+        counts = np.zeros((300, len(COUNTS)), int)
+        pd.concat([where, pd.DataFrame(scores), pd.DataFrame(counts)], axis=1).to_csv(
+            folder / "cases.csv", index=False, header=columns
+        )
+    return results
+
+
+@pytest.mark.parametrize("how", ["reading the scores alone", "tables and statistics", "with figures and page"])
+@pytest.mark.benchmark(group="report over 1,000 runs, 300,000 rows")
+def test_report(benchmark, thousand_runs, tmp_path, how):
+    texts = report.Wish(formats=("md", "tex", "csv"))
+    by = {
+        "reading the scores alone": lambda: [pd.read_csv(path) for path in thousand_runs.rglob("cases.csv")],
+        "tables and statistics": lambda: report.write(thousand_runs, tmp_path, texts),
+        "with figures and page": lambda: report.write(thousand_runs, tmp_path),
+    }
+    benchmark.pedantic(by[how], rounds=2)
 
 
 @pytest.mark.parametrize("words", ["-c pass", "-m benchmark list"])

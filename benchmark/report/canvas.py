@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -148,26 +149,24 @@ def look(number: int) -> dict[str, Any]:
     }
 
 
-def grid(
-    count: int, heights: float, names: Sequence[str] = (), across: int = ACROSS, **how: Any
-) -> tuple[Figure, list[Any]]:
+def grid(count: int, height: float, names: Sequence[str] = (), across: int = ACROSS, **how: Any) -> tuple[Figure, list[Any]]:
     """A figure with so many panels of a height (inches), so many in a row; names stand left of each row of panels."""
     across = min(count, across)
     down = -(-count // across)
     beside = 0.068 * max((len(line) for name in names for line in wrapped(name).split("\n")), default=0)
     width = min(WIDEST, beside + PANEL * across) if across < ACROSS else beside + 1.9 * across
-    figure = Figure((width, (heights + 0.65) * down), dpi=DPI, layout="constrained")  # letters are as wide as in the PNG
+    figure = Figure((width, (height + 0.65) * down), dpi=DPI, layout="constrained")  # letters are as wide as in the PNG
     panels = list(figure.subplots(down, across, squeeze=False, **how).flat)
     for unused in panels[count:]:
         unused.remove()
     return figure, panels[:count]
 
 
-def listed(figure: Figure, panels: Sequence[Any], names: Sequence[str]) -> None:
-    """Put names down the left of each row of panels, the first on top."""
+def listed(panels: Sequence[Any], names: Sequence[str]) -> None:
+    """Put names down the left of each row of panels that share their heights, the first on top."""
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
+    panels[0].set_yticks(range(len(names)), [plain(wrapped(name)) for name in names])
     for number, panel in enumerate(panels):
-        panel.set_ylim(len(names) - 0.4, -0.6)
-        panel.set_yticks(range(len(names)), [plain(wrapped(name)) for name in names])
         panel.tick_params("y", length=0, labelleft=number % ACROSS == 0)
         panel.grid(visible=False, axis="y")
         panel.spines.left.set_visible(False)
@@ -188,7 +187,7 @@ def beyond(panel: Any, height: int, value: float, edges: tuple[float, float]) ->
 
 def headed(panel: Any, text: str) -> None:
     """A panel's title, broken where it would be wider than the panel."""
-    panel.set_title(plain(wrapped(text, 34 if panel.figure.get_figwidth() <= WIDEST else 28, 3)))
+    panel.set_title(plain(wrapped(text, 30 if panel.figure.get_figwidth() <= WIDEST else 22, 3)))
 
 
 def logarithmic(axis: Any, low: float, high: float) -> None:
@@ -216,11 +215,19 @@ def save(sketch: Sketch, folder: Path, kinds: Sequence[str] = KINDS) -> Drawn:
     _put_below(sketch)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the SVG names the sign; a reader's fonts may have it
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for all kinds
+        if figure.get_layout_engine():
+            _lay_out(figure)
         for kind in kinds:
             figure.savefig(folder / f"{sketch.name}.{kind}", dpi=DPI, metadata=_metadata(sketch.origin, kind))
     return Drawn(sketch.name, sketch.title, f"{sketch.caption} {sketch.origin.line}.", sketch.origin.hashes)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Settle once for all kinds where the panels stand; the solver's last digits differ from time to time."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for panel in figure.axes:
+        panel.set_position(tuple(np.round(panel.get_position().bounds, 4)))
 
 
 def _put_below(sketch: Sketch) -> None:

@@ -71,7 +71,7 @@ def _intervals(source: Source) -> Sketch | None:
     methods = list(dict.fromkeys(source.summary.cells.method))
     columns = list(dict.fromkeys(cells.column))
     figure, panels = grid(len(columns), height_of(methods), methods, sharey=True)
-    listed(figure, panels, methods)
+    listed(panels, methods)
     for panel, column in zip(panels, columns, strict=True):
         own = cells[cells.column == column].set_index("method").reindex(methods)
         panel.hlines(range(len(methods)), own.low, own.high, color=COLOURS[0], linewidth=1.5)
@@ -94,7 +94,7 @@ def _paired(source: Source) -> Sketch | None:
     methods = [row for row in source.looks if any(row in own for own in apart.values())]
     many = sum(len(each.by_patient) for own in apart.values() for each in own.values()) > DOTS
     figure, panels = grid(len(apart), height_of(methods), methods, sharey=True)
-    listed(figure, panels, methods)
+    listed(panels, methods)
     for panel, (column, own) in zip(panels, apart.items(), strict=True):
         _differing(panel, {methods.index(method): each for method, each in own.items()}, own, many=many)
         headed(panel, column)
@@ -234,7 +234,7 @@ def _gap(source: Source) -> Sketch | None:
         return None
     methods, columns = list(dict.fromkeys(known.method)), list(dict.fromkeys(known.column))
     figure, panels = grid(len(columns), height_of(methods), methods, sharey=True, sharex=True)
-    listed(figure, panels, methods)
+    listed(panels, methods)
     for panel, column in zip(panels, columns, strict=True):
         _shares(panel, known[known.column == column].set_index("method").reindex(methods), _edges(known))
         headed(panel, column)
@@ -294,7 +294,7 @@ def _hours(source: Source) -> Sketch | None:
     for panel, (_, own) in zip(panels, settings, strict=True):
         logarithmic(panel.xaxis, own.low_of_marks.min(), own.high_of_marks.max())
         _lines(panel, own, source.looks, log=True)
-        headed(panel, _setting_title(source, own, settings))
+        headed(panel, _setting_title(own, settings))
         _formats(panel, own.drop_duplicates("column").sort_values("x"))
         panel.set_xlabel("annotation of the training scans (h)")
     _labelled(panels, [source.label(own) for _, own in settings])
@@ -363,7 +363,7 @@ def _levels(source: Source, what: str, axis: str) -> Sketch | None:
         panel.set_xticks(levels, [f"{level:.0%}" if level >= 0.01 else f"{level:.1%}" for level in levels])
         panel.set_xticks([], minor=True)
         _lines(panel, own, source.looks, log=what == "density")
-        headed(panel, f"{_setting_title(source, own, series)} {annotation}")
+        headed(panel, f"{_setting_title(own, series)} {annotation}")
         panel.set_xlabel(axis)
     _labelled(panels, [source.label(own) for _, own in series])
     caption = f"{_what(source)}, against the {axis}; all else is equal. {MEANS}."
@@ -383,7 +383,7 @@ def _lines(panel: Any, cells: pd.DataFrame, looks: Mapping[str, Mapping[str, Any
         panel.plot(x, own["mean"], **looks[method])
 
 
-def _setting_title(source: Source, own: pd.DataFrame, settings: Sequence[Any]) -> str:
+def _setting_title(own: pd.DataFrame, settings: Sequence[Any]) -> str:
     """A data set's name, or the name of a column where the same data set has several budgets."""
     dataset = str(own.dataset.iloc[0])
     others = {key if isinstance(key, str) else key[0] for key, other in settings if other.dataset.iloc[0] == dataset}

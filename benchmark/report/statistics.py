@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
@@ -45,7 +45,7 @@ def resampled(values: np.ndarray) -> np.ndarray:
     seeds, patients = _draws(*values.shape)
     there = ~np.isnan(values)
     if there.all():
-        return np.asarray((seeds * (patients @ values.T)).sum(1) / values.size)
+        return np.asarray(np.einsum("ij,ij->i", seeds, patients @ values.T) / values.size)
     total = (seeds * (patients @ np.where(there, values, 0).T)).sum(1)
     count = (seeds * (patients @ there.T)).sum(1)
     return np.divide(total, count, out=np.full(RESAMPLES, np.nan), where=count > 0)
@@ -69,7 +69,7 @@ def half_width(values: np.ndarray) -> float:
         return np.nan
     by_patient = (of_patient * patient**2).sum() / patients
     if seeds < 1:
-        return float(stats.t.ppf(1 - ALPHA / 2, patients) * np.sqrt(by_patient / n))
+        return float(special.stdtrit(patients, 1 - ALPHA / 2) * np.sqrt(by_patient / n))
     by_seed = (of_seed * seed**2).sum() / seeds
     rest = np.where(there, values - grand - patient - seed[:, None], 0)
     by_rest = (rest**2).sum() / max(1, n - patients - seeds - 1)
@@ -77,7 +77,7 @@ def half_width(values: np.ndarray) -> float:
     if variance == 0:
         return 0.0
     freedom = (by_patient + by_seed) ** 2 / (by_patient**2 / patients + by_seed**2 / seeds)
-    return float(stats.t.ppf(1 - ALPHA / 2, freedom) * np.sqrt(variance))
+    return float(special.stdtrit(freedom, 1 - ALPHA / 2) * np.sqrt(variance))
 
 
 @cache

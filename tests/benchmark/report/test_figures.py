@@ -4,18 +4,20 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.report import canvas, curves, figures, montage, rows
+from benchmark.report import canvas, curves, figures, rows
 from benchmark.report.cases import Case
 from benchmark.report.figures import Source
+from benchmark.report.montage import COLOURS, ERRORS, TILE, _errors, _marked, montage
 from benchmark.report.summary import summarise
 from tests.benchmark.report.test_rows import HEADER, record
 
-HOSTILE = "<script>alert(1)</script>_50%_$x$"
+HOSTILE = "<script>alert(1)</script>_50%_$x$ \x07字"  # with a sign that can't be printed and one that the font lacks
 EVERY = ["intervals", "paired", "gap", "hours", "density", "noise", "cost", "learning_curves", "pseudo_labels"]
 FORMATS = {"scribble:sim": 0.6, "scribble:sim@0.5": 0.5, "scribble:sim+noise=0.1": 0.55, "box": 0.62, "full": 0.9}
 METHODS = {"prior": -0.3, "pce_dice": 0.0, "entropy": 0.02, HOSTILE: 0.05}
@@ -77,11 +79,13 @@ def test_text_is_text_and_names_are_harmless(drawn):
     _, folder = drawn
     for name in EVERY[:-1]:
         svg, pdf = (folder / f"{name}.svg").read_text(), (folder / f"{name}.pdf").read_bytes()
+        ElementTree.fromstring(svg)  # well-formed
         assert "<script" not in svg, name
         assert "&lt;script&gt;alert(1)" in svg, name
         assert b"/FontFile2" in pdf, name
         assert b"/Type3" not in pdf, name
-    assert "_50%_$x$" in (folder / "cost.svg").read_text()  # no formula
+    shown = re.sub(r"<!--.*?-->", "", (folder / "cost.svg").read_text(), flags=re.DOTALL)
+    assert "_50%_$x$ ?字</text>" in shown  # no formula
 
 
 def test_the_same_runs_give_the_same_bytes(drawn, many, tmp_path):
@@ -119,7 +123,7 @@ def test_the_hashes_of_all_runs_are_in_the_metadata_and_their_digest_in_the_pict
 
 def test_of_few_runs_the_picture_names_every_hash(drawn, many):
     made, folder = drawn
-    of_first = [each for each in made if each.name == "pseudo_labels"][0]
+    of_first = next(each for each in made if each.name == "pseudo_labels")
     line = f"n = 6 patients, 1 seed; 1 run: {of_first.hashes[0][:8]}"
     assert line in (folder / "pseudo_labels.svg").read_text()
     assert of_first.caption.endswith(f"{line}.")
@@ -245,7 +249,7 @@ def case(dice=0.5, methods=("prior", "pce_dice", "entropy"), size=64):
 
 
 def test_a_montage_shows_best_median_and_worst_and_says_by_which_rule(tmp_path):
-    [made] = montage.montage({"acdc point": [case(dice) for dice in (0.9, 0.8, 0.7, 0.6, 0.5)]}, tmp_path)
+    [made] = montage({"acdc point": [case(dice) for dice in (0.9, 0.8, 0.7, 0.6, 0.5)]}, tmp_path)
     svg = (tmp_path / "montage.svg").read_text()
     for text in ("best", "scan 0.9", "median", "scan 0.7", "worst", "scan 0.5", "slice 3 of 9", "Dice 0.680", "LV_$x$"):
         assert text in svg, text
@@ -258,7 +262,7 @@ def test_a_montage_shows_best_median_and_worst_and_says_by_which_rule(tmp_path):
 def test_each_column_with_cases_has_a_montage_of_the_same_bytes(tmp_path):
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
-        made = montage.montage({"none": [], "few": [case(0.9), case(0.1)], "one": [case()]}, folder)
+        made = montage({"none": [], "few": [case(0.9), case(0.1)], "one": [case()]}, folder)
         assert [each.name for each in made] == ["montage", "montage2"]
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
@@ -266,7 +270,7 @@ def test_each_column_with_cases_has_a_montage_of_the_same_bytes(tmp_path):
 
 def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_names_the_others(tmp_path):
     methods = [f"m{n}" for n in range(8)] + ["pce_dice", HOSTILE, "prior"]  # from the best to the worst
-    [made] = montage.montage({"c": [case(methods=methods)]}, tmp_path, ["svg"])
+    [made] = montage({"c": [case(methods=methods)]}, tmp_path, ["svg"])
     assert f"Not shown: m6, m7, {HOSTILE}." in made.caption
     svg = (tmp_path / "montage.svg").read_text()
     assert all(f">{name}<" in svg for name in (*methods[:6], "pce_dice", "prior"))
@@ -276,24 +280,24 @@ def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_
 def test_a_method_without_a_score_or_a_prediction_leaves_a_gap(tmp_path):
     one = case(methods=("pce_dice", "entropy"))
     two = replace(one, predictions={"pce_dice": one.truth}, scores={"pce_dice": {"dice": np.nan, "hd95": np.nan}})
-    assert montage.montage({"c": [one, two]}, tmp_path, ["svg"])
+    assert montage({"c": [one, two]}, tmp_path, ["svg"])
     assert "no Dice" in (tmp_path / "montage.svg").read_text()
 
 
 def test_a_thin_stroke_survives_a_smaller_picture():
     marks = np.full((1000, 500), 255, np.uint8)
     marks[:, 250] = 1
-    shown = montage._marked(np.zeros((montage.TILE, montage.TILE, 3), np.uint8), marks)
-    assert (shown == montage.COLOURS[1]).all(2).sum() == montage.TILE
+    shown = _marked(np.zeros((TILE, TILE, 3), np.uint8), marks)
+    assert (shown == COLOURS[1]).all(2).sum() == TILE
 
 
 def test_errors_are_coloured_by_their_kind():
-    side = montage.TILE
+    side = TILE
     truth, labels = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
     truth[0, :6] = [1, 1, 1, 0, 0, 255]
     labels[0, :6] = [1, 0, 2, 1, 0, 1]
-    picture = montage._errors(np.full((side, side, 3), 255, np.uint8), labels, truth)[0, :6]
-    kinds = {tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)): name for name, colour in montage.ERRORS.items()}
+    picture = _errors(np.full((side, side, 3), 255, np.uint8), labels, truth)[0, :6]
+    kinds = {tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)): name for name, colour in ERRORS.items()}
     assert [kinds.get(tuple(map(int, pixel)), "") for pixel in picture] == [
         *("", "false negative", "wrong class", "false positive", "", "")
     ]

@@ -1,5 +1,6 @@
 import json
 
+import pandas as pd
 import pytest
 
 from benchmark import InputError
@@ -153,3 +154,29 @@ def test_only_what_is_there(several):
         several.only(["gatedcrf"])
     with pytest.raises(InputError, match="no column of the tables is all of these"):
         several.only(["faz", "odoc point"])
+
+
+def test_names_stay_as_they_are_written(results, tmp_path):
+    """007 is not 7, and NA is a name."""
+    results(record())
+    path = next(tmp_path.rglob("cases.csv"))
+    path.write_text(HEADER + "007,NA,faz,px,0.5,1.0,1.0,,,0,0,0\n")
+    case = rows.read(tmp_path).cases.iloc[0]
+    assert (case.scan, case.patient, case.dice) == ("007", "NA", 0.5)
+
+
+def test_runs_that_were_scored_with_other_metrics_stand_in_one_frame(results, tmp_path):
+    results(record("pce"), record("prior"))
+    path = next((tmp_path / "runs/d/a/prior").rglob("cases.csv"))
+    path.write_text("scan,patient,region,unit,dice,nsd,n_missed,n_ghost,n_absent\ns,p,faz,px,0.4,0.9,0,0,0\n")
+    cases = rows.read(tmp_path).cases.set_index("row")
+    assert (cases.dice["pce"], cases.dice["prior"], cases.nsd["prior"]) == (0.5, 0.4, 0.9)
+    assert pd.isna(cases.nsd["pce"])
+    assert pd.isna(cases.hd95["prior"])
+
+
+def test_a_name_over_two_lines_is_refused(results, tmp_path):
+    results(record())
+    next(tmp_path.rglob("cases.csv")).write_text(HEADER + '"s\n1",p,faz,px,0.5,1.0,1.0,,,0,0,0\n')
+    with pytest.raises(InputError, match="cases.csv in .* is damaged"):
+        rows.read(tmp_path)

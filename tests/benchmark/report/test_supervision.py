@@ -14,7 +14,7 @@ PATIENTS = {"a": 0.0, "b": 0.1, "c": 0.02, "d": -0.1}  # how much easier each is
 
 @pytest.fixture
 def results(tmp_path):
-    """Writes runs, a tuple (label, annotation, seed, {patient: dice} or None if missing, changes of the record); reads them."""
+    """Writes runs and reads them; a run is (label, annotation, seed, {patient: dice} or None if missing, changes)."""
 
     def write(*runs):
         plan = []
@@ -58,9 +58,7 @@ def test_halfway_between_the_best_of_three_and_full_masks_is_a_share_of_one_half
 
 def test_the_interval_takes_all_three_from_the_same_draws_of_patients_and_seeds(results):
     rng = np.random.default_rng(3)
-    values = {
-        name: 0.5 + shift + 0.03 * rng.standard_normal((2, 5)) for name, shift in zip("mbf", (0.1, 0, 0.3), strict=True)
-    }
+    values = {name: mean + 0.03 * rng.standard_normal((2, 5)) for name, mean in (("m", 0.6), ("b", 0.5), ("f", 0.8))}
     runs = []
     for name, label, annotation in (("b", "pce", "point"), ("m", "entropy", "point"), ("f", "pce_dice", "full")):
         runs += [(label, annotation, s, {f"p{i}": values[name][s, i] for i in range(5)}, {}) for s in (0, 1)]
@@ -77,7 +75,7 @@ def test_the_interval_takes_all_three_from_the_same_draws_of_patients_and_seeds(
 
 
 def test_columns_are_aligned_by_the_names_of_patients(results):
-    marks = {"pce": around(0.5), "entropy": around(0.6)}
+    marks = {"pce": around(0.5), "entropy": around(0.6) | {"a": 0.9}}
     full = dict(reversed(around(0.7).items())) | {"zz": 0.1}  # other order, one more
     del full["a"]
     line = gap(results, marks, {"pce_dice": full}).set_index("method").loc["entropy"]
