@@ -30,10 +30,9 @@ RUN_COLUMNS = [
     *("folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
     *("hash", "method", "options", "data", "stored", *SPENT),  # options as JSON; data: the split's fingerprint
 ]
-DTYPES: dict[str, type] = dict.fromkeys(
-    ("scan", "patient", "region", "unit"), str
-)  # whatever they look like: patient 007 is not 7
-DTYPES |= dict.fromkeys(METRICS, float)
+TEXTS = ("scan", "patient", "region", "unit")  # whatever they look like: patient 007 is not 7
+DTYPES = {**dict.fromkeys(TEXTS, str), **dict.fromkeys(METRICS, float)}
+UNDEFINED = {metric: ["", "nan"] for metric in METRICS}
 CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
 
 
@@ -213,7 +212,7 @@ def _scores(done: Sequence[Placed], name: str) -> pd.DataFrame:
     parts = [pd.DataFrame(columns=["run"], dtype=int)]
     for heading, own in bodies.items():
         text = StringIO("\n".join([heading, "".join(body for _, body in own)]))
-        part = pd.read_csv(text, dtype=DTYPES, keep_default_na=False, na_values=[""])
+        part = pd.read_csv(text, dtype=DTYPES, keep_default_na=False, na_values=UNDEFINED)
         lines = [body.count("\n") for _, body in own]
         if len(part) != sum(lines):
             raise InputError(f"a {name} in {done[own[0][0]][0]['results']} is damaged: a row is not one line")
