@@ -84,6 +84,7 @@ class Keeper:
             shutil.rmtree(self.staged, ignore_errors=True)
 
     def _write(self, number: int, scan: Scan, allowed: np.ndarray) -> None:
+        assert scan.mask is not None  # test scans have one: check_split
         image = np.rint(scan.image * 255).astype(np.uint8)
         np.savez_compressed(self.staged / f"{number:04d}.npz", image=image, mask=scan.mask)
         labels = to_labels(allowed, len(self.dataset.classes), UNLABELLED)

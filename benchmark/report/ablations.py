@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.report import statistics
 from benchmark.report.rows import Rows
-from benchmark.report.summary import BETTER, MEAN, TESTED, Summary, arrays, verdict
+from benchmark.report.summary import BETTER, MEAN, TESTED, Summary, arrays, difference, verdict
 
 NOTES = [
     "Rows of one plug-in; the row with its name is the base. Changed: options that differ from the base, the base's value "
@@ -70,6 +70,6 @@ def _shown(value: Any) -> str:
 
 def _apart(ours: np.ndarray, base: np.ndarray, metric: str) -> dict[str, object]:
     """The difference to the base and what it means."""
-    apart = statistics.difference(ours, base)
+    apart = difference(ours, base, metric)
     interval = {"difference": apart.mean, "difference_low": apart.low, "difference_high": apart.high}
     return interval | {"verdict": verdict(apart, BETTER[metric])}

@@ -64,16 +64,16 @@ class Gallery:
 def gallery(read: Rows, results: Path, *, embed: bool = False) -> Gallery:
     """The cases of which there are pictures and label maps; of sets that may not be redistributed only with `embed`."""
     found: dict[str, list[Callable[[], Case]]] = {}
-    left_out = {}
+    left_out: list[str] = []
     for column in read.about:
         shelf = _Shelf(read, results, column)
         if reason := shelf.problem(embed=embed):
-            left_out[f"{column}: {reason}"] = None
+            left_out.append(f"{column}: {reason}")
         elif ordered := shelf.ordered():
             found[column] = ordered
         else:
-            left_out[f"{column}: no run of the seed shown kept label maps"] = None
-    return Gallery(found, list(left_out))
+            left_out.append(f"{column}: no run of the seed shown kept label maps")
+    return Gallery(found, left_out)
 
 
 class _Shelf:

@@ -5,7 +5,7 @@ these are defined, else those per slice.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -162,6 +162,13 @@ def _cell(values: np.ndarray, metric: str) -> dict[str, object]:
     }
 
 
+def difference(ours: np.ndarray, theirs: np.ndarray, metric: str) -> statistics.Difference:
+    """Ours minus theirs; its interval is cut off at what a difference in this metric can be."""
+    apart = statistics.difference(ours, theirs)
+    least, most = _bounds(metric)
+    return replace(apart, low=max(apart.low, least - most), high=min(apart.high, most - least))
+
+
 def _bounds(metric: str) -> tuple[float, float]:
     """Between which values a metric's mean can lie."""
     return (-1 if metric == "rve" else 0), (np.inf if metric in (*DISTANCES, "rve") else 1)
@@ -236,7 +243,7 @@ class _Comparing:
         signed = [statistics.signed_rank(cell[row], cell[reference]) for row in others]
         corrected = statistics.holm([each.p for each in signed], [each.least for each in signed])
         for row, test, p in zip(others, signed, corrected, strict=True):
-            apart = statistics.difference(cell[row], cell[reference])
+            apart = difference(cell[row], cell[reference], metric)
             yield {
                 "column": column, "metric": metric, "method": row, "reference": reference, "difference": apart.mean,
                 "low": apart.low, "high": apart.high, "verdict": verdict(apart, BETTER[metric]),
@@ -309,7 +316,7 @@ def _leaks(read: Rows) -> pd.DataFrame:
             chosen = {rule: by_rule[rule][column, region, metric][row] for rule in SELECTIONS}
             line |= {rule: float(np.nanmean(values)) for rule, values in chosen.items()}
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
-                apart = statistics.difference(chosen[rule], own)
+                apart = difference(chosen[rule], own, metric)
                 line |= {name: apart.mean, f"{name}_low": apart.low, f"{name}_high": apart.high}
             lines.append(line | {"patients": own.shape[1], "seeds": own.shape[0]})
     return pd.DataFrame(lines, columns=LEAK_COLUMNS)

@@ -76,6 +76,33 @@ def test_a_run_ends_with_a_table_and_the_path_of_a_report(run, tmp_path):
     assert (status, shown) == (0, "report: reports/report\n")
 
 
+def test_a_report_of_a_part_in_another_metric_and_format(run, tmp_path):
+    assert run("run", "--methods", "prior,pce", *TINY_FLAGS)[0] == 0
+    status, *_ = run("report", "--only", "prior", "--metric", "nsd,assd", "--format", "md,html", "--reports", "paper")
+    assert status == 0
+    written = {path.name for path in (tmp_path / "paper/report").iterdir()}
+    assert {"table.md", "index.html"} <= written
+    assert {name.rpartition(".")[2] for name in written} == {"md", "html"}
+    table = (tmp_path / "paper/report/table.md").read_text()
+    assert "NSD" in table
+    assert "| pce" not in table
+    page = (tmp_path / "paper/report/index.html").read_text()
+    assert "data:image/jpeg;base64" in page  # pictures of the phantom, which may be shown
+
+
+def test_my_method_stands_beside_runs_that_lie_elsewhere(run, tmp_path):
+    assert run("run", "--methods", "prior", *TINY_FLAGS, "--results", "theirs")[0] == 0
+    (tmp_path / "plugins").mkdir()
+    mine = write_method(tmp_path / "plugins", "mine", "pass", "return np.zeros((1, 32, 32), np.uint8)")
+    status, shown, _ = run("run", "--methods", mine, *TINY_FLAGS, "--against", "theirs", "--results", "ours")
+    assert status == 0
+    assert "Not trained here: prior" in " ".join(shown.split())
+    assert {path.parts[-3] for path in (tmp_path / "ours/runs").rglob("run.json")} == {"mine"}
+    table = (tmp_path / "reports/report/table.md").read_text()
+    assert "| mine" in table
+    assert "| prior" in table
+
+
 def test_stored_runs_are_scored_again(run, tmp_path):
     assert run("run", "--methods", "prior", *TINY_FLAGS)[0] == 0
     status, shown, _ = run("score")
@@ -106,7 +133,10 @@ def test_a_failed_run_is_status_1_and_stands_in_the_report(run, tmp_path):
         (["run", "--methods", "pce", "--device", "cuda:77", *TINY_FLAGS], "no device 'cuda:77'"),
         (["run", "--methods", "pce", "--results", "/dev/null/x", *TINY_FLAGS], "results folder /dev/null/x can't be"),
         (["run", "--methods", "pce", "--datasets", "acdc", "--data", "nowhere"], "neither ACDC_training_volumes/patientPPP"),
+        (["run", "--methods", "pce", "--against", "nobody", *TINY_FLAGS], "there are no stored runs 'nobody'"),
         (["report"], "results/runs holds no runs"),
+        (["report", "--metric", "dise"], "--metric is 'dise'; it must be dice, hd95"),
+        (["report", "--format", "doc"], "--format is 'doc'; it must be md, tex"),
         (["check", "nope"], "no method 'nope'"),
         (["data", "splits", "nope"], "no data set 'nope'"),
         (["data", "check", "acdc"], "holds neither ACDC_training_volumes/patientPPP_frameFF.h5"),

@@ -219,3 +219,16 @@ def test_only_failures_make_cells_without_numbers():
     found = summary([], [run("failed")])
     assert found.cells["mean"].isna().all()
     assert found.tests.empty
+
+
+def test_a_difference_is_cut_off_at_what_it_can_be():
+    """Two seeds that disagree say little of a third; but no Dice is more than 1 above another."""
+    cases = [
+        case(value + 0.01 * p, row=row, seed=seed, patient=f"p{p}")
+        for row, values in (("pce_dice", (0.5, 0.5)), ("m", (0.1, 0.9)))
+        for seed, value in enumerate(values)
+        for p in range(8)
+    ]
+    tests = summary(cases, runs_of("pce_dice", "m", seeds=(0, 1))).tests.set_index("metric")
+    assert (tests.low["dice"], tests.high["dice"]) == (-1, 1)
+    assert tests.high["hd95"] > 1
