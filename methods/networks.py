@@ -119,7 +119,7 @@ class Decoder(nn.Module):
         decoded: list[Tensor] = []
         for level, skip in zip(self.levels, maps[-2::-1], strict=True):
             decoded.append(level(decoded[-1] if decoded else maps[-1], skip))
-        return self.head(decoded[-1]), decoded
+        return self.head(decoded[-1]).contiguous(), decoded  # losses shift and slice: class by class is faster for them
 
 
 def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -166,7 +166,7 @@ class LibraryDecoder(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return self.head(last), [*decoded, last]
+        return self.head(last).contiguous(), [*decoded, last]
 
 
 def build(name: str, channels: int, classes: int, weights: str = "") -> Network:
