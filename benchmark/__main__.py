@@ -1,14 +1,21 @@
 """The command line: `python -m benchmark`. Heavy imports stay inside the commands that need them."""
 
+import dataclasses
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchmark import InputError, __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmark.executors import Executor
 
 app = typer.Typer(
     name="benchmark",
@@ -52,6 +59,11 @@ def run(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="An option.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Runs at once per device; 0: one per core, one per GPU.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    executor: Annotated[str, typer.Option(help="local, or ray: on the machines of a Ray cluster.")] = "local",
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The Ray cluster's, or RAY_ADDRESS; without, Ray on this machine.")
+    ] = "",
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Only the I-th of N parts of the runs, and no report.")] = "",
     data: DataFolder = Path("data"),
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
@@ -64,8 +76,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the jobs, and stop.")] = False,
 ) -> None:
     """Train, predict and score; the same command again resumes."""
-    from benchmark import screen
-    from benchmark.executors import Local, devices
+    from benchmark import screen, shards
     from benchmark.jobs import Request, make_plan
     from benchmark.runner import Place, Sweep
 
@@ -83,21 +94,26 @@ def run(
         against=against,
         data=data,
     )
-    slots, place = devices(device), Place(results)
+    if shard:
+        shards.parse(shard)
+    make_executor, place = _executor(executor, address, device), Place(results)
     with screen.status("reading and checking the data"):
         plan = make_plan(request)
+    jobs = shards.shard(plan.jobs, shard) if shard else plan.jobs
     screen.show_warnings(plan.warnings)
     if dry_run:
-        screen.show_plan(plan, [(job, place.state(job)) for job in plan.jobs])
+        screen.show_plan(dataclasses.replace(plan, jobs=jobs), [(job, place.state(job)) for job in jobs])
         return
     if not plan.jobs:
         screen.show_not_claimed(plan)
         raise InputError("there is nothing to run: no method learns from these annotations")
-    cores = _cores() // max(job.budget.threads for job in plan.jobs)
-    each = workers or (max(1, cores) if slots == ["cpu"] else 1)
-    executor = Local(slots, each, timeout or None, [data, results, *(d.root for d in plan.datasets.values())])
+    hide = [data, results, *(dataset.root for dataset in plan.datasets.values())]
+    chosen = make_executor(workers, max(job.budget.threads for job in plan.jobs), timeout or None, hide)
     with screen.Watcher() as watcher:
-        states = Sweep(plan, place, executor, watcher, rerun).run()
+        states = Sweep(plan, place, chosen, watcher, rerun).run(jobs)
+    if shard:
+        _end_shard(shard, states, results, reports)
+        return
     screen.show_not_claimed(plan)
     from benchmark.report import show, write
 
@@ -271,9 +287,35 @@ def main() -> None:
         sys.exit(130)
 
 
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _executor(name: str, address: str, device: str) -> "Callable[[int, int, float | None, list[Path]], Executor]":
+    """What makes the executor of (workers, threads, timeout, hidden folders); wrong flags are refused at once."""
+    if name == "local":
+        from benchmark.executors import Local, cores, devices
+
+        if address:
+            raise InputError("--address is a Ray cluster's; it needs --executor ray")
+        slots = devices(device)
+
+        def local(workers: int, threads: int, timeout_s: float | None, hide: list[Path]) -> "Executor":
+            each = workers or (max(1, cores() // threads) if slots == ["cpu"] else 1)
+            return Local(slots, each, timeout_s, hide)
+
+        return local
+    if name != "ray":
+        raise InputError(f"--executor is {name!r}; it must be local or ray")
+    from benchmark.ray_executor import Cluster, Ray, refuse
+
+    refuse(device)
+    where = address or os.environ.get("RAY_ADDRESS", "")
+    return lambda workers, threads, timeout_s, hide: Ray(Cluster(where, device, workers, threads, timeout_s), hide)
+
+
+def _end_shard(shard: str, states: Counter[str], results: Path, reports: Path) -> None:
+    """Say how a shard's runs stand, and what is to do when all shards have ended; status 1 if any run failed."""
+    print(f"shard {shard}: " + (", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no runs"))
+    print(f"after the last shard: python -m benchmark report --results {results} --reports {reports}")
+    if states["failed"]:
+        raise typer.Exit(1)
 
 
 def _split(text: str) -> list[str]:

@@ -12,11 +12,9 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +26,11 @@ from scipy import ndimage
 from benchmark import InputError, __version__, sealed
 from benchmark.datasets.base import Dataset, Scan
 from benchmark.datasets.weak import Annotation, Annotator, parse, set_type
-from benchmark.executors import Ended, Local, Running, Task
+from benchmark.executors import Ended, Executor, Running, Task, scratch
 from benchmark.jobs import Job, Plan
 from benchmark.pictures import Keeper
 from benchmark.score import COUNTS, METRICS, evaluate
 
-SCRATCH = "weakseg-bench-"  # folders in the system's temporary place
 Cell = tuple[str, str, str, int, bool]  # data set, annotation, split, seed, held-out marks: a sealed folder is for these
 
 
@@ -79,7 +76,7 @@ class Place:
         try:
             for part in ("runs", ".locks", ".staging"):
                 (self.root / part).mkdir(parents=True, exist_ok=True)
-            probe = self.root / ".staging" / f"probe-{os.getpid()}"
+            probe = self.root / ".staging" / f"probe-{_own()}"
             probe.write_text("")
             probe.unlink()
         except OSError as error:
@@ -91,7 +88,7 @@ class Place:
         if plan.against:
             path = Path(plan.against)
             content["against"] = str(path.resolve()) if (path / "runs").is_dir() else plan.against
-        staged = self.root / ".staging" / f"plan-{os.getpid()}"
+        staged = self.root / ".staging" / f"plan-{_own()}"
         staged.write_text(json.dumps(content, indent=1) + "\n")
         staged.replace(self.root / "plan.json")
 
@@ -134,7 +131,7 @@ class Place:
 class Sweep:
     """One call of `run`: the jobs that are still to do, sealed folders while they are needed, and the outcome."""
 
-    def __init__(self, plan: Plan, place: Place, executor: Local, screen: Screen, rerun: str = "") -> None:
+    def __init__(self, plan: Plan, place: Place, executor: Executor, screen: Screen, rerun: str = "") -> None:
         """`rerun`: also do again what is `stale`, or `all`; failed runs are always tried again."""
         self.plan, self.place, self.executor, self.screen = plan, place, executor, screen
         self.again = {"": (), "stale": ("stale",), "all": ("stale", "done")}[rerun]
@@ -142,17 +139,16 @@ class Sweep:
         self.active: dict[Task, tuple[Job, TextIO]] = {}
         self.sealed: dict[Cell, tuple[Path, Labelled]] = {}
 
-    def run(self) -> Counter[str]:
-        """Do what is to do; returns how many runs are in which state, those done before included."""
+    def run(self, jobs: Sequence[Job] | None = None) -> Counter[str]:
+        """Do what is to do of the plan, or of these of its jobs; returns how many of them are in which state at the end."""
         self.place.prepare()
         self.place.remember(self.plan)
-        before = [(job, self.place.state(job)) for job in self.plan.jobs]
+        before = [(job, self.place.state(job)) for job in (self.plan.jobs if jobs is None else jobs)]
         self.screen.planned(Counter(state for _, state in before))
         todo = [job for job, state in before if state in ("planned", "failed", *self.again)]
         self.states = Counter(state for _, state in before if state not in ("planned", "failed", *self.again))
         self.left = Counter(_cell(job) for job in todo)
-        with ExitStack() as stack:
-            self.scratch = _scratch(stack)
+        with scratch() as self.scratch:
             try:
                 for event in self.executor.run(self._tasks(todo)):
                     if event is None:
@@ -270,10 +266,11 @@ class Sweep:
             **self.sealed[_cell(job)][1].amount(),
             "wall_s": round(event.seconds, 3),
             "slot": event.device,
+            **({"first_try": event.first_try} if event.first_try else {}),
             "worker": json.loads(outcome.read_text()) if outcome.is_file() else {},
             "version": __version__,
             "commit": commit(),
-            "processor": _processor(),
+            "processor": event.processor,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
@@ -463,18 +460,9 @@ def _cell(job: Job) -> Cell:
     return job.dataset, job.annotation, job.split, job.seed, bool(job.budget.snapshots or job.budget.tune)
 
 
-def _scratch(stack: ExitStack) -> Path:
-    """A temporary folder of this process; those of processes that were killed are removed."""
-    for old in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        with suppress(OSError), (old / "lock").open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - old.stat().st_mtime > 1:  # not one that is being made
-                shutil.rmtree(old)
-    folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    lock = stack.enter_context((folder / "lock").open("w"))
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder
+def _own() -> str:
+    """A name that no other runner takes, be it on another machine."""
+    return os.urandom(6).hex()
 
 
 def commit() -> str:
@@ -488,12 +476,3 @@ def commit() -> str:
         changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
         return head + ("+" if changed.strip() else "")
     return ""
-
-
-def _processor() -> str:
-    """The processor's name."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return os.uname().machine

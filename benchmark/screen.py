@@ -143,7 +143,7 @@ class Watcher:
             shown.add_row(
                 worker.task.name,
                 worker.device,
-                f"{last['step'] + 1}/{steps}" if last else "starting",
+                f"{last['step'] + 1}/{steps}" if last else worker.stage,
                 f"{last['loss']:.4f}" if "loss" in last else "",
                 _duration(seconds),
                 "" if left is None else _duration(left),

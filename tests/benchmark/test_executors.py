@@ -1,11 +1,24 @@
+"""Where runs are done: devices and environments, second tries, shards, and the way to another machine and back."""
+
+import dataclasses
+import json
+import pickle
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import benchmark
-from benchmark import InputError
-from benchmark.executors import devices, worker_environment
+from benchmark import InputError, parcels, sealed
+from benchmark.__main__ import main
+from benchmark.executors import Deaths, Ended, Local, Task, clean_environment, devices, worker_environment
+from benchmark.jobs import Budget
+from benchmark.ray_executor import Cluster, Ray, places, refusal
+from benchmark.runner import Place, Sweep
+from benchmark.shards import shard
+from tests.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
 
 
 def test_auto_takes_a_gpu_where_there_is_one():
@@ -51,3 +64,234 @@ def test_variables_that_name_a_hidden_folder_are_removed(monkeypatch, tmp_path):
 
 def test_a_hidden_folder_that_holds_the_interpreter_does_not_take_it_away():
     assert "PATH" in worker_environment("cpu", 1, [Path("/")])
+
+
+def mixed_plan(seeds):
+    """Three methods on so many sealed folders."""
+    return small_plan(["pce", "prior", "entropy"], seeds=list(range(seeds)))
+
+
+@pytest.mark.parametrize(("seeds", "parts"), [(1, 2), (2, 2), (4, 3), (5, 4), (2, 9)])
+def test_shards_hold_every_run_once_and_equally_many_of_every_method(seeds, parts):
+    jobs = mixed_plan(seeds).jobs
+    dealt = [shard(jobs, f"{number}/{parts}") for number in range(1, parts + 1)]
+    assert sorted(job.hash for part in dealt for job in part) == sorted(job.hash for job in jobs)
+    for method in ("pce", "prior", "entropy"):
+        counts = [sum(job.method == method for job in part) for part in dealt]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_a_shard_has_whole_sealed_folders_where_they_divide_evenly():
+    jobs = mixed_plan(4).jobs
+    assert [job.seed for job in shard(jobs, "1/2")] == [0, 0, 0, 2, 2, 2]
+    assert [job.seed for job in shard(jobs, "2/2")] == [1, 1, 1, 3, 3, 3]
+
+
+@pytest.mark.parametrize("which", ["0/4", "5/4", "x", "1", "1/0", "-1/2", "1/2/3", ""])
+def test_what_is_no_shard_is_refused(which):
+    with pytest.raises(InputError, match="it must be I/N with I from 1 to N, such as 2/8"):
+        shard([], which)
+
+
+def test_shards_share_a_results_folder_whose_plan_is_whole(tmp_path):
+    plan, place = small_plan(["pce", "prior"]), Place(tmp_path)
+    for number in (1, 2):
+        screen = Recorder()
+        states = Sweep(plan, place, Local(["cpu"], 1, 120, [tmp_path]), screen).run(shard(plan.jobs, f"{number}/2"))
+        assert states == {"done": 1}
+        assert len(json.loads((tmp_path / "plan.json").read_text())["runs"]) == 2
+    assert [place.state(job) for job in plan.jobs] == ["done", "done"]
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """`run` of two methods on a tiny phantom, in this process and an empty folder; gives status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    tiny = ["--datasets", "octa_phantom", "--budget", ",".join(BUDGET), *(p for o in TINY for p in ("--set", o))]
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["benchmark", "run", "--methods", "prior,pce", *tiny, *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return ended.value.code or 0, shown.out, shown.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shard", "3/2"], "--shard is '3/2'; it must be I/N"),
+        (["--executor", "slurm"], "--executor is 'slurm'; it must be local or ray"),
+        (["--address", "host:1"], "--address is a Ray cluster's; it needs --executor ray"),
+    ],
+)
+def test_a_wrong_flag_is_said_before_the_data_are_read(run, words, message):
+    status, shown, errors = run(*words)
+    assert (status, shown) == (2, "")
+    assert message in errors
+
+
+def test_a_dry_run_of_a_shard_shows_its_runs_alone(run):
+    _, shown, _ = run("--shard", "2/2", "--dry-run")
+    assert "prior/default" in shown
+    assert "pce/default" not in shown
+    assert "1 runs" in shown
+
+
+def test_a_shard_writes_no_report_and_says_what_does(run, tmp_path):
+    status, shown, _ = run("--shard", "2/2")
+    assert status == 0
+    assert shown.splitlines()[-2:] == [
+        "shard 2/2: 1 done",
+        "after the last shard: python -m benchmark report --results results --reports reports",
+    ]
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_shard_with_a_failed_run_is_status_1(run, tmp_path):
+    method = write_method(tmp_path, "unlucky", "raise RuntimeError('no luck')")
+    assert run("--methods", method, "--shard", "1/1")[0] == 1
+
+
+def died(out, reason):
+    task = Task("a run", out / "job.json", out, out, 1, 1)
+    return Ended(task, "cpu", 1.0, reason, "a processor", died=True)
+
+
+def test_a_first_death_is_tried_again_from_nothing_and_a_second_is_told(tmp_path):
+    deaths = Deaths()
+    for name in ("job.json", "train.jsonl"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "folder").mkdir()
+    assert deaths.is_first(died(tmp_path, "it was killed by SIGSEGV"))
+    assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
+    second = died(tmp_path, "its node died")
+    assert not deaths.is_first(second)
+    assert deaths.told(second).reason == "it was killed by SIGSEGV, then its node died"
+
+
+def test_a_run_that_raised_an_error_or_was_late_is_not_tried_again(tmp_path):
+    task = Task("a run", tmp_path / "job.json", tmp_path, tmp_path, 1, 1)
+    assert not Deaths().is_first(Ended(task, "cpu", 1.0, "it ran longer than 1 s", "a processor"))
+
+
+def test_a_worker_is_no_part_of_a_ray_cluster(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    assert "RAY_AUTH_TOKEN" not in worker_environment("cpu", 1, [])
+    assert clean_environment([])["RAY_AUTH_TOKEN"] == "secret"
+
+
+def test_folders_to_hide_are_named_so_that_a_node_understands_them(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert Ray(Cluster("", "cpu", 0, 1, None), [Path("data")]).hide == (tmp_path / "data",)
+
+
+NODES = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 3.0}}]
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "threads", "number"),
+    [("cpu", 0, 1, 11), ("cpu", 0, 2, 5), ("cpu", 0, 4, 2), ("cuda", 0, 1, 2), ("cuda", 3, 1, 6), ("cuda", 3, 2, 4)],
+)
+def test_a_node_takes_as_many_runs_as_it_has_cpus_and_shares_of_gpus(device, workers, threads, number):
+    cluster = Cluster("", device, workers, threads, None)
+    assert places(NODES, cluster, gpu=device == "cuda") == number
+    assert refusal(NODES, cluster, gpu=device == "cuda") == ""
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "threads", "reason"),
+    [
+        ("cuda", 0, 1, "no node of the Ray cluster has a GPU"),
+        ("cpu", 2, 1, "--workers is of runs per GPU"),
+        ("cpu", 0, 9, "no node of the Ray cluster has 9 CPUs"),
+    ],
+)
+def test_a_cluster_that_can_not_do_the_runs_is_refused(device, workers, threads, reason):
+    assert refusal(NODES, Cluster("", device, workers, threads, None), gpu=False).startswith(reason)
+
+
+class ByPost:
+    """Every task as a parcel, one after the other, as a node would do it; keeps what crossed."""
+
+    running: list = []
+
+    def __init__(self, timeout_s=120):
+        self.timeout_s, self.crossed = timeout_s, []
+
+    def run(self, tasks):
+        for task in tasks:
+            parcel = parcels.pack(task, False, self.timeout_s, ())
+            self.crossed.append(pickle.dumps((parcel, parcels.read_sealed(task.sealed))))
+            yield parcels.work(*pickle.loads(self.crossed[-1])).unpack(task)
+
+
+def by_post(plan, results, timeout_s=120):
+    screen, executor = Recorder(), ByPost(timeout_s)
+    Sweep(plan, Place(results), executor, screen).run()
+    return screen.lines, executor.crossed
+
+
+def test_a_run_by_parcel_is_the_run_made_here(tmp_path):
+    method = write_method(tmp_path, "mine", "log(0, loss=1.0)", "return (scan.image[:, 0] > 0.4).astype(np.uint8)")
+    plan = small_plan(["pce", method])
+    run_sweep(plan, tmp_path / "here")
+    lines, crossed = by_post(plan, tmp_path / "there")
+    assert lines == [("pce", "done", ""), ("mine", "done", "")]
+    for job in plan.jobs:
+        here, there = (Place(tmp_path / name).folder(job) for name in ("here", "there"))
+        assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
+        assert (here / "cases.csv").read_bytes() == (there / "cases.csv").read_bytes()
+        for path in here.glob("*.npz"):
+            assert np.array_equal(np.load(path)["labels"], np.load(there / path.name)["labels"])
+    for secret in (b"octa_phantom", b"scribble", str(tmp_path / "there").encode()):
+        assert not any(secret in parcel for parcel in crossed)
+
+
+def test_no_dense_mask_crosses_to_a_node(tmp_path):
+    plan = small_plan(["prior"])
+    _, (crossed,) = by_post(plan, tmp_path / "r")
+    _, arrays = pickle.loads(crossed)
+    assert sorted(arrays) == ["index.json", "test-image", "train-allowed", "train-image"]
+    dataset = plan.datasets["octa_phantom"]
+    for name in (*dataset.split("default").train, *dataset.split("default").test):
+        assert dataset.load(name).mask.tobytes() not in crossed
+
+
+def test_a_failure_at_a_node_comes_back_with_its_traceback(tmp_path):
+    plan = small_plan([write_method(tmp_path, "raises", "raise RuntimeError('no idea')")])
+    assert by_post(plan, tmp_path / "r")[0] == [("raises", "failed", "RuntimeError: no idea")]
+    assert "raises.py" in (Place(tmp_path / "r").folder(plan.jobs[0]) / "error.txt").read_text()
+
+
+def test_a_run_at_a_node_that_takes_too_long_has_failed(tmp_path):
+    plan = small_plan([write_method(tmp_path, "hangs", "time.sleep(1000)")])
+    assert by_post(plan, tmp_path / "r", timeout_s=2)[0] == [("hangs", "failed", "it ran longer than 2 s")]
+
+
+def test_a_node_with_other_code_does_no_run(tmp_path):
+    method = write_method(tmp_path, "mine", "pass", "return np.zeros((1, 32, 32), np.uint8)")
+    plan = small_plan([method])
+    _, (crossed,) = by_post(plan, tmp_path / "r")
+    parcel, arrays = pickle.loads(crossed)
+    (name, content), *_ = parcel.files.items()
+    other = dataclasses.replace(parcel, files={name: content.replace(b"np.zeros", b"np.ones")})
+    assert "has other code than the machine that sent this" in parcels.work(other, arrays).reason
+
+
+def test_encoder_weights_travel_with_the_run(tmp_path):
+    folder, out, weights = tmp_path / "sealed", tmp_path / "out", tmp_path / "encoder.pth"
+    for made in (folder, out):
+        made.mkdir()
+    weights.write_text("these weights")
+    scan = sealed.WeakScan(np.zeros((1, 1, 32, 32), np.float32), np.full((1, 32, 32), 3, np.uint8))
+    sealed.seal(folder, {"train": [scan]}, [sealed.TestScan(scan.image)], 2, 1)
+    body = "os.remove(self.where); raise RuntimeError(open(budget.weights).read())"  # the original can't be what is read
+    plugin = {"kind": "method", "name": "reads", "module": write_method(tmp_path, "reads", body), "cls": ""}
+    budget = dataclasses.asdict(Budget(size=32, network="smp:unet/resnet18", weights=str(weights)))
+    job = {"plugin": plugin, "options": {"where": str(weights)}, "seed": 0, "budget": budget}
+    (out / "job.json").write_text(json.dumps(job))
+    parcel = parcels.pack(Task("a run", out / "job.json", folder, out, 1, 1), False, 120, ())
+    assert parcels.work(parcel, parcels.read_sealed(folder)).reason == "RuntimeError: these weights"

@@ -81,17 +81,49 @@ def test_a_run_that_keeps_snapshots_is_whole_or_absent_too(tmp_path, slow):
     assert not list((results / ".staging").iterdir())
 
 
-def test_a_killed_worker_is_a_failed_run_and_is_resumed(tmp_path, slow):
-    path, option, go = slow
+def kill_next_worker(runner: subprocess.Popen, tasks: Path, but: int = 0) -> int:
+    """Kill the only worker once its method learns; `but` is one that was killed before."""
+    (worker,) = wait_for(lambda: [pid for pid in workers_of(runner.pid) if pid != but])
+    wait_for(lambda: (tasks / f"learns-{worker}").exists())
+    os.kill(worker, signal.SIGKILL)
+    return worker
+
+
+@pytest.fixture
+def telling(tmp_path):
+    """A method that ends when a file appears, and leaves a file of its own and one that says that it learns."""
+    (tmp_path / "plugins").mkdir()
+    body = (
+        "open('mine.txt', 'x').close(); open(os.path.join(self.where, f'learns-{os.getpid()}'), 'w').close()\n"
+        "        while not os.path.exists(os.path.join(self.where, 'go')): time.sleep(0.05)"
+    )
+    path = write_method(tmp_path / "plugins", "telling", body, "return np.zeros((1, 32, 32), np.uint8)")
+    return path, ["--set", f"telling.where={tmp_path}"], tmp_path
+
+
+def test_a_worker_that_is_killed_once_is_started_afresh_and_does_its_run(tmp_path, telling):
+    path, option, where = telling
+    results = tmp_path / "results"
+    runner = command(results, [path], *option)
+    kill_next_worker(runner, where)
+    (where / "go").write_text("")
+    output, _ = runner.communicate(timeout=60)
+    assert runner.returncode == 0, output
+    (stored,) = results.glob("runs/*/*/*/*/run.json")
+    assert json.loads(stored.read_text())["first_try"] == "it was killed by SIGKILL"
+
+
+def test_a_worker_that_is_killed_twice_is_a_failed_run_and_is_resumed(tmp_path, telling):
+    path, option, where = telling
     results = tmp_path / "results"
     runner = command(results, [path, "prior"], *option)
     wait_for(lambda: list(results.glob("runs/*/*/prior/*/run.json")))
-    (worker,) = wait_for(lambda: workers_of(runner.pid))
-    os.kill(worker, signal.SIGKILL)
+    first = kill_next_worker(runner, where)
+    kill_next_worker(runner, where, but=first)
     output, _ = runner.communicate(timeout=60)
     assert runner.returncode == 1, output
-    assert "killed by SIGKILL" in output
-    go.write_text("")
+    assert "killed by SIGKILL, twice" in output
+    (where / "go").write_text("")
     again = command(results, [path, "prior"], *option)
     output, _ = again.communicate(timeout=120)
     assert again.returncode == 0, output

@@ -90,7 +90,7 @@ def test_the_same_job_gives_the_same_bytes(finished, tmp_path):
 FAULTS = {
     "raises": ("raise RuntimeError('no idea')", "", "RuntimeError: no idea"),
     "exits": ("os._exit(3)", "", "it ended with status 3"),
-    "is_killed": ("os.kill(os.getpid(), signal.SIGKILL)", "", r"it was killed by SIGKILL \(out of memory\?\)"),
+    "is_killed": ("os.kill(os.getpid(), signal.SIGKILL)", "", r"it was killed by SIGKILL, twice \(out of memory\?\)"),
     "diverges": ("log(0, loss=float('nan'))", "", "FloatingPointError: loss is nan at step 0"),
     "hangs": ("time.sleep(1000)", "", "it ran longer than 20 s"),
     "misshapes": ("pass", "return np.zeros((1, 2, 2), np.uint8)", "it must give uint8 \\(1, 32, 32\\)"),

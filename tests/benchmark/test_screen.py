@@ -33,7 +33,7 @@ def test_in_a_terminal_running_jobs_show_step_loss_and_time_left(tmp_path):
     text, console = watched(terminal=True)
     with Watcher(console) as watcher:
         watcher.planned(Counter(planned=1))
-        watcher.tick([Running(task, process=None, device="cuda:0")])
+        watcher.tick([Running(task, "cuda:0")])
         watcher.live.refresh()
     shown = text.getvalue()
     for word in ("pce · octa", "cuda:0", "25/100", "0.1234", "0:30", "0 of 1 ended, 0 failed"):
