@@ -125,7 +125,7 @@ class NetMethod(Method):
         self.allowed = np.concatenate([fit_sets(scan.allowed, budget.size, data.classes) for scan in data])
         self.build(data.channels, data.classes, budget)
         for module in self._modules().values():
-            module.to(self.device, memory_format=torch.channels_last)  # a fifth faster on CPUs; images follow the weights
+            module.to(self.device).to(memory_format=torch.channels_last)  # a fifth faster on CPUs; images follow the weights
         self._train(Augmentation(seed, data.classes, self.memory_fill))
 
     def predict(self, scan: TestScan) -> np.ndarray:

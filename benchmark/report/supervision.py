@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark import InputError
+from benchmark import InputError, comparable
 from benchmark.datasets import weak
 from benchmark.report import published, statistics
 from benchmark.report.rows import Rows
@@ -251,5 +251,5 @@ def _annotation(about: Mapping[str, Any]) -> weak.Annotation | None:
 
 def setting(about: Mapping[str, Any]) -> str:
     """What columns that differ in their annotation alone have in common, as text."""
-    budget = {name: value for name, value in about["budget"].items() if name != "snapshots" and (name != "tune" or value)}
+    budget = comparable.budget({"common": about["budget"]})
     return json.dumps([about["dataset"], about["dataset_options"], about["family"], budget], sort_keys=True)
