@@ -1,9 +1,14 @@
-"""Speed as ratios within one run: `tox -e speed`. Each group has a plain baseline and ours, on the same input."""
+"""Speed and memory as ratios within one run: `tox -e speed`. A group's first is its baseline; all get the same input."""
 
 import json
+import os
+import resource
+import shutil
 import subprocess
 import sys
-from itertools import product
+from contextlib import nullcontext
+from itertools import count, product
+from pathlib import Path
 
 import medpy.metric.binary as medpy
 import numpy as np
@@ -13,15 +18,27 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from benchmark import report
+from benchmark import plugins, report, sealed
+from benchmark.check import data_of, refit
 from benchmark.methods.augment import Augmentation
-from benchmark.methods.losses import affinity, dense_crf, gated_crf, prsa, tree_energy
+from benchmark.methods.base import Budget
+from benchmark.methods.losses import affinity, dense_crf, gated_crf, partial_cross_entropy, prsa, tree_energy
 from benchmark.methods.networks import UNet
+from benchmark.methods.pce import PartialCrossEntropy
 from benchmark.methods.procns import smooth
 from benchmark.score import COUNTS, METRICS, evaluate
 from tests.benchmark.report.test_rows import record
 
 pytestmark = pytest.mark.speed
+
+
+@pytest.fixture(autouse=True)
+def load(benchmark):
+    """How busy the machine was, kept beside the times."""
+    benchmark.extra_info["load"] = os.getloadavg()[0]
+
+
+# ------------------------------------------------------------------------------------------------------------- kernels
 
 
 def unfolded_gated_crf(probs, image, radius=5):
@@ -37,18 +54,12 @@ def unfolded_gated_crf(probs, image, radius=5):
     return (kernel.sum() - (kernel * (near * probs[:, :, None]).sum(1)).sum()) / (n * h * w)
 
 
-@pytest.mark.parametrize("how", ["unfolded", "ours"])
-@pytest.mark.benchmark(group="gated CRF, forward and backward, 4 x 4 classes x 128 px")
-def test_gated_crf(benchmark, how):
+def gated_crf_step(how, side):
+    """A step with the gated CRF; it gives the gradient."""
     torch.manual_seed(0)
-    logits, image = torch.randn(4, 4, 128, 128), torch.rand(4, 1, 128, 128)
+    logits, image = torch.randn(4, 4, side, side), torch.rand(4, 1, side, side)
     loss = {"unfolded": unfolded_gated_crf, "ours": gated_crf}[how]
-
-    def step():
-        z = logits.clone().requires_grad_()
-        loss(z.softmax(1), image).backward()
-
-    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+    return descent(logits, lambda z: loss(z.softmax(1), image))
 
 
 def unfolded_prsa(logits, image, labels, pair_mask, encoder, decoder, radius=5):
@@ -65,21 +76,14 @@ def unfolded_prsa(logits, image, labels, pair_mask, encoder, decoder, radius=5):
     return (kernel.sum() - (pair_mask[:, None] * probs * near).sum()) / (k * pair_mask.sum())
 
 
-@pytest.mark.parametrize("how", ["unfolded", "ours"])
-@pytest.mark.benchmark(group="PRSA, forward and backward, 4 x 3 classes x 128 px")
-def test_prsa(benchmark, how):
+def prsa_step(how, side):
+    """A step with PRSA."""
     torch.manual_seed(0)
-    logits, image = torch.randn(4, 3, 128, 128), torch.rand(4, 3, 128, 128)
-    labels = torch.where(torch.rand(4, 128, 128) < 0.05, torch.randint(0, 3, (4, 128, 128)), 255)
-    rest = image, labels, labels == 255, torch.rand(4, 128, 16, 16), torch.rand(4, 32, 64, 64)
+    logits, image = torch.randn(4, 3, side, side), torch.rand(4, 3, side, side)
+    labels = torch.where(torch.rand(4, side, side) < 0.05, torch.randint(0, 3, (4, side, side)), 255)
+    maps = torch.rand(4, 128, side // 8, side // 8), torch.rand(4, 32, side // 2, side // 2)
     loss = {"unfolded": unfolded_prsa, "ours": lambda *given: prsa(*given).loss}[how]
-    torch.testing.assert_close(loss(logits, *rest), prsa(logits, *rest).loss, rtol=1e-4, atol=0)
-
-    def step():
-        z = logits.clone().requires_grad_()
-        loss(z, *rest).backward()
-
-    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+    return descent(logits, lambda z: loss(z, image, labels, labels == 255, *maps))
 
 
 def whole_dense_crf(probs, image, sigma_xy=100.0, sigma_rgb=15.0, scale=0.5):
@@ -95,42 +99,189 @@ def whole_dense_crf(probs, image, sigma_xy=100.0, sigma_rgb=15.0, scale=0.5):
     return -(values * (values @ kernel)).sum() / n
 
 
-@pytest.mark.parametrize("how", ["whole", "exact", "grid"])
-@pytest.mark.benchmark(group="dense CRF, forward and backward, 2 x 4 classes x 128 px")
-def test_dense_crf(benchmark, how):
+def dense_crf_step(how, side):
+    """A step with the dense CRF."""
     torch.manual_seed(0)
-    logits, image = torch.randn(2, 4, 128, 128), torch.rand(2, 1, 128, 128)
+    logits, image = torch.randn(2, 4, side, side), torch.rand(2, 1, side, side)
     image = F.avg_pool2d(image, 9, stride=1, padding=4)
+    return descent(
+        logits,
+        lambda z: whole_dense_crf(z.softmax(1), image) if how == "whole" else dense_crf(z.softmax(1), image, method=how),
+    )
 
-    def loss(probs):
-        return whole_dense_crf(probs, image) if how == "whole" else dense_crf(probs, image, method=how)
 
-    expected = dense_crf(logits.softmax(1), image, method="exact")
-    torch.testing.assert_close(loss(logits.softmax(1)), expected, rtol=0.01 if how == "grid" else 1e-4, atol=0)
+def tree_energy_step(how, side):
+    """A step with the tree energy, or with the U-Net that it comes on top of."""
+    torch.manual_seed(0)
+    logits, image = torch.randn(4, 4, side, side), torch.rand(4, 1, side, side)
+    net, open_pixels = UNet(1, 4), torch.ones(4, side, side, dtype=torch.bool)
+    features = torch.randn(4, 4, side // 4, side // 4, requires_grad=True)
+    if how == "U-Net":
+        return lambda: net(image).square().mean().backward()
+    return descent(logits, lambda z: tree_energy(z.softmax(1), image, features, open_pixels))
+
+
+def descent(logits, loss):
+    """A step forward and backward; it gives the gradient of the logits."""
 
     def step():
         z = logits.clone().requires_grad_()
-        loss(z.softmax(1)).backward()
+        loss(z).backward()
+        return z.grad
 
-    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+    return step
 
 
-@pytest.mark.parametrize("how", ["U-Net", "tree energy"])
-@pytest.mark.benchmark(group="tree energy beside the U-Net, forward and backward, 4 x 4 classes x 128 px")
-def test_tree_energy(benchmark, how):
+KERNELS = {
+    "gated CRF, 4 x 4 classes": (gated_crf_step, ("unfolded", "ours")),
+    "PRSA, 4 x 3 classes": (prsa_step, ("unfolded", "ours")),
+    "dense CRF, 2 x 4 classes": (dense_crf_step, ("whole", "exact", "grid")),
+    "tree energy beside the U-Net, 4 x 4 classes": (tree_energy_step, ("U-Net", "tree energy")),
+}
+
+
+@pytest.mark.parametrize(("kernel", "how"), [(kernel, how) for kernel, (_, hows) in KERNELS.items() for how in hows])
+def test_kernels(benchmark, kernel, how):
+    """All of a group give one gradient, but the U-Net, which the tree energy is only seen beside."""
+    make, (baseline, *_) = KERNELS[kernel]
+    if baseline != "U-Net":
+        expected = make(baseline, 64)()
+        error = (make(how, 64)() - expected).norm() / expected.norm()
+        assert error < (0.01 if how == "grid" else 1e-4)
+    benchmark.group = f"{kernel} x 128 px, forward and backward"
+    benchmark.pedantic(make(how, 128), rounds=3 if how == baseline else 15, warmup_rounds=1)
+    benchmark.extra_info["peak_mib"] = peak_in_a_fresh_process(kernel, how)
+
+
+def peak_in_a_fresh_process(kernel, how):
+    """MiB that a step adds to a process that has done one on a small image."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from tests.test_speed import peak; print(peak(*sys.argv[1:]))", kernel, how],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},  # what is freed goes back, so that the peak is what was held
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
+def peak(kernel, how):
+    """MiB that a step adds to this process (Linux)."""
+    make = KERNELS[kernel][0]
+    make(how, 32)()
+    step = make(how, 128)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before = in_status("VmRSS")
+    step()
+    return (in_status("VmHWM") - before) / 1024
+
+
+def in_status(key):
+    """A value that Linux knows of this process, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+@pytest.mark.parametrize("how", ["fp32", "fp32 channels_last", "bf16", "bf16 channels_last"])
+@pytest.mark.benchmark(group="step of the U-Net, 4 x 128 px")
+def test_network(benchmark, how):
+    benchmark.pedantic(network_step(4, 128, how), rounds=3, warmup_rounds=1)
+
+
+def network_step(batch, side, how="fp32"):
+    """A whole step of training without data: forward, loss, backward, SGD."""
     torch.manual_seed(0)
-    logits, image = torch.randn(4, 4, 128, 128), torch.rand(4, 1, 128, 128)
-    net, open_pixels = UNet(1, 4), torch.ones(4, 128, 128, dtype=torch.bool)
-    features = torch.randn(4, 4, 32, 32)
+    layout = torch.channels_last if "channels_last" in how else torch.contiguous_format
+    net, image = UNet(1, 4).to(memory_format=layout), torch.rand(batch, 1, side, side)
+    allowed = torch.randint(1, 16, (batch, side, side)).int()
+    optimiser = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
 
     def step():
-        if how == "U-Net":
-            net(image).square().mean().backward()
-        else:
-            z, f = logits.clone().requires_grad_(), features.clone().requires_grad_()
-            tree_energy(z.softmax(1), image, f, open_pixels).backward()
+        with torch.autocast("cpu", torch.bfloat16) if "bf16" in how else nullcontext():
+            loss = partial_cross_entropy(net(image.to(memory_format=layout)), allowed)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
 
-    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+    return step
+
+
+METHODS = sorted(plugins.find("method"), key=lambda name: (name != "pce", name))
+
+
+@pytest.mark.parametrize("how", METHODS)
+@pytest.mark.benchmark(group="training of 10 steps, 4 x 64 px, its pseudo-labels included")
+def test_methods(benchmark, how):
+    cls = plugins.get("method", how).load()
+    annotation = "scribble" if "scribble" in cls.annotations else cls.annotations[0]
+    data, budget = data_of(annotation, shapes=((16, 64, 64),)), Budget(steps=10, batch=4, size=64)
+    benchmark.pedantic(lambda: refit(cls(), data, budget=budget), rounds=3)
+
+
+@pytest.mark.parametrize("how", ["step of the U-Net", "augmentation"])
+@pytest.mark.benchmark(group="augmented batch beside the step that waits for it, 4 x 128 px")
+def test_augmentation_on_the_way(benchmark, how):
+    method = PartialCrossEntropy()
+    refit(method, data_of("scribble", shapes=((8, 128, 128),)), budget=Budget(steps=1, batch=4, size=128))
+    augmentation, steps, rows = Augmentation(0, 3), count(), np.arange(4)
+    if how == "augmentation":  # turns differ in cost, so a round is a mean
+        benchmark.pedantic(lambda: method._batch(augmentation, next(steps), rows), rounds=3, iterations=50, warmup_rounds=1)
+    else:
+        benchmark.pedantic(network_step(4, 128), rounds=3, warmup_rounds=1)
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+@pytest.fixture(scope="module")
+def volumes():
+    """Images and sets of five volumes, as large as ACDC's."""
+    rng = np.random.default_rng(0)
+    return [(rng.random((9, 1, 256, 216), np.float32), np.full((9, 256, 216), 15, np.uint8)) for _ in range(5)]
+
+
+@pytest.mark.parametrize("how", ["numpy.save", "ours"])
+@pytest.mark.benchmark(group="sealing of 5 volumes of 9 x 256 x 216")
+def test_sealing(benchmark, volumes, tmp_path, how):
+    def empty():
+        shutil.rmtree(tmp_path / "sealed", ignore_errors=True)  # before the disk has to keep up
+        (tmp_path / "sealed").mkdir()
+        return (tmp_path / "sealed", volumes), {}
+
+    benchmark.pedantic({"numpy.save": save, "ours": seal}[how], setup=empty, rounds=30, warmup_rounds=2)
+
+
+@pytest.mark.parametrize("how", ["numpy.load", "ours"])
+@pytest.mark.benchmark(group="loading of 5 volumes of 9 x 256 x 216 into memory")
+def test_loading(benchmark, volumes, tmp_path, how):
+    {"numpy.load": save, "ours": seal}[how](tmp_path, volumes)
+
+    def loaded():
+        return [np.load(path) for path in sorted(tmp_path.glob("*.npy"))]
+
+    def opened():
+        return [(np.array(scan.image), np.array(scan.allowed)) for scan in sealed.open_train(tmp_path)]
+
+    benchmark.pedantic({"numpy.load": loaded, "ours": opened}[how], rounds=30, warmup_rounds=2)
+
+
+def save(folder, volumes):
+    """A file for each array."""
+    for number, pair in enumerate(volumes):
+        for part, array in zip(("image", "allowed"), pair, strict=True):
+            np.save(folder / f"{part}{number:02}.npy", array)
+
+
+def seal(folder, volumes):
+    """The same, sealed; the test side is empty."""
+    sealed.seal(folder, {"train": (sealed.WeakScan(*pair) for pair in volumes)}, [], classes=4, channels=1)
+
+
+# ------------------------------------------------------------------------------------------------ scores, report, start
 
 
 def looped_smoothing(x, y, bandwidth):
@@ -147,7 +298,9 @@ def looped_smoothing(x, y, bandwidth):
 @pytest.mark.benchmark(group="smoothing of a training curve of 500 steps")
 def test_smoothing(benchmark, how):
     x, y = np.linspace(0, 500, 500), np.random.default_rng(0).random(500)
-    benchmark.pedantic({"loop": looped_smoothing, "ours": smooth}[how], (x, y, 0.5), rounds=3, warmup_rounds=1)
+    benchmark.pedantic(
+        {"loop": looped_smoothing, "ours": smooth}[how], (x, y, 0.5), rounds=5 if how == "loop" else 30, warmup_rounds=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -197,14 +350,14 @@ def test_scores(benchmark, predictions, what, how):
 def test_augmentation(benchmark, how):
     image, sets = np.random.default_rng(0).random((1, 256, 256), np.float32), np.full((256, 256), 3, np.uint8)
     augmentation = Augmentation(0, 2)
-    step = iter(range(10**9))
+    step = count()
 
     def rotate():
         ndimage.rotate(image[0], 30, reshape=False, order=1)
         ndimage.rotate(sets, 30, reshape=False, order=0, cval=3)
 
     by = {"scipy": rotate, "ours": lambda: augmentation(next(step), 0, image, sets)}
-    benchmark(by[how])
+    benchmark.pedantic(by[how], rounds=5, iterations=100, warmup_rounds=1)  # turns differ in cost, so a round is a mean
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +399,13 @@ def test_report(benchmark, thousand_runs, tmp_path, how):
     benchmark.pedantic(by[how], rounds=2)
 
 
-@pytest.mark.parametrize("words", ["-c pass", "-m benchmark list"])
-@pytest.mark.benchmark(group="start of Python, and of the command line")
-def test_start(benchmark, words):
-    benchmark.pedantic(lambda: subprocess.run([sys.executable, *words.split()], capture_output=True, check=True), rounds=5)
+def of_children():
+    """Processor time of the processes that were started, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("how", ["-c pass", "-m benchmark list"])
+@pytest.mark.benchmark(group="start of Python, and of the command line", timer=of_children)
+def test_start(benchmark, how):
+    benchmark.pedantic(lambda: subprocess.run([sys.executable, *how.split()], capture_output=True, check=True), rounds=5)

@@ -61,14 +61,16 @@ def affinity(encoder: Tensor | None, decoder: Tensor | None, labels: Tensor, lik
             parts.append(batch_prototypes(given[0], labels, like.shape[1]).expand(len(like), -1, -1))
         if decoder is not None:
             parts.append(sample_prototypes(given[-1], labels, like.shape[1]))
-        unit = F.normalize(torch.cat(parts, 2), dim=2)  # (n, k, c)
-        shares = torch.empty_like(like, dtype=unit.dtype)
+        unit = F.normalize(torch.cat(parts, 2), dim=2).split([maps.shape[1] for maps in given], 2)  # (n, k, c) of each
+        shares = torch.empty_like(like, dtype=unit[0].dtype)
         for n in range(len(like)):  # one sample at a time: the enlarged features are the largest thing here
-            enlarged = [
-                F.interpolate(maps[n : n + 1], size=like.shape[-2:], mode="bilinear", align_corners=False) for maps in given
-            ]
-            features = F.normalize(torch.cat(enlarged, 1), dim=1)[0]
-            cosine = torch.einsum("kc,chw->khw", unit[n], features).clamp(min=0)
+            product, squares = torch.zeros_like(shares[n]), torch.zeros_like(shares[n, 0])
+            for maps, prototypes in zip(given, unit, strict=True):
+                size = like.shape[-2:]
+                enlarged = F.interpolate(maps[n : n + 1], size=size, mode="bilinear", align_corners=False)[0]
+                product += torch.einsum("kc,chw->khw", prototypes[n], enlarged)
+                squares += enlarged.square().sum(0)
+            cosine = (product / squares.sqrt().clamp(min=1e-12)).clamp(min=0)  # dividing last spares a pass over the maps
             shares[n] = cosine / cosine.sum(0).clamp(min=1e-10)
     return shares
 
