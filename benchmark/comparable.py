@@ -90,7 +90,8 @@ def _differing(ours: Record, theirs: Record) -> list[tuple[str, Any, Any]] | Non
     if any(here[name] != there[name] for name in ("dataset", "annotation")):
         return None
     pairs = [(name, there[name], here[name]) for name in ("split", "seed", "simulator", "protocol")]
-    pairs += [(name, there["dataset_options"].get(name), value) for name, value in here["dataset_options"].items()]
+    options = {**there["dataset_options"], **here["dataset_options"]}
+    pairs += [(name, there["dataset_options"].get(name), here["dataset_options"].get(name)) for name in options]
     names = {**budget(theirs), **budget(ours)}
     pairs += [(name, budget(theirs).get(name), budget(ours).get(name)) for name in names]
     if here["data"] != there["data"]:

@@ -82,7 +82,8 @@ class _Shelf:
     def __init__(self, read: Rows, results: Path, column: str) -> None:
         self.read, self.results, self.column, self.about = read, results, column, read.about[column]
         runs = read.runs[(read.runs.column == column) & (read.runs.state == "done")]
-        self.seed = int(runs.seed.min()) if len(runs) else 0
+        ours = runs[~runs.external.astype(bool)]
+        self.seed = int((ours if len(ours) else runs).seed.min()) if len(runs) else 0
         self.runs = runs[runs.seed == self.seed]
         self.albums = {split: album(results, self.about["dataset"], split) for split in self.runs.split.unique()}
 

@@ -90,7 +90,8 @@ def snapshots_of(runs: pd.DataFrame, results: Path) -> dict[Key, Curve]:
     """Of each column and row the mean test Dice over its runs, by step."""
     kept: dict[Key, list[dict[str, Any]]] = {}
     for column, row, folder in zip(runs.column, runs.row, runs.folder, strict=True):
-        lines = json.loads((results / "runs" / folder / "run.json").read_text()).get("snapshots", [])
+        path = results / "runs" / folder / "run.json"  # not there for stored runs that others are compared with
+        lines = json.loads(path.read_text()).get("snapshots", []) if path.is_file() else []
         kept.setdefault((column, row), []).extend(line for line in lines if line["test_dice"] is not None)
     means = {key: pd.DataFrame(lines).groupby("step").test_dice.mean() for key, lines in kept.items() if lines}
     return {key: (mean.index.to_numpy(), mean.to_numpy()) for key, mean in means.items()}

@@ -20,7 +20,7 @@ from PIL import Image
 from benchmark import __version__, comparable
 from benchmark.data import COLOURS, UNLABELLED
 from benchmark.jobs import PROTOCOL
-from benchmark.report.cases import Case
+from benchmark.report.cases import LIMIT, Case
 from benchmark.report.figures import Drawn
 from benchmark.report.rows import Rows
 from benchmark.report.statistics import ALPHA, LEVEL, RESAMPLES
@@ -28,7 +28,7 @@ from benchmark.report.tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 192  # px, the long side of an embedded picture
-MOST_CASES = 200
+MOST_CASES = LIMIT
 MOST_BYTES = 20_000_000  # of embedded pictures, as they stand in the page
 TAIL = 8_000  # characters of what a failed run wrote
 MOST_OUTPUTS = 50  # failed runs whose output is shown

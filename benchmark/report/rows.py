@@ -72,9 +72,10 @@ class Rows:
         if strange := [name for name in names if name not in known]:
             raise InputError(f"--only speaks of {strange[0]!r}, which no run has; there are {', '.join(known)}")
         columns = [column for column in self.about if all(kind[column] & wanted for kind in asked)]
-        if not columns:
-            raise InputError(f"--only {','.join(names)}: no column of the tables is all of these")
-        return self._kept(columns, [row for row, called in labels.items() if called & wanted] or list(labels))
+        left = self._kept(columns, [row for row, called in labels.items() if called & wanted] or list(labels))
+        if left.runs.empty:
+            raise InputError(f"--only {','.join(names)}: no run is of all of these")
+        return left
 
     def _kept(self, columns: Collection[str], rows: Collection[str]) -> "Rows":
         """These columns and rows alone."""
@@ -181,10 +182,13 @@ def _plan(results: Path) -> dict[str, Any]:
 
 
 def _beside(planned: list[Record], name: str, folder: Path) -> list[Record]:
-    """Stored runs that may be compared with planned ones, patient by patient."""
+    """Stored runs that may be compared with planned ones, patient by patient; a package holds none of their snapshots."""
     keys = {comparable.key(run) for run in planned}
-    kept = [record for record in comparable.records(folder) if comparable.key(record) in keys]
-    return [record | {"results": folder, "stored": name} for record in kept if record["state"] == "done"]
+    kept = [record for record in comparable.records(folder) if comparable.key(record) in keys and record["state"] == "done"]
+    for record in kept:
+        if not (folder / "runs" / record["folder"] / "snapshots.csv").is_file():
+            record.pop("selected", None)
+    return [record | {"results": folder, "stored": name} for record in kept]
 
 
 def _chosen(done: Sequence[Placed]) -> pd.DataFrame | None:

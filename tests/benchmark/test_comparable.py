@@ -3,12 +3,13 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 from benchmark import InputError, comparable
-from benchmark.report import notes, rows, tables
+from benchmark.report import notes, rows, tables, write
 from benchmark.report.summary import summarise
-from tests.sweeps import BUDGET, run_sweep, small_plan, write_method
+from tests.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
 
 SEEDS = {"seeds": [0, 1]}
 
@@ -98,3 +99,17 @@ def test_the_smoke_runs_still_stand_beside_runs_of_this_version():
     from benchmark.jobs import Request, make_plan
 
     assert len(make_plan(Request(preset="smoke", methods=["prior"], against="smoke")).jobs) == 3
+
+
+def test_stored_runs_with_snapshots_stand_in_a_report_whether_or_not_these_travelled(tmp_path):
+    """A wheel holds scores of the last step alone; a colleague's folder holds the snapshots, too."""
+    kept = {"datasets": ["octa_phantom"], "options": [*TINY[:2], "octa_phantom.val=2", TINY[3]]}
+    kept["budget"] = [*BUDGET, "snapshots=2"]
+    run_sweep(small_plan(["pce"], **kept), tmp_path / "theirs")
+    run_sweep(small_plan(["prior"], against=str(tmp_path / "theirs"), **kept), tmp_path / "ours")
+    folder = write(tmp_path / "ours", tmp_path / "reports")
+    assert set(pd.read_csv(folder / "leaks.csv").method) == {"pce", "prior"}
+    next((tmp_path / "theirs").rglob("snapshots.csv")).unlink()
+    folder = write(tmp_path / "ours", tmp_path / "reports")
+    assert set(pd.read_csv(folder / "leaks.csv").method) == {"prior"}
+    assert set(pd.read_csv(folder / "table.csv").method) == {"pce", "prior"}

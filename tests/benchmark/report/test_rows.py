@@ -152,7 +152,7 @@ def test_only_some_methods_data_sets_or_annotations(several, names, rows_left, c
 def test_only_what_is_there(several):
     with pytest.raises(InputError, match=r"--only speaks of 'gatedcrf', which no run has; there are .*pce.*odoc.*scribble"):
         several.only(["gatedcrf"])
-    with pytest.raises(InputError, match="no column of the tables is all of these"):
+    with pytest.raises(InputError, match="no run is of all of these"):
         several.only(["faz", "odoc point"])
 
 
@@ -180,3 +180,9 @@ def test_a_name_over_two_lines_is_refused(results, tmp_path):
     next(tmp_path.rglob("cases.csv")).write_text(HEADER + '"s\n1",p,faz,px,0.5,1.0,1.0,,,0,0,0\n')
     with pytest.raises(InputError, match="cases.csv in .* is damaged"):
         rows.read(tmp_path)
+
+
+def test_only_a_row_that_a_column_does_not_have_is_refused(results):
+    read = results(record("pce", dataset="faz"), record("prior", dataset="odoc"))
+    with pytest.raises(InputError, match="--only pce,odoc: no run is of all of these"):
+        read.only(["pce", "odoc"])
