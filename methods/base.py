@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from benchmark.jobs import Budget
 from benchmark.methods import networks
-from benchmark.methods.augment import IGNORE, Augmentation
+from benchmark.methods.augment import IGNORE, Augmentation, ahead
 from benchmark.methods.sizes import fit_sets, to_network, unfit
 from benchmark.sealed import TestScan, WeakData, WeakScan
 from benchmark.tuning import Range
+
+AHEAD = {"cpu": 0, "cuda": 4}  # threads that turn the next batches: a GPU would wait, a processor is busy anyway
 
 __all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "Range", "TestScan", "WeakData", "poly"]
 
@@ -116,7 +118,7 @@ class NetMethod(Method):
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Build and train the network; one seed, the process's (torch.initial_seed), settles order and augmentation."""
         seed = torch.initial_seed() % 2**63
-        self.budget, self.log, self.rng = budget, log, np.random.default_rng(seed)
+        self.budget, self.log, self.rng = budget, log, np.random.default_rng([seed, 1])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.memory: Tensor | None = None
         self.memory_fill = IGNORE
@@ -126,7 +128,7 @@ class NetMethod(Method):
         self.build(data.channels, data.classes, budget)
         for module in self._modules().values():
             module.to(self.device).to(memory_format=torch.channels_last)  # a fifth faster on CPUs; images follow the weights
-        self._train(Augmentation(seed, data.classes, self.memory_fill))
+        self._train(Augmentation(seed, data.classes, self.memory_fill), np.random.default_rng(seed))
 
     def predict(self, scan: TestScan) -> np.ndarray:
         """The most probable class of each pixel, slice by slice."""
@@ -172,16 +174,15 @@ class NetMethod(Method):
     def _modules(self) -> dict[str, nn.Module]:
         return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
 
-    def _train(self, augmentation: Augmentation) -> None:
-        budget = self.budget
+    def _train(self, augmentation: Augmentation, order: np.random.Generator) -> None:
+        budget, threads = self.budget, AHEAD[self.device.type]
         optimiser = torch.optim.SGD(
             self.net.parameters(), budget.lr, momentum=budget.momentum, weight_decay=budget.weight_decay
         )
         self.net.train()
         often = max(1, budget.steps // 100)  # looking at the loss waits for the device
-        for step, rows in enumerate(self._order()):
+        for step, batch in enumerate(self._batches(augmentation, order, threads)):
             progress = step / budget.steps
-            batch = self._batch(augmentation, step, rows)
             for group in optimiser.param_groups:
                 group["lr"] = self.rate(step)
             with self._autocast():
@@ -196,25 +197,34 @@ class NetMethod(Method):
                 self.after_pass(self._slices(), (step + 1) / budget.steps)
             self.keep(step + 1, budget)
 
-    def _order(self) -> Iterator[np.ndarray]:
+    def _order(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Rows of each step's batch: pass after pass in random order, never a partial batch."""
         waiting = np.empty(0, np.int64)
         for _ in range(self.budget.steps):
             while len(waiting) < self.budget.batch:
-                waiting = np.concatenate([waiting, self.rng.permutation(len(self.images))])
+                waiting = np.concatenate([waiting, rng.permutation(len(self.images))])
             yield waiting[: self.budget.batch]
             waiting = waiting[self.budget.batch :]
 
-    def _batch(self, augmentation: Augmentation, step: int, rows: np.ndarray) -> Batch:
-        turned = [
-            augmentation(step, place, self.images[row].numpy(), self.allowed[row],
-                         None if self.memory is None else self.memory[row].numpy())
-            for place, row in enumerate(rows)
-        ]  # fmt: skip
-        image, allowed = (np.stack([t[part] for t in turned]) for part in (0, 1))  # type: ignore[misc]
-        memory = None if self.memory is None else torch.from_numpy(np.stack([t[2] for t in turned])).to(self.device)  # type: ignore[misc]
-        parts = (torch.from_numpy(part).to(self.device) for part in (image, allowed, rows))
-        return Batch(next(parts), next(parts), next(parts), memory)
+    def _batches(self, augmentation: Augmentation, order: np.random.Generator, threads: int) -> Iterator[Batch]:
+        """Each step's batch; what a method remembers is read when its step comes, all else may be turned before."""
+
+        def turned(place: tuple[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            step, rows = place
+            pairs = [augmentation(step, n, self.images[row].numpy(), self.allowed[row]) for n, row in enumerate(rows)]
+            return np.stack([image for image, _ in pairs]), np.stack([sets for _, sets in pairs], dtype=np.int32), rows
+
+        for step, (image, allowed, rows) in enumerate(ahead(turned, enumerate(self._order(order)), threads)):
+            memory = None
+            if self.memory is not None:
+                of_rows = [augmentation.memory(step, n, self.memory[row].numpy()) for n, row in enumerate(rows)]
+                memory = self._moved(np.stack(of_rows))
+            yield Batch(self._moved(image), self._moved(allowed), self._moved(rows), memory)
+
+    def _moved(self, array: np.ndarray) -> Tensor:
+        """An array on the device; nobody waits for it to arrive there."""
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     def _pass_ends(self, step: int) -> bool:
         """Whether this step completes a pass, or one of `passes` equal shares of the budget."""

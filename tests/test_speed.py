@@ -227,9 +227,10 @@ def test_methods(benchmark, how):
 def test_augmentation_on_the_way(benchmark, how):
     method = PartialCrossEntropy()
     refit(method, data_of("scribble", shapes=((8, 128, 128),)), budget=Budget(steps=1, batch=4, size=128))
-    augmentation, steps, rows = Augmentation(0, 3), count(), np.arange(4)
+    method.budget = Budget(steps=1000, batch=4, size=128)
+    batches = method._batches(Augmentation(0, 3), np.random.default_rng(0), threads=0)
     if how == "augmentation":  # turns differ in cost, so a round is a mean
-        benchmark.pedantic(lambda: method._batch(augmentation, next(steps), rows), rounds=3, iterations=50, warmup_rounds=1)
+        benchmark.pedantic(lambda: next(batches), rounds=3, iterations=50, warmup_rounds=1)
     else:
         benchmark.pedantic(network_step(4, 128), rounds=3, warmup_rounds=1)
 

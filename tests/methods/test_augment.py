@@ -1,7 +1,10 @@
+import threading
+import time
+
 import numpy as np
 import pytest
 
-from benchmark.methods.augment import IGNORE, Augmentation
+from benchmark.methods.augment import IGNORE, Augmentation, ahead
 
 
 @pytest.fixture
@@ -41,7 +44,8 @@ def test_image_sets_and_labels_stay_together(numbered):
     image, sets, labels = numbered
     exact = 0
     for augmentation, step in turns():
-        turned, turned_sets, turned_labels = augmentation(step, 0, image[None].astype(np.float32), sets, labels)
+        turned, turned_sets = augmentation(step, 0, image[None].astype(np.float32), sets)
+        turned_labels = augmentation.memory(step, 0, labels)
         came_from = np.rint(turned[0] * 1024).astype(int)
         if np.array_equal(np.sort(came_from.ravel()), np.arange(1024)):
             exact += 1
@@ -56,7 +60,8 @@ def test_a_turn_invents_no_label_and_fills_with_nothing_known(numbered):
     filled = 0
     for augmentation, step in turns():
         ones = np.ones((1, 32, 32), np.float32)
-        image, turned_sets, turned_labels = augmentation(step, 0, ones, sets, labels)
+        image, turned_sets = augmentation(step, 0, ones, sets)
+        turned_labels = augmentation.memory(step, 0, labels)
         assert set(np.unique(turned_sets)) <= {2, 7}
         assert set(np.unique(turned_labels)) <= {1, IGNORE}
         assert np.array_equal(turned_sets == 7, turned_labels == IGNORE)
@@ -69,7 +74,8 @@ def test_float_maps_are_mixed_and_filled_with_zero():
     maps = np.ones((2, 32, 32), np.float16)
     lowest = []
     for augmentation, step in turns():
-        image, _, turned = augmentation(step, 0, np.ones((1, 32, 32), np.float32), np.ones((32, 32), np.uint8), maps)
+        image, _ = augmentation(step, 0, np.ones((1, 32, 32), np.float32), np.ones((32, 32), np.uint8))
+        turned = augmentation.memory(step, 0, maps)
         assert turned.shape == (2, 32, 32)
         assert turned.dtype == np.float16
         np.testing.assert_allclose(turned[1], image[0], atol=0.02)  # OpenCV rounds the weights of several planes
@@ -80,7 +86,7 @@ def test_float_maps_are_mixed_and_filled_with_zero():
 def test_sets_of_many_classes_keep_every_bit():
     sets = np.full((32, 32), 1 << 30, np.int32)
     for augmentation, step in turns(classes=31):
-        _, turned, _ = augmentation(step, 0, np.zeros((1, 32, 32), np.float32), sets)
+        _, turned = augmentation(step, 0, np.zeros((1, 32, 32), np.float32), sets)
         assert set(np.unique(turned)) <= {1 << 30, (1 << 31) - 1}
 
 
@@ -90,3 +96,31 @@ def test_all_eight_symmetries_occur_and_do_not_settle_the_rotation(numbered):
     grid = {step: a(step, 0, image, numbered[1])[0] for a, step in turns(steps=120)}
     exact = {g.tobytes() for g in grid.values() if np.array_equal(np.sort(g.ravel()), np.sort(image.ravel()))}
     assert len(exact) == 8
+
+
+def test_threads_make_what_one_would_in_the_same_order():
+    """A place that takes longer holds nobody up, and does not lose its place."""
+
+    def slowly(place):
+        time.sleep(0.01 * (place % 3))
+        return place, threading.get_ident()
+
+    made = list(ahead(slowly, range(30), threads=3))
+    assert [place for place, _ in made] == list(range(30)) == [place for place, _ in ahead(slowly, range(30), threads=0)]
+    assert len({thread for _, thread in made}) == 3
+
+
+def test_a_fault_in_a_thread_is_raised_where_its_result_is_used():
+    used = []
+    with pytest.raises(ZeroDivisionError):
+        used.extend(ahead(lambda place: 1 / (3 - place), range(9), threads=2))
+    assert used == [1 / 3, 1 / 2, 1]
+
+
+def test_threads_share_an_augmentation(numbered):
+    image, sets, _ = numbered
+    image = image[None].astype(np.float32)
+    augmentation = Augmentation(0, 3)
+    alone = [augmentation(step, 0, image, sets)[0] for step in range(60)]
+    together = ahead(lambda step: augmentation(step, 0, image, sets)[0], range(60), threads=3)
+    assert all(map(np.array_equal, alone, together))

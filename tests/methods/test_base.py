@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmark.jobs import Budget
+from benchmark.methods.augment import Augmentation
 from benchmark.methods.base import IGNORE, Batch, Method, NetMethod, poly, ramp
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.sealed import TestScan, WeakData, WeakScan
@@ -74,6 +75,23 @@ def test_rows_of_a_batch_belong_together():
             assert image[0, 8, 8].item() == pytest.approx(int(index) / 10, abs=1e-6)
             assert set(allowed.unique().tolist()) <= {1, 2, 3}
             assert (allowed[memory == IGNORE] == 3).all()
+
+
+def test_batches_turned_ahead_are_those_turned_in_turn():
+    """As on a GPU: what a method remembers is still read when its step comes."""
+    method = Recorder()
+    fitted(method, Budget(steps=9, batch=3, size=16))
+    found = {}
+    for threads in (0, 3):
+        method.memory, found[threads] = torch.zeros(5, 16, 16, dtype=torch.uint8), []
+        for batch in method._batches(Augmentation(0, 2), np.random.default_rng(0), threads):
+            found[threads].append(batch)
+            method.memory += 1
+    for alone, together in zip(found[0], found[3], strict=True):
+        assert all(
+            torch.equal(getattr(alone, part), getattr(together, part)) for part in ("image", "allowed", "index", "memory")
+        )
+    assert [int(batch.memory[0, 8, 8]) for batch in found[3]] == list(range(9))
 
 
 def test_a_pass_ends_when_every_slice_was_seen():
