@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmark import plugins
 from benchmark.executors import POLL_S, Ended, Task, Worker, kill, outcome, scratch, start
+from benchmark.sealed import GROWN
 
 Sealed = Mapping[str, np.ndarray]  # a sealed folder's files, uint8
 
@@ -27,6 +28,7 @@ class Parcel:
 
     job: dict[str, Any]  # JOB
     files: dict[str, bytes]  # those that the job names, by what it calls them: a method's file, encoder weights
+    grown: dict[str, bytes]  # sets that an earlier run grew
     code: str  # fingerprint of the code that the node must have
     threads: int
     gpu: bool
@@ -57,7 +59,8 @@ def pack(task: Task, gpu: bool, timeout_s: float | None, hide: tuple[Path, ...])
     job = json.loads(task.job.read_text())
     named = [name for name in _named(job) if name]
     files = {name: Path(name).read_bytes() for name in named}
-    return Parcel(job, files, _code(job), task.threads, gpu, timeout_s, hide)
+    grown = {path.name: path.read_bytes() for path in task.out.glob(GROWN)}
+    return Parcel(job, files, grown, _code(job), task.threads, gpu, timeout_s, hide)
 
 
 def read_sealed(folder: Path) -> Sealed:
@@ -98,6 +101,8 @@ def _unpack(parcel: Parcel, sealed: Sealed, folder: Path) -> Task:
     for name, content in sealed.items():
         content.tofile(where / name)
         (where / name).chmod(0o444)
+    for name, content in parcel.grown.items():
+        (out / name).write_bytes(content)
     moved = {name: folder / f"file{number}" / Path(name).name for number, name in enumerate(parcel.files)}
     for name, path in moved.items():
         path.parent.mkdir()

@@ -27,6 +27,7 @@ from benchmark import InputError, __version__, sealed
 from benchmark.datasets.base import Dataset, Scan
 from benchmark.datasets.weak import Annotation, Annotator, parse, set_type
 from benchmark.executors import Ended, Executor, Running, Task, scratch
+from benchmark.grown import Grown
 from benchmark.jobs import Job, Plan
 from benchmark.pictures import Keeper
 from benchmark.score import COUNTS, METRICS, evaluate
@@ -138,6 +139,7 @@ class Sweep:
         self.states: Counter[str] = Counter()
         self.active: dict[Task, tuple[Job, TextIO]] = {}
         self.sealed: dict[Cell, tuple[Path, Labelled]] = {}
+        self.grown = Grown(place.root)
 
     def run(self, jobs: Sequence[Job] | None = None) -> Counter[str]:
         """Do what is to do of the plan, or of these of its jobs; returns how many of them are in which state at the end."""
@@ -174,6 +176,7 @@ class Sweep:
             (out / "job.json").write_text(json.dumps(request | {"budget": dataclasses.asdict(job.budget)}))
             try:
                 folder = self._seal(job)
+                self.grown.lend(job, folder, out)
             except OSError as error:
                 raise InputError(
                     f"{self.scratch} can't be written: {error.strerror}; TMPDIR may name another temporary place"
@@ -241,6 +244,8 @@ class Sweep:
         files = [path for pattern in kept for path in sorted(out.glob(pattern))]
         try:
             self.place.store(job, run, files, tables)
+            if state == "done":
+                self.grown.take(job, event.task.sealed, out, event.processor)
         except OSError as error:
             raise InputError(f"{self.place.root} can't take more runs: {error.strerror}; those stored are whole") from error
         finally:

@@ -6,6 +6,8 @@ selected, there are `val-image` and `val-allowed`: weak labels of held-out patie
 """
 
 import json
+import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 Spacing = tuple[float, float, float] | None  # mm between slices, rows, columns
+GROWN = "grown*.npz"  # in a worker's folder: sets that were grown from marks, one file per training scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,8 @@ class WeakData:
         """Raises ValueError where an image and its weak labels do not fit together."""
         self.classes = classes
         self.channels = channels
+        self.grown: Path | None = None  # folder of sets that were grown before, and for those that are grown now
+        self.spared_s = 0.0  # what growing those took that were there
         self._scans = [WeakScan(_frozen(s.image), _frozen(s.allowed), s.spacing) for s in scans]
         for number, scan in enumerate(self._scans):
             slices, *plane = scan.allowed.shape
@@ -56,9 +61,43 @@ class WeakData:
     def __iter__(self) -> Iterator[WeakScan]:
         return iter(self._scans)
 
-    def relabel(self, label: Callable[[WeakScan], np.ndarray]) -> "WeakData":
-        """The same images with new sets, as `label` makes them of each scan."""
-        return WeakData([WeakScan(s.image, label(s), s.spacing) for s in self], self.classes, self.channels)
+    def relabel(self, label: Callable[[WeakScan], np.ndarray], *, lasting: bool = False) -> "WeakData":
+        """The same images with new sets, as `label` makes them of each scan.
+
+        `lasting` says that these are a function of the scan and of the method's options alone, whatever the seed and the
+        budget; a later run may then get them without making them. A method has one such call in `fit`.
+        """
+        folder, self.grown = (self.grown, None) if lasting else (None, self.grown)
+        sets = [
+            label(scan) if folder is None else self._grow(folder / grown_file(n), scan, label) for n, scan in enumerate(self)
+        ]
+        return WeakData(map(WeakScan, (s.image for s in self), sets, (s.spacing for s in self)), self.classes, self.channels)
+
+    def _grow(self, path: Path, scan: WeakScan, label: Callable[[WeakScan], np.ndarray]) -> np.ndarray:
+        """The sets of a scan as they lie there; else they are made, and kept unless they are what they were."""
+        if path.is_file():
+            try:
+                with np.load(path, allow_pickle=False) as kept:
+                    allowed, seconds = kept["allowed"], float(kept["seconds"])
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                raise ValueError(f"{path.name} can't be read ({error}); remove .grown from the results folder") from error
+            self.spared_s += seconds
+            return allowed
+        start = time.perf_counter()
+        allowed = label(scan)
+        if not np.array_equal(allowed, scan.allowed):
+            np.savez_compressed(path, allowed=allowed, seconds=time.perf_counter() - start)
+        return allowed
+
+
+def grown_file(number: int) -> str:
+    """What the grown sets of a training scan are called in a worker's folder."""
+    return f"grown{number:04d}.npz"
+
+
+def number_of(path: Path) -> int:
+    """The number of the training scan that a file of grown sets belongs to."""
+    return int(path.stem.removeprefix("grown"))
 
 
 def seal(

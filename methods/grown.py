@@ -23,7 +23,8 @@ class Grown(PartialCrossEntropyDice):
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Grow the marks, then train."""
-        super().fit(data.relabel(lambda scan: grown_sets(scan, data.classes, self.grow)), budget, log)
+        grown = data.relabel(lambda scan: grown_sets(scan, data.classes, self.grow), lasting=True)
+        super().fit(grown, budget, log)
 
 
 def grown_sets(scan: WeakScan, classes: int, grow: Grow) -> np.ndarray:

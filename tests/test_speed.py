@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from itertools import count, product
 from pathlib import Path
 
+import h5py
 import medpy.metric.binary as medpy
 import numpy as np
 import pandas as pd
@@ -22,10 +23,13 @@ from benchmark import plugins, report, sealed
 from benchmark.check import data_of, refit
 from benchmark.methods.augment import Augmentation
 from benchmark.methods.base import Budget
+from benchmark.methods.grown import grown_sets
 from benchmark.methods.losses import affinity, dense_crf, gated_crf, partial_cross_entropy, prsa, tree_energy
 from benchmark.methods.networks import UNet
 from benchmark.methods.pce import PartialCrossEntropy
 from benchmark.methods.procns import smooth
+from benchmark.methods.random_walker import RandomWalker
+from benchmark.methods.sizes import fit_image, to_network, unfit
 from benchmark.score import COUNTS, METRICS, evaluate
 from tests.benchmark.report.test_rows import record
 
@@ -133,23 +137,23 @@ def descent(logits, loss):
 
 
 KERNELS = {
-    "gated CRF, 4 x 4 classes": (gated_crf_step, ("unfolded", "ours")),
-    "PRSA, 4 x 3 classes": (prsa_step, ("unfolded", "ours")),
-    "dense CRF, 2 x 4 classes": (dense_crf_step, ("whole", "exact", "grid")),
-    "tree energy beside the U-Net, 4 x 4 classes": (tree_energy_step, ("U-Net", "tree energy")),
+    "gated CRF, 4 x 4 classes": (gated_crf_step, ("unfolded", "ours"), 256),
+    "PRSA, 4 x 3 classes": (prsa_step, ("unfolded", "ours"), 256),
+    "dense CRF, 2 x 4 classes": (dense_crf_step, ("whole", "exact", "grid"), 256),
+    "tree energy beside the U-Net, 4 x 4 classes": (tree_energy_step, ("U-Net", "tree energy"), 128),
 }
 
 
-@pytest.mark.parametrize(("kernel", "how"), [(kernel, how) for kernel, (_, hows) in KERNELS.items() for how in hows])
+@pytest.mark.parametrize(("kernel", "how"), [(kernel, how) for kernel, (_, hows, _) in KERNELS.items() for how in hows])
 def test_kernels(benchmark, kernel, how):
     """All of a group give one gradient, but the U-Net, which the tree energy is only seen beside."""
-    make, (baseline, *_) = KERNELS[kernel]
+    make, (baseline, *_), side = KERNELS[kernel]
     if baseline != "U-Net":
         expected = make(baseline, 64)()
         error = (make(how, 64)() - expected).norm() / expected.norm()
         assert error < (0.01 if how == "grid" else 1e-4)
-    benchmark.group = f"{kernel} x 128 px, forward and backward"
-    benchmark.pedantic(make(how, 128), rounds=3 if how == baseline else 15, warmup_rounds=1)
+    benchmark.group = f"{kernel} x {side} px, forward and backward"
+    benchmark.pedantic(make(how, side), rounds=3 if how == baseline else 10, warmup_rounds=1)
     benchmark.extra_info["peak_mib"] = peak_in_a_fresh_process(kernel, how)
 
 
@@ -168,9 +172,9 @@ def peak_in_a_fresh_process(kernel, how):
 
 def peak(kernel, how):
     """MiB that a step adds to this process (Linux)."""
-    make = KERNELS[kernel][0]
+    make, _, side = KERNELS[kernel]
     make(how, 32)()
-    step = make(how, 128)
+    step = make(how, side)
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before = in_status("VmRSS")
     step()
@@ -187,9 +191,9 @@ def in_status(key):
 
 
 @pytest.mark.parametrize("how", ["fp32", "fp32 channels_last", "bf16", "bf16 channels_last"])
-@pytest.mark.benchmark(group="step of the U-Net, 4 x 128 px")
+@pytest.mark.benchmark(group="step of the U-Net, 4 x 256 px")
 def test_network(benchmark, how):
-    benchmark.pedantic(network_step(4, 128, how), rounds=3, warmup_rounds=1)
+    benchmark.pedantic(network_step(4, 256, how), rounds=3, warmup_rounds=1)
 
 
 def network_step(batch, side, how="fp32"):
@@ -268,6 +272,86 @@ def test_loading(benchmark, volumes, tmp_path, how):
         return [(np.array(scan.image), np.array(scan.allowed)) for scan in sealed.open_train(tmp_path)]
 
     benchmark.pedantic({"numpy.load": loaded, "ours": opened}[how], rounds=30, warmup_rounds=2)
+
+
+@pytest.mark.parametrize("how", ["HDF5", "ours"])
+@pytest.mark.benchmark(group="a training slice of 256 x 216 px and its sets, 100 in random order")
+def test_fetching(benchmark, volumes, tmp_path, how):
+    """As published, a compressed file for each slice; ours are in memory, at the network's size, and copied there."""
+    images, sets = (np.concatenate(parts) for parts in zip(*volumes, strict=True))
+    order = np.random.default_rng(0).integers(len(images), size=100)
+    for number, (image, allowed) in enumerate(zip(images, sets, strict=True)):
+        write_h5(tmp_path / f"slice{number}.h5", image[0], allowed)
+    read = {"HDF5": lambda row: read_h5(tmp_path / f"slice{row}.h5"), "ours": lambda row: (images[row] + 0, sets[row] + 0)}[
+        how
+    ]
+    benchmark.pedantic(lambda: [read(row) for row in order], rounds=10, warmup_rounds=1)
+
+
+def write_h5(path, image, label):
+    """As WSL4MIS's files."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("image", data=image, compression="gzip")
+        file.create_dataset("label", data=label, compression="gzip")
+
+
+def read_h5(path):
+    """Both arrays."""
+    with h5py.File(path) as file:
+        return file["image"][:], file["label"][:]
+
+
+@pytest.mark.parametrize("how", ["grown", "lent"])
+@pytest.mark.benchmark(group="labels by random walks, a volume of 9 x 256 x 216 px")
+def test_growing(benchmark, tmp_path, how):
+    """Lent is what an earlier run has grown."""
+    data, method = data_of("scribble", shapes=((9, 256, 216),)), RandomWalker()
+
+    def grow():
+        data.grown = tmp_path if how == "lent" else None
+        data.relabel(lambda scan: grown_sets(scan, data.classes, method.grow), lasting=True)
+
+    benchmark.pedantic(grow, rounds=1 if how == "grown" else 30, warmup_rounds=int(how == "lent"))
+
+
+@pytest.mark.parametrize("how", ["published", "ours"])
+@pytest.mark.benchmark(
+    group="test path of four volumes of 10 x 256 x 216 px but the network: read, resize, resize back, Dice and HD95"
+)
+def test_test_path(benchmark, predictions, tmp_path, how):
+    """As WSL4MIS does it: HDF5, nearest neighbours by scipy there and back, medpy. Ours resizes probabilities back."""
+    image = ndimage.gaussian_filter(np.random.default_rng(0).random((10, 256, 216), np.float32), 2)
+    scans = [sealed.TestScan(image[:, None]) for _ in predictions]
+    sealed.seal(tmp_path, {"train": [sealed.WeakScan(image[:, None], np.ones(image.shape, np.uint8))]}, scans, 4, 1)
+    for number, (_, truth) in enumerate(predictions):
+        write_h5(tmp_path / f"{number}.h5", image, truth)
+    outputs = [
+        F.one_hot(torch.tensor(fit_image(ours[:, None], 256)[:, 0]).long(), 4).movedim(-1, 1).float()
+        for ours, _ in predictions
+    ]
+
+    def published():
+        for number, probs in enumerate(outputs):
+            volume, truth = read_h5(tmp_path / f"{number}.h5")
+            planes = [zoomed(plane, (256, 256)) for plane in volume]
+            labels = np.stack([zoomed(plane, volume.shape[1:]) for plane in probs.argmax(1).numpy().astype(np.uint8)])
+            assert len(planes) == len(labels)
+            for k in (1, 2, 3):
+                medpy.dc(labels == k, truth == k), medpy.hd95(labels == k, truth == k)
+
+    def ours():
+        for scan, probs, (_, truth) in zip(sealed.open_test(tmp_path), outputs, predictions, strict=True):
+            to_network(scan.image, 256)
+            evaluate(
+                unfit(probs, 256, 216).argmax(1).to(torch.uint8).numpy(), truth, {"a": (1,), "b": (2,), "c": (3,)}, (1, 1, 1)
+            )
+
+    benchmark.pedantic({"published": published, "ours": ours}[how], rounds=3, warmup_rounds=1)
+
+
+def zoomed(plane, shape):
+    """A plane resized to nearest pixels."""
+    return ndimage.zoom(plane, (shape[0] / plane.shape[0], shape[1] / plane.shape[1]), order=0)
 
 
 def save(folder, volumes):
