@@ -166,6 +166,9 @@ def score(
     name: Annotated[str, typer.Option(help="Of the predictions' row; without one, the folder's.")] = "",
     annotations: Annotated[str, typer.Option(help="What made the predictions was trained on: scribble, full, ...")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the training that made the predictions.")] = 0,
+    metrics: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Also score stored runs with these metrics of yours: .py files or names.")
+    ] = "",
     results: Results = Path("results"),
     data: DataFolder = Path("data"),
 ) -> None:
@@ -176,8 +179,12 @@ def score(
             raise InputError("--split, --name, --annotations and --seed are of predictions; name these with --predictions")
         from benchmark.rescore import rescore
 
-        print(f"{rescore(results, data, named)} runs scored")
+        print(f"{rescore(results, data, named, _split(metrics))} runs scored")
         return
+    if metrics:
+        raise InputError(
+            "--metrics is of stored runs; when the predictions are stored: python -m benchmark score --metrics " + metrics
+        )
     if len(named) != 1:
         raise InputError(
             f"--datasets is {datasets!r}; with --predictions it names their one data set, such as acdc or folder:PATH"
@@ -188,13 +195,28 @@ def score(
 
 
 @app.command()
-def check(
-    plugin: Annotated[str, typer.Argument(metavar="METHOD", help="A method's name or .py file, or a group.")],
+def new(
+    path: Annotated[Path, typer.Argument(metavar="PATH.py", help="The new file; what it defines is called as it is.")],
+    kind: Annotated[str, typer.Option(help="method, dataset or metric.")] = "method",
 ) -> None:
-    """Check that a method keeps the contract; prints how many checks ran."""
+    """Write a commented method, data set or metric to start from; it passes `check` as it is."""
+    from benchmark.new import write
+
+    write(path, kind)
+    print(f"wrote {path}; when you have changed it: python -m benchmark check {path}")
+
+
+@app.command()
+def check(
+    plugin: Annotated[
+        str, typer.Argument(metavar="NAME", help="A method, group, data set or metric, or a .py file; or folder:PATH.")
+    ],
+    data: DataFolder = Path("data"),
+) -> None:
+    """Check that a method, a data set or a metric keeps the contract; prints how many checks ran."""
     from benchmark.check import report_on
 
-    raise typer.Exit(report_on(plugin))
+    raise typer.Exit(report_on(plugin, data))
 
 
 @data_app.command("splits")

@@ -16,7 +16,7 @@ from rich.text import Text
 from scipy import ndimage
 
 from benchmark import InputError, __version__, plugins
-from benchmark.datasets.base import Dataset, Scan, Survey, check_split, near_duplicates
+from benchmark.datasets.base import Dataset, Scan, Survey, check_split, near_duplicates, refuse_name
 from benchmark.datasets.weak import VERSION, Annotator, check_makeable, parse, resolve, to_labels
 from benchmark.screen import grid, show_splits
 
@@ -224,6 +224,8 @@ def simulate(name: str, data: Path, text: str, out: Path, *, seed: int = 0, pict
     annotation = resolve(text, (), "a simulation")
     dataset = plugins.open_data_set(name, data)
     scans = [scan for names in dataset.patients().values() for scan in names]
+    for scan in scans:
+        refuse_name(scan, f"a scan of {dataset.name}")  # files are called so
     _empty_folder(out)
     flat = _is_flat(dataset, scans)
     annotator, files = Annotator(dataset, scans, annotation, seed), {}

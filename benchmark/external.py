@@ -5,7 +5,6 @@ have no budget of ours, and a run's folder of theirs holds `run.json`, `cases.cs
 """
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import InputError, __version__, plugins, screen
+from benchmark import InputError, __version__, comparable, plugins, screen
 from benchmark.datasets.base import Dataset, Scan, Survey, check_split, label_map
 from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
 from benchmark.datasets.weak import VERSION, resolve
@@ -74,6 +73,7 @@ def score(predictions: Predictions, results: Path, data: Path) -> None:
     folders, splits = _folders(predictions, dataset), _splits(predictions.split, dataset)
     tests = list(dict.fromkeys(name for split in splits for name in check_split(dataset, split).test))
     maps = {name: _maps(folder, tests) for name, folder in folders.items()}
+    _refuse_links(maps, dataset)
     place = Place(results)
     with TemporaryDirectory() as scratch, screen.status("reading and scoring the label maps"):
         scored = _scored(predictions, maps, dataset, splits, Path(scratch))
@@ -103,9 +103,9 @@ def _folders(predictions: Predictions, dataset: Dataset) -> dict[str, Path]:
     if predictions.name and len(paths) > 1:
         raise InputError(f"--name is {predictions.name!r} for {len(paths)} folders; several are called as their folders are")
     for path in paths:
-        name = predictions.name or path.resolve().name
-        if not path.is_dir():
+        if not plugins.is_there(path) or not path.is_dir():
             raise InputError(f"there is no folder {path}; --predictions names one that holds a label map per test scan")
+        name = predictions.name or path.resolve().name
         if path.resolve().is_relative_to(dataset.root.resolve()):
             raise InputError(
                 f"{path} lies in {dataset.root}, the data set itself, whose files are the truth; "
@@ -125,7 +125,7 @@ def _folders(predictions: Predictions, dataset: Dataset) -> dict[str, Path]:
 
 def _expanded(text: str) -> list[Path]:
     """The folder that is named, or those that match a pattern, by a shell's rules."""
-    if Path(text).exists() or not set(text) & set("*?["):
+    if plugins.is_there(Path(text)) or not set(text) & set("*?["):
         return [Path(text)]
     folders = [path for path in map(Path, sorted(glob(text))) if path.is_dir()]  # noqa: PTH207  # Path's also matches .hidden
     if not folders:
@@ -158,13 +158,20 @@ def _maps(folder: Path, tests: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def _refuse_links(maps: Mapping[str, Mapping[str, Path]], dataset: Dataset) -> None:
+    """Raise InputError where a label map is a link into the data set."""
+    truth = dataset.root.resolve()
+    for path in (path for found in maps.values() for path in found.values()):
+        if path.is_symlink() and path.resolve().is_relative_to(truth):
+            raise InputError(
+                f"{path} is a link into {dataset.root}, the data set itself; predictions are files of their own"
+            )
+
+
 def _refuse_taken(job: External, results: Path) -> None:
     """Raise InputError where a row of the same name is of something else."""
     for path in (results / "runs").glob(f"*/*/{job.method}/*/run.json"):
-        try:
-            run = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}); remove that folder") from error
+        run = comparable.read_record(path)
         if not run.get("external"):
             raise InputError(
                 f"{path.parent} is a run of ours that is called {job.method!r}; choose another name with --name"

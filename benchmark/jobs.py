@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1  # of the rules that settle a number: splits, sizes, scores
 PRESETS = Path(__file__).parent / "presets"
-LABEL = re.compile(r"\w[\w.+-]*")  # what a row of the tables may be called
+PARTED = ("methods", "datasets", "annotations", "splits", "seeds")  # what a part of a preset may say itself
+LABEL = plugins.NAME  # what a row of the tables may be called
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -35,7 +36,7 @@ class Budget:
 
     steps: Count = 30000
     batch: Count = 12
-    size: Annotated[int, Field(ge=16)] = 256  # px, height and width of what the network sees
+    size: Annotated[int, Field(ge=16, le=2**15)] = 256  # px, height and width of what the network sees
     network: str = "unet"  # or smp:ARCHITECTURE/ENCODER
     weights: str = ""  # file of encoder weights; from scratch without
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
@@ -53,6 +54,17 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a preset: all combinations of these; what it leaves empty is what the preset says of all parts."""
+
+    methods: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
+    annotations: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Preset:
     """What a preset's TOML file may hold."""
 
@@ -66,6 +78,7 @@ class Preset:
     budget: dict[str, Any] = field(default_factory=dict)  # and [budget.dataset.NAME], [budget.method.NAME] with `reason`
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # [options.NAME], [options.METHOD.dataset.NAME]
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # [variants.LABEL] method = "...", and options
+    parts: list[Part] = field(default_factory=list)  # [[parts]], one after the other; none: the preset is its only part
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,7 @@ class Job:
 
 def plain(name: str) -> str:
     """A name as a folder may be called."""
-    return re.sub(r"[^\w.@+=-]", "-", name)
+    return re.sub(r"^\.+$|[^\w.@+=-]", "-", name)
 
 
 def _without_defaults(budget: Budget) -> dict[str, Any]:
@@ -192,39 +205,75 @@ def make_plan(request: Request) -> Plan:
 
     Every scan of every split is read once, so that a file that can't be used is found before the first job starts.
     """
-    from benchmark.datasets import weak
-
     preset = _wanted(request)
     settings = _Settings(preset, request)
-    contestants = settings.contestants()
+    contestants = settings.contestants([name for part in preset.parts for name in part.methods])
     _refuse_ranges(contestants)
-    surveys = settings.surveys()
-    settings.refuse_strangers([c.label for c in contestants], list(surveys))
-    splits = settings.splits(surveys)
-    jobs: dict[str, Job] = {}
-    not_claimed: set[tuple[str, str]] = set()
-    warnings: dict[str, None] = {}
-    for name, survey in surveys.items():
-        looks = {split: survey.look(split) for split in splits[name]}
-        warnings |= dict.fromkeys(warning for look in looks.values() for warning in look.warnings)
-        for text, (split, look) in product(preset.annotations, looks.items()):
-            annotation = weak.resolve(text, look.drawn, name)
-            weak.check_makeable(annotation, look, f"split {split} of {name}")
-            for seed, contestant in product(preset.seeds, contestants):
-                if annotation.form in contestant.cls.annotations:
-                    job = settings.job(contestant, survey, annotation, split, seed, look.fingerprint)
-                    _refuse_selection(job, survey.dataset)
-                    jobs[str(job.folder)] = job
-                else:
-                    not_claimed.add((contestant.label, str(annotation)))
-    _refuse_networks(jobs.values(), surveys, {c.label: c.cls for c in contestants})
-    datasets = {name: survey.dataset for name, survey in surveys.items()}
+    surveys = settings.surveys(dict.fromkeys(name for part in preset.parts for name in part.datasets))
+    datasets = {survey.dataset.name: survey for survey in surveys.values()}
+    settings.refuse_strangers([c.label for c in contestants], list(datasets))
+    planned = _Planned()
+    for part in preset.parts:
+        planned.add(part, settings, {name: surveys[name] for name in part.datasets})
+    _refuse_networks(planned.jobs.values(), datasets, {c.label: c.cls for c in contestants})
     plan = Plan(
-        preset.name, preset.title, list(jobs.values()), datasets, sorted(not_claimed), list(warnings), request.against
+        name=preset.name,
+        title=preset.title,
+        jobs=list(planned.jobs.values()),
+        datasets={name: survey.dataset for name, survey in datasets.items()},
+        not_claimed=sorted(planned.not_claimed),
+        warnings=list(planned.warnings),
+        against=request.against,
     )
     if request.against:
         comparable.refuse_without_match(plan.records(), request.against)
     return plan
+
+
+class _Planned:
+    """What the parts of a preset come to, each job once."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.not_claimed: set[tuple[str, str]] = set()
+        self.warnings: dict[str, None] = {}
+
+    def add(self, part: Part, settings: "_Settings", surveys: "Mapping[str, Survey]") -> None:
+        """Another part, on these data sets; every scan of its splits is looked at."""
+        from benchmark.datasets import weak
+
+        contestants, splits = settings.contestants(part.methods), _splits(part, surveys.values())
+        for survey in surveys.values():
+            name = survey.dataset.name
+            looks = {split: survey.look(split) for split in splits[name]}
+            self.warnings |= dict.fromkeys(warning for look in looks.values() for warning in look.warnings)
+            for text, (split, look) in product(part.annotations, looks.items()):
+                annotation = weak.resolve(text, look.drawn, name)
+                weak.check_makeable(annotation, look, f"split {split} of {name}")
+                for seed, contestant in product(part.seeds, contestants):
+                    if annotation.form in contestant.cls.annotations:
+                        job = settings.job(contestant, survey, annotation, split, seed, look.fingerprint)
+                        _refuse_selection(job, survey.dataset)
+                        self.jobs[str(job.folder)] = job
+                    else:
+                        self.not_claimed.add((contestant.label, str(annotation)))
+
+
+def _splits(part: Part, surveys: "Iterable[Survey]") -> dict[str, list[str]]:
+    """For each data set those splits that were asked for, by name or family; its first if none were asked for."""
+    chosen: dict[str, list[str]] = {}
+    met = set()
+    for dataset in (survey.dataset for survey in surveys):
+        there = dataset.splits()
+        wanted = part.splits or there[:1]
+        chosen[dataset.name] = [split for split in there if {split, split.partition("/")[0]} & set(wanted)]
+        if not chosen[dataset.name]:
+            raise InputError(f"{dataset.name} has no split {', '.join(wanted)}; it has {', '.join(there)}")
+        met |= {known for split in chosen[dataset.name] for known in (split, split.partition("/")[0])}
+    strange = [split for split in part.splits if split not in met]
+    if strange:
+        raise InputError(f"no data set of this run has a split {strange[0]!r}; chosen are {chosen}")
+    return chosen
 
 
 def _refuse_ranges(contestants: Iterable[Contestant]) -> None:
@@ -254,14 +303,27 @@ def _refuse_selection(job: Job, dataset: "Dataset") -> None:
 def read_preset(name: str) -> Preset:
     """The preset of that name, or in the TOML file of that path."""
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
-    if not path.is_file():
+    own = name.endswith(".toml") or plugins.NAME.fullmatch(name)  # a name without the ending leads nowhere else
+    if not own or not plugins.is_there(path):
         there = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise InputError(f"no preset {name!r}; there are {there}, or give the path of a TOML file")
-    try:
-        preset = plugins.checked(Preset, tomllib.loads(path.read_text()), str(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no TOML file: {error}") from error
+    preset = plugins.checked(Preset, plugins.read_toml(path), str(path))
+    _refuse_misshapen(preset, str(path))
     return preset if preset.name else dataclasses.replace(preset, name=re.sub(r"[^\w-]", "-", path.stem))
+
+
+def _refuse_misshapen(preset: Preset, what: str) -> None:
+    """Raise InputError where a preset has something else where a table must be, or a variant without a method's name."""
+    tables = {f"budget.{part}": preset.budget.get(part, {}) for part in ("dataset", "method")}
+    tables |= {f"options.{name}.dataset": own.get("dataset", {}) for name, own in preset.options.items()}
+    for name, table in tables.items():
+        if not isinstance(table, dict) or not all(isinstance(each, dict) for each in table.values()):
+            raise InputError(f"{what}: {name} is {table!r:.100}; it must be a table for each name, such as [{name}.NAME]")
+    reasons = {f"budget.method.{name}.reason": own.get("reason", "") for name, own in tables["budget.method"].items()}
+    named = {f"variants.{label}.method": own.get("method", "") for label, own in preset.variants.items()}
+    for name, text in {**reasons, **named}.items():
+        if not isinstance(text, str):
+            raise InputError(f"{what}: {name} is {text!r:.100}; it must be text")
 
 
 class _Settings:
@@ -278,10 +340,10 @@ class _Settings:
                 raise InputError(f"--set {text!r} must be METHOD.NAME=VALUE")
             self.option_flags.setdefault(owner, {})[option] = value
 
-    def contestants(self) -> list[Contestant]:
-        """The methods, with groups and variants resolved; each label once."""
+    def contestants(self, names: Iterable[str]) -> list[Contestant]:
+        """These methods, with groups and variants resolved; each label once."""
         found: dict[str, Contestant] = {}
-        for name in self.preset.methods or self.preset.variants:
+        for name in names:
             fixed = dict(self.preset.variants.get(name, {}))
             base = fixed.pop("method", name)
             for member in plugins.groups().get(base, [base]):
@@ -292,20 +354,19 @@ class _Settings:
                 found[label] = Contestant(label, plugin, plugin.load(), fixed)
         return list(found.values())
 
-    def surveys(self) -> "dict[str, Survey]":
-        """The data sets, opened."""
+    def surveys(self, names: Iterable[str]) -> "dict[str, Survey]":
+        """These data sets, opened."""
         from benchmark.datasets.base import Survey
 
         found: dict[str, Survey] = {}
-        for text in self.preset.datasets:
+        for text in names:
             name = plugins.data_set(text).name
             options = {**self.preset.options.get(name, {}), **self.option_flags.get(name, {})}
             dataset = plugins.open_data_set(text, self.data, options)
-            if dataset.name in found and found[dataset.name].dataset.root != dataset.root:
-                raise InputError(
-                    f"two data sets are called {dataset.name}: {found[dataset.name].dataset.root} and {dataset.root}"
-                )
-            found[dataset.name] = Survey(dataset, {k: v for k, v in plugins.options_of(dataset).items() if k != "root"})
+            for other in (survey.dataset for survey in found.values()):
+                if other.name == dataset.name and other.root != dataset.root:
+                    raise InputError(f"two data sets are called {dataset.name}: {other.root} and {dataset.root}")
+            found[text] = Survey(dataset, {k: v for k, v in plugins.options_of(dataset).items() if k != "root"})
         return found
 
     def refuse_strangers(self, methods: list[str], datasets: list[str]) -> None:
@@ -320,22 +381,6 @@ class _Settings:
         for name in (*self.preset.options, *overrides):
             if name not in known:
                 raise InputError(f"the preset speaks of {name!r}, which is no method, variant or data set")
-
-    def splits(self, surveys: "Mapping[str, Survey]") -> dict[str, list[str]]:
-        """For each data set those splits that were asked for, by name or family; its first if none were asked for."""
-        chosen: dict[str, list[str]] = {}
-        met = set()
-        for name, survey in surveys.items():
-            there = survey.dataset.splits()
-            wanted = self.preset.splits or there[:1]
-            chosen[name] = [split for split in there if {split, split.partition("/")[0]} & set(wanted)]
-            if not chosen[name]:
-                raise InputError(f"{name} has no split {', '.join(wanted)}; it has {', '.join(there)}")
-            met |= {known for split in chosen[name] for known in (split, split.partition("/")[0])}
-        strange = [split for split in self.preset.splits if split not in met]
-        if strange:
-            raise InputError(f"no data set of this run has a split {strange[0]!r}; chosen are {chosen}")
-        return chosen
 
     def budget(self, contestant: Contestant, dataset: str) -> tuple[Budget, Budget, str]:
         """The method's budget, everybody's, and the reason if they differ."""
@@ -413,20 +458,34 @@ def _refuse_networks(jobs: Iterable[Job], surveys: "Mapping[str, Survey]", metho
 
 
 def _wanted(request: Request) -> Preset:
-    """The preset with the flags laid over it; without any, the demo."""
+    """The preset with the flags laid over it, as whole parts; without any, the demo."""
     name = request.preset or ("" if request.methods or request.datasets else "demo")
     preset = read_preset(name) if name else Preset(name="report")
-    over = {
-        part: getattr(request, part)
-        for part in ("methods", "datasets", "annotations", "splits", "seeds")
-        if getattr(request, part)
-    }
-    preset = plugins.checked(Preset, {**vars(preset), **over}, "the command line")
-    if not preset.methods and not preset.variants:
+    flags = {name: getattr(request, name) for name in PARTED if getattr(request, name)}
+    whole = plugins.checked(Preset, {**vars(preset), **flags}, "the command line")
+    of_all = {name: getattr(whole, name) for name in PARTED} | {"methods": whole.methods or list(whole.variants)}
+    parts = []
+    for part in preset.parts or [Part()]:
+        own = {name: stated for name, stated in vars(part).items() if stated}
+        left = {name: _cut(stated, flags[name]) if name in flags else stated for name, stated in own.items()}
+        if all(left.values()):
+            parts.append(Part(**{**of_all, **left}))
+    if not parts:
+        raise InputError(
+            f"no part of the preset {preset.name} has {' with '.join(', '.join(map(str, f)) for f in flags.values())}"
+        )
+    if not all(part.methods for part in parts):
         raise InputError(f"name methods with --methods; there are {', '.join([*plugins.groups(), *plugins.find('method')])}")
-    if not preset.datasets:
+    if not all(part.datasets for part in parts):
         raise InputError(f"name data sets with --datasets; there are {', '.join(plugins.find('data set'))}")
-    return preset
+    return dataclasses.replace(whole, parts=parts)
+
+
+def _cut(stated: list[Any], named: list[Any]) -> list[Any]:
+    """What a part states, cut down to what flags name: names, groups, forms of annotation, families or folds of splits."""
+    members = [member for name in named for member in (name, *plugins.groups().get(name, []))]
+    kept = [one for one in stated if {one, *(str(one).partition(sign)[0] for sign in ":/")} & set(members)]
+    return kept + [name for name in named if "/" in str(name) and str(name).partition("/")[0] in stated]
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -436,5 +495,5 @@ def _assignment(text: str) -> tuple[str, Any]:
         raise InputError(f"{text!r} must be NAME=VALUE")
     try:
         return name.strip(), tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return name.strip(), value

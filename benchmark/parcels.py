@@ -101,8 +101,8 @@ def _unpack(parcel: Parcel, sealed: Sealed, folder: Path) -> Task:
     for name, content in sealed.items():
         content.tofile(where / name)
         (where / name).chmod(0o444)
-    for name, content in parcel.grown.items():
-        (out / name).write_bytes(content)
+    for name, grown in parcel.grown.items():
+        (out / name).write_bytes(grown)
     moved = {name: folder / f"file{number}" / Path(name).name for number, name in enumerate(parcel.files)}
     for name, path in moved.items():
         path.parent.mkdir()

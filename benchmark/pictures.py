@@ -15,12 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import InputError
+from benchmark import InputError, comparable
 from benchmark.datasets.base import Dataset, Scan
+from benchmark.datasets.files import read_npz
 from benchmark.datasets.weak import to_labels
 from benchmark.jobs import Job, plain
 
 UNLABELLED = 255
+BYTE = np.dtype(np.uint8)
+AGAIN = "remove that folder; the next sweep makes the pictures again"
+ABOUT = {"data": str, "scans": list, "classes": list, "redistribute": bool, "licence": str, "seed": int}
 
 
 @dataclass(frozen=True)
@@ -32,21 +36,27 @@ class Album:
     def about(self) -> dict[str, Any]:
         """What `about.json` says: data (their fingerprint), scans, classes, redistribute, licence; empty without one."""
         path = self.folder / "about.json"
-        return dict(json.loads(path.read_text())) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        about = comparable.read_json(path, AGAIN)
+        if problem := comparable.misfit(about, ABOUT):
+            raise InputError(f"{path} is damaged ({problem}); {AGAIN}")
+        return about
 
     def image(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Image (slices, height, width, 3) and mask (slices, height, width) of a test scan, uint8."""
-        with np.load(self.folder / f"{number:04d}.npz", allow_pickle=False) as held:
-            planes = held["image"]
-            return np.moveaxis(planes if planes.shape[1] == 3 else planes[:, :1].repeat(3, 1), 1, -1), held["mask"]
+        path = self.folder / f"{number:04d}.npz"
+        planes, mask = read_npz(path, "image", "mask")
+        if planes.ndim != 4 or mask.shape != (len(planes), *planes.shape[2:]) or {planes.dtype, mask.dtype} != {BYTE}:
+            raise InputError(f"{path} is damaged (its image is {planes.shape}, its mask {mask.shape}); {AGAIN}")
+        return np.moveaxis(planes if planes.shape[1] == 3 else planes[:, :1].repeat(3, 1), 1, -1), mask
 
     def marks(self, number: int, annotation: str) -> np.ndarray | None:
         """Labels (slices, height, width) with 255 where nothing is marked; None if none were kept."""
         path = self.folder / plain(annotation) / f"{number:04d}.npz"
         if not path.is_file():
             return None
-        with np.load(path, allow_pickle=False) as held:
-            return np.asarray(held["marks"])
+        return read_npz(path, "marks")[0]
 
 
 def album(results: Path, dataset: str, split: str) -> Album:

@@ -1,7 +1,8 @@
-"""Methods and data sets by name, by path or from installed packages; found and described without importing them.
+"""Methods, data sets and metrics by name, by path or from installed packages; found and described without importing them.
 
-A method is a file: `methods/pce.py` is `pce`, and `--methods ./mine.py` is `mine`. A data set is a class with a `name`.
-Installed packages register under the entry points `benchmark.methods` and `benchmark.datasets`.
+A method is a file: `methods/pce.py` is `pce`, and `--methods ./mine.py` is `mine`; so is a metric of one's own. A data set
+is a class with a `name`. Installed packages register under the entry points `benchmark.methods`, `benchmark.datasets` and
+`benchmark.metrics`.
 """
 
 import ast
@@ -11,8 +12,10 @@ import importlib
 import importlib.util
 import inspect
 import io
+import re
 import sys
 import tokenize
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,18 +26,24 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 import benchmark
-from benchmark import InputError
+from benchmark import InputError, metrics
 
 T = TypeVar("T")
 
-KINDS = {"method": "benchmark.methods", "data set": "benchmark.datasets"}  # kind -> package and entry-point group
+NAME = re.compile(r"\w[\w.+-]{0,99}")  # of a method or a data set: folders are called so
+KINDS = {"method": "benchmark.methods", "data set": "benchmark.datasets", "metric": "benchmark.metrics"}  # -> entry points
+PARENTS = {  # kind -> module and name of the class that its plug-ins extend
+    "method": ("benchmark.methods.base", "Method"),
+    "data set": ("benchmark.datasets.base", "Dataset"),
+    "metric": ("benchmark.metrics", "Metric"),
+}
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A method or a data set: its name and where its class is."""
+    """A method, a data set or a metric: its name and where its class is."""
 
-    kind: str  # "method" or "data set"
+    kind: str  # "method", "data set" or "metric"
     name: str
     module: str  # a module's name, or the path of a file
     cls: str = ""  # empty: the only one in the module
@@ -50,19 +59,10 @@ class Plugin:
             if not isinstance(found, type):
                 raise InputError(f"{self.kind} {self.name!r}: {self.module} has no class {self.cls}")
             return found
-        base = importlib.import_module(f"{KINDS[self.kind]}.base")
-        parent = base.Method if self.kind == "method" else base.Dataset
-        own = [
-            member
-            for member in vars(module).values()
-            if inspect.isclass(member)
-            and issubclass(member, parent)
-            and member.__module__ == module.__name__
-            and not inspect.isabstract(member)
-        ]
+        own = _defined(module, self.kind)
         if len(own) != 1:
             names = ", ".join(member.__name__ for member in own) or "none"
-            raise InputError(f"{self.module} must define one {parent.__name__}; it defines {names}")
+            raise InputError(f"{self.module} must define one {PARENTS[self.kind][1]}; it defines {names}")
         return own[0]
 
     def file(self) -> Path | None:
@@ -83,6 +83,7 @@ def find(kind: str) -> dict[str, Plugin]:
     """Every built-in and installed plug-in of a kind by name; a name taken twice is an error that names both owners."""
     found: dict[str, Plugin] = {}
     for plugin in [*_built_in(kind), *_installed(kind)]:
+        _refuse_odd(plugin)
         if plugin.name in found:
             raise InputError(
                 f"the {kind} name {plugin.name!r} is taken twice: by {found[plugin.name].module} and {plugin.module}"
@@ -94,10 +95,12 @@ def find(kind: str) -> dict[str, Plugin]:
 def get(kind: str, name: str) -> Plugin:
     """The plug-in of that name, or the one in the file of that path."""
     if name.endswith(".py"):
-        path = Path(name).resolve()
-        if not path.is_file():
+        if not is_there(Path(name)):
             raise InputError(f"there is no file {name}")
-        plugin = Plugin(kind, path.stem if kind == "method" else _constant_name(path), str(path))
+        path = Path(name).resolve()
+        plugin = Plugin(kind, _constant_name(path) if kind == "data set" else path.stem, str(path))
+        _refuse_taken(plugin)
+        _refuse_odd(plugin)
         if plugin.name in find(kind) and find(kind)[plugin.name].file() != path:
             raise InputError(
                 f"the {kind} name {plugin.name!r} is taken twice: by {find(kind)[plugin.name].module} and {path}"
@@ -106,6 +109,23 @@ def get(kind: str, name: str) -> Plugin:
     if name not in find(kind):
         raise InputError(f"no {kind} {name!r}; there are {', '.join(find(kind))}")
     return find(kind)[name]
+
+
+def kind_of(path: Path) -> str:
+    """What a .py file defines, found by importing it; raises InputError unless that is a plug-in of one kind."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        module = _import(str(path.resolve()))
+    except Exception as error:
+        raise InputError(f"{path} doesn't import: {error!r}") from error
+    kinds = [kind for kind in KINDS if _defined(module, kind)]
+    if len(kinds) != 1:
+        parents = ", ".join(f"one {parent}" for _, parent in PARENTS.values())
+        raise InputError(
+            f"{path} must define {parents}: a plug-in of one kind; it defines {' and a '.join(kinds) or 'none'}"
+        )
+    return kinds[0]
 
 
 def data_set(text: str) -> Plugin:
@@ -120,6 +140,8 @@ def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = Non
     if cls.by_path != bool(path):
         right = f"{plugin.name}:PATH" if cls.by_path else plugin.name
         raise InputError(f"{text!r} must be {right}" + ("" if path else ", with the folder that it is in"))
+    if path and not is_there(Path(path)):
+        raise InputError(f"there is no folder {path}")
     return configure(cls, options or {}, root=Path(path) if path else data / plugin.name)
 
 
@@ -195,6 +217,24 @@ def checked(cls: type[T], given: Mapping[str, Any], what: str) -> T:
         raise InputError(f"{what}: {explain(error)}") from error
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds; raises InputError where it is none."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # also no text, a number of thousands of digits, or nested too deep
+        raise InputError(f"{path} is no TOML file: {error}") from error
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; a path that no file system takes is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
 def options_of(instance: Any) -> dict[str, Any]:
     """The options that an instance was made with."""
     return {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance) if f.init}
@@ -206,7 +246,8 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "value_error":  # one of our own, which says it all
         return first["msg"].removeprefix("Value error, ")
     where = ".".join(map(str, first["loc"]))
-    return f"{where + ': ' if where else ''}{first['msg']} (got {first['input']!r})"
+    got = repr(first["input"])
+    return f"{where + ': ' if where else ''}{first['msg']} (got {got if len(got) < 100 else got[:100] + '...'})"
 
 
 def source_of(module: str) -> Path:
@@ -240,7 +281,29 @@ def _import(module: str) -> Any:
     return loaded
 
 
+def _defined(module: Any, kind: str) -> list[type]:
+    """The classes of a kind that a module defines itself."""
+    home, name = PARENTS[kind]
+    parent = getattr(importlib.import_module(home), name)
+    return [
+        member
+        for member in vars(module).values()
+        if inspect.isclass(member)
+        and issubclass(member, parent)
+        and member.__module__ == module.__name__
+        and not inspect.isabstract(member)
+    ]
+
+
+def _refuse_taken(plugin: Plugin) -> None:
+    """Raise InputError for a metric that is called as one of the suite's, or as another column of scores."""
+    if plugin.kind == "metric" and plugin.name in metrics.TAKEN:
+        raise InputError(f"the metric name {plugin.name!r} of {plugin.module} is taken: scores have a column of that name")
+
+
 def _built_in(kind: str) -> Iterator[Plugin]:
+    if kind == "metric":  # the suite's own are no plug-ins
+        return
     package = KINDS[kind]
     init = source_of(package)
     support = _constants(_tree(init).body)["SUPPORT"]
@@ -258,7 +321,18 @@ def _built_in(kind: str) -> Iterator[Plugin]:
 def _installed(kind: str) -> Iterator[Plugin]:
     for point in entry_points(group=KINDS[kind]):
         module, _, cls = point.value.partition(":")
-        yield Plugin(kind, point.name, module, cls)
+        plugin = Plugin(kind, point.name, module, cls)
+        _refuse_taken(plugin)
+        yield plugin
+
+
+def _refuse_odd(plugin: Plugin) -> None:
+    """Raise InputError for a name that could not be a folder's, or would lead out of it."""
+    if not isinstance(plugin.name, str) or not NAME.fullmatch(plugin.name):
+        raise InputError(
+            f"{plugin.module}: {plugin.name!r:.100} can't name a {plugin.kind}; names are letters, digits, _, ., + and -, "
+            "at most 100"
+        )
 
 
 def _constant_name(path: Path) -> str:
@@ -275,6 +349,8 @@ def _tree(path: Path) -> ast.Module:
         return ast.parse(path.read_text())
     except SyntaxError as error:
         raise InputError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except (OSError, ValueError, RecursionError, MemoryError) as error:  # no text, or nested too deep for the parser
+        raise InputError(f"{path} is no Python file: {error}") from error
 
 
 def _first_line(node: ast.Module | ast.ClassDef) -> str:
@@ -289,7 +365,7 @@ def _constants(body: list[ast.stmt]) -> dict[str, Any]:
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and node.value is not None:
             try:
                 values[target.id] = ast.literal_eval(node.value)
-            except ValueError:
+            except (ValueError, TypeError, RecursionError):  # no literal, such as one with a list as a key
                 continue
     return values
 

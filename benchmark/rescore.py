@@ -2,36 +2,43 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark import InputError, plugins
-from benchmark.datasets.base import Survey
+from benchmark import InputError, comparable, plugins
+from benchmark.datasets.base import Survey, check_split
+from benchmark.datasets.files import read_npz
 from benchmark.jobs import PROTOCOL
+from benchmark.metrics import Named
+from benchmark.metrics import named as named_metric
 from benchmark.runner import Tables, score_run, score_snapshots, write_cases
 
 
-def rescore(results: Path, data: Path, named: Iterable[str] = ()) -> int:
+def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Iterable[str] = ()) -> int:
     """Write the scores of every run that is done anew, from its label maps; returns how many.
 
-    `named`: data sets that only a path finds, such as folder:PATH. All is read and scored before anything is written;
-    raises InputError where a data set is not at hand or was changed since, or a run holds no label maps.
+    `named`: data sets that only a path finds, such as folder:PATH. `metrics`: names or .py files of metrics beside the
+    suite's; those of an earlier call that are not among them are taken out, and snapshots have the suite's alone. All is
+    read and scored before anything is written; raises InputError where a data set is not at hand or was changed since, or
+    a run holds no label maps.
     """
-    runs = {path.parent: json.loads(path.read_text()) for path in sorted((results / "runs").glob("*/*/*/*/run.json"))}
-    runs = {folder: run for folder, run in runs.items() if run["state"] == "done"}
+    found = {results / "runs" / run["folder"]: run for run in comparable.records(results)}
+    runs = {folder: run for folder, run in found.items() if run["state"] == "done"}
     if not runs:
         raise InputError(f"{results / 'runs'} holds no runs that are done")
-    sets = _DataSets(data, named)
-    scored = {folder: _scored(folder, run, sets) for folder, run in runs.items()}
+    sets, own = _DataSets(data, named), [named_metric(plugins.get("metric", text)) for text in metrics]
+    scored = {folder: _scored(folder, run, sets, own) for folder, run in runs.items()}
     for folder, (tables, chosen) in scored.items():
         for name, rows in tables.items():
             staged = folder / f"{name}.{os.getpid()}"
             write_cases(staged, rows)
             staged.replace(folder / name)
-        if chosen:
+        if chosen or own or "metrics" in runs[folder]:
             staged = folder / f"run.json.{os.getpid()}"
-            staged.write_text(json.dumps(runs[folder] | chosen, indent=1) + "\n")
+            record = {name: value for name, value in runs[folder].items() if name not in ("folder", "metrics")} | chosen
+            record |= {"metrics": {each.name: each.record() for each in own}} if own else {}
+            staged.write_text(json.dumps(record, indent=1) + "\n")
             staged.replace(folder / "run.json")
     return len(scored)
 
@@ -56,7 +63,7 @@ class _DataSets:
         return self.surveys[key]
 
 
-def _scored(folder: Path, run: dict[str, Any], sets: _DataSets) -> tuple[Tables, dict[str, Any]]:
+def _scored(folder: Path, run: dict[str, Any], sets: _DataSets, own: Sequence[Named]) -> tuple[Tables, dict[str, Any]]:
     """A run's tables, and what it selects of its snapshots."""
     identity = run["identity"]
     if identity["protocol"] != PROTOCOL:
@@ -64,8 +71,14 @@ def _scored(folder: Path, run: dict[str, Any], sets: _DataSets) -> tuple[Tables,
     survey = sets.survey(identity)
     if survey.look(identity["split"]).fingerprint != identity["data"]:
         raise InputError(f"{folder}: split {identity['split']} of {identity['dataset']} was changed since; run it again")
+    split = check_split(survey.dataset, identity["split"])
+    for name, scans in (("scans", split.test), *([("val_scans", split.val)] if run.get("snapshots") else [])):
+        if run.get(name) != list(scans):
+            raise InputError(f"{folder}/run.json is damaged: its {name} are not those of its split; run it again")
+    for path in (*folder.glob("label*.npz"), *folder.glob("step*.npz")):
+        read_npz(path, "labels")  # names a file that is damaged, or holds objects
     try:
-        tables, chosen = {"cases.csv": score_run(survey.dataset, run["scans"], folder)}, dict[str, Any]()
+        tables, chosen = {"cases.csv": score_run(survey.dataset, run["scans"], folder, own)}, dict[str, Any]()
         if kept := run.get("snapshots"):
             scans = run["scans"], run["val_scans"]
             tables["snapshots.csv"], chosen = score_snapshots(survey.dataset, *scans, kept, folder)

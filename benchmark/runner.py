@@ -24,11 +24,13 @@ import numpy as np
 from scipy import ndimage
 
 from benchmark import InputError, __version__, sealed
+from benchmark.comparable import read_record
 from benchmark.datasets.base import Dataset, Scan
 from benchmark.datasets.weak import Annotation, Annotator, parse, set_type
 from benchmark.executors import Ended, Executor, Running, Task, scratch
 from benchmark.grown import Grown
 from benchmark.jobs import Job, Plan
+from benchmark.metrics import Named, measure
 from benchmark.pictures import Keeper
 from benchmark.score import COUNTS, METRICS, evaluate
 
@@ -64,12 +66,10 @@ class Place:
 
     def state(self, job: Job) -> str:
         """`done`, `failed`, `stale` (done by other code) or `planned`."""
-        try:
-            run = json.loads((self.folder(job) / "run.json").read_text())
-        except (FileNotFoundError, NotADirectoryError):
+        path = self.folder(job) / "run.json"
+        if not path.is_file():
             return "planned"
-        except ValueError as error:
-            raise InputError(f"{self.folder(job)}/run.json is damaged ({error}); remove that folder") from error
+        run = read_record(path)
         return "stale" if run["state"] == "done" and run["code"] != job.code else str(run["state"])
 
     def prepare(self) -> None:
@@ -376,9 +376,12 @@ def _as_in_training(
     return annotate
 
 
-def score_run(dataset: Dataset, names: Iterable[str], out: Path) -> Rows:
-    """One row per test scan and region; raises ValueError where a label map is missing or is none."""
-    return _score(dataset, names, out, ["label"])["label"]
+def score_run(dataset: Dataset, names: Iterable[str], out: Path, own: Sequence[Named] = ()) -> Rows:
+    """One row per test scan and region; raises ValueError where a label map is missing or is none.
+
+    own: metrics beside those of the suite.
+    """
+    return _score(dataset, names, out, ["label"], own)["label"]
 
 
 def score_snapshots(
@@ -424,7 +427,9 @@ def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _score(dataset: Dataset, names: Iterable[str], out: Path, stems: Iterable[str]) -> dict[str, Rows]:
+def _score(
+    dataset: Dataset, names: Iterable[str], out: Path, stems: Iterable[str], own_metrics: Sequence[Named] = ()
+) -> dict[str, Rows]:
     """Rows of scores by stem of the label maps' names; every scan is loaded once."""
     rows: dict[str, Rows] = {stem: [] for stem in stems}
     for number, name in enumerate(names):
@@ -437,9 +442,11 @@ def _score(dataset: Dataset, names: Iterable[str], out: Path, stems: Iterable[st
             if labels.dtype != np.uint8 or labels.max(initial=0) >= len(dataset.classes):
                 raise ValueError(f"the label map {stem} of scan {number} holds {labels.dtype} up to {labels.max(initial=0)}")
             scores = evaluate(labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance)
+            others = measure(own_metrics, labels, scan.mask, dataset.regions, scan.spacing)
             for region, found in scores.items():
                 row = {**where, "region": region, "unit": "mm" if scan.spacing else "px"}
-                own.append(row | {key: "" if np.isnan(found[key]) else found[key] for key in (*METRICS, *COUNTS)})
+                values = {key: found[key] for key in (*METRICS, *COUNTS)} | others[region]
+                own.append(row | {key: "" if np.isnan(value) else value for key, value in values.items()})
     return rows
 
 

@@ -48,7 +48,7 @@ def evaluate(
     # numpy 2.2.0 and older crash where they compare other arrays with a label that their type can't hold
     prediction, mask = np.ascontiguousarray(prediction), np.ascontiguousarray(mask)
     return {
-        name: _score(_union(prediction, labels), _union(mask, labels), spacing, tolerance, worst)
+        name: _score(union(prediction, labels), union(mask, labels), spacing, tolerance, worst)
         for name, labels in regions.items()
     }
 
@@ -71,7 +71,7 @@ def diagonal(shape: Sequence[int], spacing: Spacing = None) -> float:
     return float(np.linalg.norm([n * s for n, s in zip(shape, step, strict=True) if n > 1]))
 
 
-def _union(labels: np.ndarray, region: Sequence[int]) -> np.ndarray:
+def union(labels: np.ndarray, region: Sequence[int]) -> np.ndarray:
     """Where the label map holds one of the region's labels."""
     return reduce(np.logical_or, [labels == label for label in region], np.zeros(labels.shape, bool))
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import plugins
+from benchmark.metrics import BUILT_IN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +47,8 @@ def show_list(presets: Iterable[Path]) -> None:
             about["paper"],
         )
     console.print(shown)
+    installed = "".join(f"; {name} (from {plugin.module})" for name, plugin in plugins.find("metric").items())
+    console.print(Text(f"metrics: {', '.join(BUILT_IN)}{installed}"))
     console.print(Text(f"annotations: {', '.join(plugins.annotations())}"))
     console.print(Text(f"presets: {', '.join(sorted(path.stem for path in presets))}"))
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from benchmark import InputError
 from benchmark.datasets.base import ROLES, Dataset, Scan, Split, label_map, stored_split
-from benchmark.datasets.files import Spacing, by_stem, read_hdf5, read_nifti, scaled
+from benchmark.datasets.files import Spacing, as_float, by_stem, read_hdf5, read_nifti, scaled
 from benchmark.datasets.weak import from_labels
 
 UNLABELLED = 4  # in the files' scribbles
@@ -72,7 +70,7 @@ class Acdc(Dataset):
         path = self._files[name]
         if path.suffix == ".h5":
             arrays, spacing = read_hdf5(path, ("image", "label", "scribble")), self._spacings.get(name)
-            image = arrays["image"].astype(np.float32)
+            image = as_float(arrays["image"])
         else:
             volume, spacing = read_nifti(path)
             image = scaled(volume, 0, 99)
@@ -111,7 +109,7 @@ class Acdc(Dataset):
         found: dict[str, Path] = {}
         for folder in sorted(self.root.glob("patient[0-9][0-9][0-9]")):
             info = folder / "Info.cfg"
-            group = re.search(r"^Group:\s*(\w+)", info.read_text(), re.M) if info.is_file() else None
+            group = re.search(r"^Group:\s*(\w+)", info.read_text(errors="replace"), re.M) if info.is_file() else None
             expected = GROUPS[(int(folder.name[-3:]) - 1) // 20 % len(GROUPS)]
             if group and group[1] != expected:
                 raise InputError(f"{info} says {group[1]}; patients come in blocks of 20, and {folder.name} is {expected}")
@@ -130,7 +128,7 @@ class Acdc(Dataset):
                     line["scan"]: (float(line["slices"]), float(line["rows"]), float(line["columns"]))
                     for line in csv.DictReader(file)
                 }
-            except (KeyError, ValueError, TypeError) as error:
+            except (KeyError, ValueError, TypeError, csv.Error) as error:
                 raise InputError(f"{path}: {error!r}; it needs scan, slices, rows and columns, in mm") from error
 
 

@@ -1,6 +1,7 @@
 """What a data set is: scans with dense masks, grouped by patient, and named splits of them."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from benchmark import InputError
 
 SPLITS = Path(__file__).parent / "splits"
 ROLES = ("train", "val", "test")
+MOST_CLASSES = 31  # that a set holds
+LEAST_MM, MOST_MM = 1e-6, 1e6  # between two pixels, from a microscope's up
+LONGEST_NAME = 150  # bytes; a file system takes 255, and names get endings
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +113,19 @@ class OwnData(Dataset):
     redistribute = False
     licence = source = citation = "yours"
 
+    def call(self, name: str) -> None:
+        """Take the name, as a folder of results may bear it; raises InputError where classes or regions can't be."""
+        self.name = re.sub(r"^\W|[^\w.-]", "_", name) or "_"
+        refuse_name(self.name, f"the data set in {self.root}")
+        for each in self.classes:
+            if not each.strip() or not each.isprintable():
+                raise InputError(f"{self.root}: a class is called {each!r}; a name is of printable signs")
+        if len(set(self.classes)) < len(self.classes) or not 2 <= len(self.classes) <= MOST_CLASSES:
+            raise InputError(f"{self.root}: classes are {', '.join(self.classes)}; there must be 2 to {MOST_CLASSES} names")
+        for region, labels in self.regions.items():
+            if not labels or not set(labels) <= set(range(1, len(self.classes))):
+                raise InputError(f"{self.root}: region {region} is {list(labels)}; classes are 1 to {len(self.classes) - 1}")
+
 
 def hashed_folds(patients: Mapping[str, list[str]], count: int) -> list[Split]:
     """Folds by patient for sets without splits of their own: each patient is tested once, an eighth held out.
@@ -128,9 +145,22 @@ def hashed_folds(patients: Mapping[str, list[str]], count: int) -> list[Split]:
     return folds
 
 
+def refuse_name(name: str, what: str) -> None:
+    """Raise InputError for a name that files can't bear or that would lead to another folder."""
+    odd = not name or name.startswith(".") or not name.isprintable() or bool(set(name) & set("/\\"))
+    if odd or len(name.encode()) > LONGEST_NAME:
+        raise InputError(
+            f"{what} is called {name[:60]!r}; a name is of printable signs without / and \\, does not begin with a dot, and "
+            f"has at most {LONGEST_NAME} bytes"
+        )
+
+
 def label_map(array: np.ndarray, what: str) -> np.ndarray:
     """The array as uint8 labels; raises InputError where a value is no whole number from 0 to 255."""
-    labels = array.astype(np.uint8)
+    if array.dtype.kind not in "biuf" or not array.size:
+        raise InputError(f"{what} holds {array.dtype} in shape {array.shape}; labels are whole numbers from 0 to 255")
+    with np.errstate(invalid="ignore"):  # NaN, which is named next
+        labels = array.astype(np.uint8)
     if not np.array_equal(labels, array):
         wrong = np.unique(array[labels != array])[:5].tolist()
         raise InputError(f"{what} holds {wrong}; labels are whole numbers from 0 to 255")
@@ -141,12 +171,15 @@ def check_split(dataset: Dataset, name: str) -> Split:
     """The split, if its parts are disjoint by patient and it has something to train on and to test on."""
     if name not in dataset.splits():
         raise InputError(f"{dataset.name} has no split {name!r}; it has {', '.join(dataset.splits())}")
+    for part in name.split("/"):
+        refuse_name(part, f"a split of {dataset.name}")
     split = dataset.split(name)
     owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
     first: dict[str, str] = {}  # patient -> the role it was met in
     for role, scans in split.roles().items():
         for scan in scans:
             if scan not in owner:
+                refuse_name(scan, f"a scan of split {name}")
                 raise InputError(f"split {name} of {dataset.name} names {scan}, which is not in {dataset.root}")
             if first.setdefault(owner[scan], role) != role:
                 raise InputError(
@@ -165,6 +198,8 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
     def wrong(what: str) -> InputError:
         return InputError(f"{dataset.name}, scan {scan.name}: {what}")
 
+    refuse_name(scan.name, f"a scan of {dataset.name}")
+    refuse_name(scan.patient, f"a patient of {dataset.name}")
     image, classes = scan.image, len(dataset.classes)
     if image.ndim != 4 or image.shape[1] != dataset.channels or 0 in image.shape:
         raise wrong(f"the image has shape {image.shape}; it must be (slices, {dataset.channels} channels, height, width)")
@@ -184,8 +219,8 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
             raise wrong(f"the drawn {form} has shape {allowed.shape} and the image {shape}; they must be equal")
         if allowed.min() < 1 or allowed.max() >= 1 << classes:
             raise wrong(f"the drawn {form} holds sets outside 1 to {(1 << classes) - 1}")
-    if scan.spacing is not None and not (np.isfinite(scan.spacing).all() and min(scan.spacing) > 0):
-        raise wrong(f"the spacing is {scan.spacing} mm; it must be positive")
+    if scan.spacing is not None and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.spacing):
+        raise wrong(f"the spacing is {scan.spacing} mm; it must be positive, and from {LEAST_MM:g} to {MOST_MM:g}")
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,28 @@
-"""Reading images, masks, volumes and HDF5; what can't be read is named in an InputError."""
+"""Reading images, masks, volumes and HDF5; what can't be read is named in an InputError.
 
-import zlib
-from collections.abc import Iterable, Sequence
+Files may come from anyone: nothing in them is run, no other file that they name is opened, and how much they say they
+hold is looked at before memory is asked for.
+"""
+
+import math
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from benchmark import InputError
-from benchmark.datasets.base import label_map
+from benchmark.datasets.base import label_map, refuse_name
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # as Pillow calls them
+MOST_VALUES = 2**30  # of an array; a CT of 512 x 512 x 2000 has half as many
+DENSEST = 10_000  # bytes of an array per byte of its file; deflate, which all of these formats use, reaches 1,032
 Spacing = tuple[float, float, float]
 
 
@@ -27,6 +34,7 @@ def by_stem(folder: Path, endings: Sequence[str] = PICTURES) -> dict[str, Path]:
         if ending is None or path.name.startswith("."):
             continue
         stem = path.name[: -len(ending)]
+        refuse_name(stem, f"a file in {folder}")
         if stem in found:
             raise InputError(f"{folder} holds {found[stem].name} and {path.name}; a name may be there once")
         found[stem] = path
@@ -47,14 +55,14 @@ def pairs(images: Path, masks: Path, endings: Sequence[str] = PICTURES) -> dict[
 def read_image(path: Path, channels: int) -> np.ndarray:
     """A picture as float32 (channels, height, width) in [0, 1]; grey, RGB, palettes and 16 bits are understood."""
     picture = _opened(path)
-    if picture.mode.startswith("I") or picture.mode == "F":
+    if _holds_numbers(picture):
         array = np.asarray(picture)
-        if array.min() < 0 or array.max() > 65535:
+        if not (array.min() >= 0 and array.max() <= 65535):
             raise InputError(f"{path} holds intensities from {array.min()} to {array.max()}; 8 or 16 bits are understood")
         planes = array[None].astype(np.float32) / np.float32(65535)
     else:
         grey = picture.mode in ("L", "LA", "1")
-        array = np.asarray(picture.convert("L" if grey else "RGB"), np.float32) / 255
+        array = np.asarray(_converted(picture, "L" if grey else "RGB", path), np.float32) / 255
         planes = array[None] if grey else array.transpose(2, 0, 1)
     if len(planes) == channels:
         return np.ascontiguousarray(planes)
@@ -69,7 +77,7 @@ def read_labels(path: Path, colours: Sequence[Sequence[int]] = (), threshold: in
     """A mask as uint8 (height, width): its values or palette indices, classes by colour, or 1 above a threshold."""
     picture = _opened(path)
     if colours:
-        array = np.asarray(picture.convert("RGB"))
+        array = np.asarray(_converted(picture, "RGB", path))
         labels = np.full(array.shape[:2], 255, np.uint8)
         for k, colour in enumerate(colours):
             labels[(array == np.asarray(colour)).all(-1)] = k
@@ -79,8 +87,8 @@ def read_labels(path: Path, colours: Sequence[Sequence[int]] = (), threshold: in
         return labels
     if picture.mode == "P":
         return np.asarray(picture)
-    numbers = picture.mode in ("L", "1", "F") or picture.mode.startswith("I")
-    array = np.asarray(picture if numbers else picture.convert("RGB"))
+    numbers = picture.mode in ("L", "1") or _holds_numbers(picture)
+    array = np.asarray(picture if numbers else _converted(picture, "RGB", path))
     if array.ndim == 3:
         if np.ptp(array, axis=2).max():
             raise InputError(f"{path} is a coloured mask; a table of colours must say which class each colour is")
@@ -88,47 +96,109 @@ def read_labels(path: Path, colours: Sequence[Sequence[int]] = (), threshold: in
     return (array > threshold).astype(np.uint8) if threshold is not None else label_map(array, str(path))
 
 
-UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)  # of nibabel
-
-
 def read_nifti(path: Path) -> tuple[np.ndarray, Spacing]:
     """A volume as (slices, rows, columns), in the order of SimpleITK's arrays, and its spacing in mm in that order."""
-    try:
+    with _named(path):
         volume = nib.Nifti1Image.from_filename(path)
+        _refuse_too_much(path, volume.shape, volume.get_data_dtype())
         array = np.asarray(volume.dataobj)
-    except UNREADABLE as error:
-        raise InputError(f"{path} can't be read ({error}); it may be truncated: copy it again") from error
+        zooms = [float(zoom) for zoom in volume.header.get_zooms()[:3]]
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     if array.ndim != 3:
         raise InputError(f"{path} has shape {array.shape}; a volume has three axes")
-    columns, rows, slices = (float(zoom) for zoom in volume.header.get_zooms()[:3])
+    columns, rows, slices = zooms
     return np.ascontiguousarray(array.transpose(2, 1, 0)), (slices, rows, columns)
 
 
 def read_hdf5(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) -> dict[str, np.ndarray]:
     """Arrays of an HDF5 file: those needed, and those of the wanted that are there."""
-    try:
-        with h5py.File(path) as file:
-            if missing := sorted(set(needed) - set(file)):
-                raise InputError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(file) or 'nothing'}")
-            return {key: file[key][()] for key in (*needed, *wanted) if key in file}
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error}); it may be truncated: copy it again") from error
+    with _named(path), h5py.File(path) as file:
+        there = list(file)
+        if missing := sorted(set(needed) - set(there)):
+            raise InputError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(there) or 'nothing'}")
+        return {key: _array(file, key, path) for key in (*needed, *wanted) if key in there}
+
+
+def read_npz(path: Path, *names: str) -> list[np.ndarray]:
+    """Arrays of numbers in an .npz, by name; raises InputError for all else, pickled objects among it."""
+    with _named(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in names:
+                with archive.open(f"{name}.npy") as file:
+                    version = np.lib.format.read_magic(file)
+                    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                    shape, _, dtype = header[version](file)
+                    _refuse_too_much(path, shape, dtype)
+        with np.load(path, allow_pickle=False) as held:
+            return [held[name] for name in names]
+
+
+def as_float(array: np.ndarray) -> np.ndarray:
+    """The array as float32; a value that doesn't fit is infinite, which `check_scan` names."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def scaled(volume: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
     """A volume's intensities between two of its percentiles, as float32 from 0 to 1."""
-    if not np.isfinite(volume).all():
-        return volume.astype(np.float32)  # `check_scan` names it
+    values = as_float(volume)
+    if not np.isfinite(values).all():
+        return values  # `check_scan` names it
     bottom, top = np.percentile(volume, [low, high])
-    return ((volume.astype(np.float32) - bottom) / max(top - bottom, 1e-6)).clip(0, 1).astype(np.float32)
+    return ((values - bottom) / max(top - bottom, 1e-6)).clip(0, 1).astype(np.float32)
 
 
 def _opened(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
+    """The first picture of a file; one of the formats that are promised, whatever the file is called."""
+    with _named(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of metadata, which nothing here reads
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels on
+        with Image.open(path, formats=FORMATS) as picture:
             picture.load()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} can't be read ({error}); it may be truncated: copy it again") from error
     return picture
+
+
+def _converted(picture: Image.Image, mode: str, path: Path) -> Image.Image:
+    with _named(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of transparency, which is dropped
+        return picture.convert(mode)
+
+
+def _holds_numbers(picture: Image.Image) -> bool:
+    """Whether its values are whole numbers of more than 8 bits, or fractions."""
+    return picture.mode.startswith("I") or picture.mode == "F"
+
+
+def _array(file: h5py.File, key: str, path: Path) -> np.ndarray:
+    """One array of an HDF5 file, which may not lie in another file."""
+    link = file.get(key, getlink=True)
+    held = file[key] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(held, h5py.Dataset) or held.external or held.is_virtual:
+        raise InputError(f"{path}, {key} is no array of this file; links and arrays in other files are not followed")
+    _refuse_too_much(path, held.shape, held.dtype)
+    return np.asarray(held[()])
+
+
+def _refuse_too_much(path: Path, shape: Sequence[int] | None, dtype: np.dtype) -> None:
+    """Raise InputError for what is no array of numbers, or says that it is larger than its file can hold."""
+    if dtype.kind not in "biuf" or not shape:
+        raise InputError(f"{path} holds {dtype} in shape {shape}; intensities are numbers; labels are whole numbers")
+    count = math.prod(map(int, shape))
+    if min(shape) < 1 or count > MOST_VALUES or count * dtype.itemsize > DENSEST * path.stat().st_size:
+        raise InputError(
+            f"{path} says that it holds an array of shape {tuple(shape)} in {path.stat().st_size} bytes; that can't be, or "
+            f"it is more than the {MOST_VALUES:,} values that are read"
+        )
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns whatever a library raises on a damaged file into an InputError that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of damaged files h5py, nibabel, Pillow, zipfile and NumPy raise almost anything
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path} can't be read ({said}); it may be truncated: copy it again") from error

@@ -1,21 +1,25 @@
 """Anyone's pictures: a folder with `images/` and `masks/`, and perhaps `weak/<format>/` and a `dataset.toml`."""
 
 import re
-import tomllib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from benchmark import InputError
 from benchmark.datasets.base import ROLES, OwnData, Scan, Split, hashed_folds
 from benchmark.datasets.files import by_stem, pairs, read_image, read_labels
 from benchmark.datasets.weak import from_labels
-from benchmark.plugins import checked
+from benchmark.plugins import checked, read_toml
 
 UNLABELLED = 255  # in the label maps of `weak/`
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,12 @@ class Facts:
 
     name: str = ""  # in tables; the folder's if empty
     classes: list[str] = field(default_factory=list)  # background first; default: from the masks' values
-    colours: list[list[int]] = field(default_factory=list)  # RGB of each class, if the masks are colour-coded
+    colours: list[tuple[Byte, Byte, Byte]] = field(default_factory=list)  # RGB of each class, if the masks are colour-coded
     regions: dict[str, list[int]] = field(default_factory=dict)  # what is scored; default: each class
-    channels: int = 0  # 1 or 3; default: the first image's
+    channels: Literal[0, 1, 3] = 0  # 1 or 3; default: the first image's
     patient: str = ""  # regular expression; its first group in an image's name is the patient
     modality: str = "unknown"
-    tolerance: float = 2.0
+    tolerance: Distance = 2.0
     redistribute: bool = False
     licence: str = "unknown"
     source: str = "unknown"
@@ -53,21 +57,19 @@ class Folder(OwnData):
     def __post_init__(self) -> None:
         """Read `dataset.toml`, and fill in what it leaves open."""
         path = self.root / "dataset.toml"
-        try:
-            given = tomllib.loads(path.read_text()) if path.is_file() else {}
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is no TOML file: {error}") from error
+        given = read_toml(path) if path.is_file() else {}
         facts = self.facts = checked(Facts, given, str(path))
-        self.name = re.sub(r"[^\w.-]", "_", facts.name or self.root.resolve().name)
+        try:
+            re.compile(facts.patient)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise InputError(f"{path}: patient is no regular expression: {error}") from error
         first = next(iter(self._files.values()))
         self.channels = facts.channels or self._channels(first[0])
         self.classes = tuple(facts.classes) or self._classes()
         if facts.colours and len(facts.colours) != len(self.classes):
             raise InputError(f"{path}: there are {len(facts.colours)} colours and {len(self.classes)} classes")
         self.regions = {k: tuple(v) for k, v in facts.regions.items()} or {c: (k,) for k, c in enumerate(self.classes) if k}
-        for region, labels in self.regions.items():
-            if not labels or not set(labels) <= set(range(1, len(self.classes))):
-                raise InputError(f"{path}: region {region} is {list(labels)}; classes are 1 to {len(self.classes) - 1}")
+        self.call(facts.name or self.root.resolve().name)
         for key in ("modality", "tolerance", "redistribute", "licence", "source", "citation"):
             setattr(self, key, getattr(facts, key))
         self.patients_known = bool(facts.patient)

@@ -1,18 +1,33 @@
 """nnU-Net's raw layout: any set that was made for nnU-Net v2, ScribbleBench's among them."""
 
 import json
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from benchmark import InputError
 from benchmark.datasets.base import OwnData, Scan, Split, hashed_folds, label_map
 from benchmark.datasets.files import PICTURES, Spacing, by_stem, read_image, read_labels, read_nifti, scaled
 from benchmark.datasets.weak import from_labels
+from benchmark.plugins import checked
+
+ENDINGS = (".nii.gz", ".nii", *PICTURES)
+NEEDED = ("labels", "channel_names", "file_ending")
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is read of `dataset.json`; all else in it is left aside."""
+
+    labels: Mapping[str, int | list[int]]
+    channel_names: Annotated[dict[str, Text], Field(min_length=1, max_length=100)]
+    file_ending: str
 
 
 @dataclass
@@ -33,28 +48,23 @@ class NnUnet(OwnData):
     def __post_init__(self) -> None:
         """Read `dataset.json`."""
         path = self.root / "dataset.json"
-        try:
-            facts: dict[str, Any] = json.loads(path.read_text())
-            labels, names = dict(facts["labels"]), dict(facts["channel_names"])
-            self.ending = str(facts["file_ending"])
-        except FileNotFoundError as error:
-            raise InputError(f"there is no {path}; nnU-Net's raw layout has one") from error
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: {error!r}; it needs labels, channel_names and file_ending") from error
-        self.ignore = labels.pop("ignore", None)
+        facts = _facts(path)
+        labels, names, self.ending = dict(facts.labels), facts.channel_names, facts.file_ending
+        ignore = labels.pop("ignore", None)
         plain = {name: value for name, value in labels.items() if isinstance(value, int)}
         order = sorted(plain, key=lambda name: plain[name])
-        if [plain[name] for name in order] != list(range(len(order))) or len(order) < 2:
-            raise InputError(f"{path}: labels are {facts['labels']}; there must be classes 0, 1, ... and at most an ignore")
+        if [plain[name] for name in order] != list(range(len(order))) or len(order) < 2 or isinstance(ignore, list):
+            raise InputError(f"{path}: labels are {facts.labels}; there must be classes 0, 1, ... and at most an ignore")
+        self.ignore = ignore
         self.classes = tuple(order)
-        regions = {name: tuple(value) for name, value in labels.items() if not isinstance(value, int)}
+        regions = {name: tuple(value) for name, value in labels.items() if isinstance(value, list)}
         self.regions = regions or {name: (k,) for k, name in enumerate(order) if k}
         self.pictures = self.ending in PICTURES
         rgb = self.pictures and len(names) == 3 and (self.root / "imagesTr").is_dir() and not self._plane(1)
         self.files_per_case = 1 if rgb else len(names)
         self.channels = len(names)
-        self.name = re.sub(r"[^\w.-]", "_", self.root.resolve().name)
-        self.modality = ", ".join(map(str, names.values()))
+        self.call(self.root.resolve().name)
+        self.modality = ", ".join(names.values())
         self.drawn = (self.annotation,) if self.ignore is not None else ()
 
     def patients(self) -> dict[str, list[str]]:
@@ -120,3 +130,20 @@ class NnUnet(OwnData):
         if not found:
             raise InputError(f"{self.root / 'labelsTr'} holds no *{self.ending}")
         return found
+
+
+def _facts(path: Path) -> Facts:
+    """What `dataset.json` says."""
+    try:
+        given: Any = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {path}; nnU-Net's raw layout has one") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {error!r}; it needs labels, channel_names and file_ending") from error
+    missing = [name for name in NEEDED if not isinstance(given, dict) or name not in given]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}; it needs labels, channel_names and file_ending")
+    facts = checked(Facts, {name: given[name] for name in NEEDED}, str(path))
+    if facts.file_ending not in ENDINGS:
+        raise InputError(f"{path}: file_ending is {facts.file_ending!r:.100}; {', '.join(ENDINGS)} are read")
+    return facts

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.base import Dataset, Scan, Split, label_map, stored_split
-from benchmark.datasets.files import by_stem, pairs, read_hdf5, read_image, read_labels
+from benchmark.datasets.files import as_float, by_stem, pairs, read_hdf5, read_image, read_labels
 from benchmark.datasets.weak import from_labels
 
 DRAWN = {  # ProCNS's and FedICRA's keys -> names of drawn annotations
@@ -74,7 +74,7 @@ class Pictures(Dataset):
     def _load_hdf5(self, name: str) -> Scan:
         path, classes = self._files[name][0], len(self.classes)
         arrays = read_hdf5(path, ("image", "mask"), DRAWN)
-        image = arrays["image"].astype(np.float32)
+        image = as_float(arrays["image"])
         image = image[None] if image.ndim == 2 else image
         mask = label_map(arrays["mask"], f"{path}, mask")
         drawn = {}

@@ -58,14 +58,15 @@ class Polyp(Pictures):
         found = defaultdict(list)
         if path.is_file():
             with path.open(newline="") as file:
-                for number, line in enumerate(csv.DictReader(file), 2):
-                    try:
+                reader = csv.DictReader(file)
+                try:
+                    for line in reader:
                         place = float(line["CURRENT_FIX_Y"]), float(line["CURRENT_FIX_X"])
                         found[line["IMAGE"].rpartition(".")[0]].append(place)
-                    except (KeyError, ValueError, TypeError, AttributeError) as error:
-                        raise InputError(
-                            f"{path}, line {number}: {error!r}; it needs IMAGE, CURRENT_FIX_X and _Y"
-                        ) from error
+                except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+                    raise InputError(
+                        f"{path}, line {reader.line_num}: {error!r}; it needs IMAGE, CURRENT_FIX_X and _Y"
+                    ) from error
         return dict(found)
 
 

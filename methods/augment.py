@@ -60,7 +60,8 @@ class Augmentation:
         states = np.random.SeedSequence([self.seed, step, row]).generate_state(len(self.own.turn.transforms))
         for transform, state in zip(self.own.turn.transforms, states, strict=True):
             transform.set_random_seed(int(state))
-        return self.own.turn(**targets)  # type: ignore[no-any-return]
+        turned: dict[str, Any] = self.own.turn(**targets)
+        return turned
 
 
 def _turn() -> A.Compose:

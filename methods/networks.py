@@ -223,7 +223,9 @@ def _load(encoder: nn.Module, path: Path) -> None:
     except Exception as error:  # torch raises whatever its archive reader and its unpickler raise
         raise ValueError(f"{path} holds no state dict of torch: {' '.join(str(error).split())[:200]}") from error
     for key in ("state_dict", "model"):
-        stored = stored.get(key, stored)
+        stored = stored.get(key, stored) if isinstance(stored, dict) else stored
+    if not isinstance(stored, dict) or not all(isinstance(given, Tensor) for given in stored.values()):
+        raise ValueError(f"{path} holds no state dict of torch, which is a dictionary of tensors")
     filled = dict(encoder.state_dict())
     for name, own in filled.items():
         plain = name.removeprefix("model.")  # timm's encoders are wrapped; it also writes stages_0 for stages.0

@@ -1,83 +1,83 @@
-"""The commands of README and docs do what these say; the two set-up lines are covered by .ci/run and by the demo below."""
+"""What README claims is so; tests/test_docs.py runs its commands, and follows its links."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from benchmark import plugins
+from docs import facts
+from tests.pages import README, ROOT, SET_UP
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-SET_UP = "python3 -m venv"
-BLOCKS = [block for block in re.findall(r"```console\n(.*?)```", README, re.S) if not block.startswith(SET_UP)]
-DOCS = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
-DOCS_BLOCKS = [block for path in DOCS for block in re.findall(r"```console\n(.*?)```", path.read_text(), re.S)]
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+TEXT = README.read_text()
+METHODS, DATA_SETS = plugins.find("method"), plugins.find("data set")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """An empty folder with the README's method in it."""
-    folder = tmp_path_factory.mktemp("user")
-    (folder / "mine.py").write_text(PYTHON[0])
-    return folder
+def cells(name):
+    """The cells of the only row of that name."""
+    (row,) = re.findall(rf"^\| \[`{name}(?::PATH)?`\].*", TEXT, re.M)
+    return [cell.strip() for cell in row.strip("|").split("|")]
 
 
-def run(block, folder):
-    """Run a block of commands in a folder where those before were run."""
-    environment = dict(os.environ, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", COLUMNS="200")
-    if "BENCHMARK_DATA" in block:
-        if "BENCHMARK_DATA" not in os.environ:
-            pytest.skip("BENCHMARK_DATA does not name a folder with real data")
-        environment["BENCHMARK_DATA"] = str(Path(os.environ["BENCHMARK_DATA"]).resolve())
-        block = "\n".join(line for line in block.splitlines() if not line.startswith("export"))
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[-1][-60:])
-def test_every_block_of_commands_runs(block, folder):
-    done = run(block, folder)
-    if "benchmark run\n" in block:
-        assert done.stdout.rstrip().endswith("report: reports/demo")
-        assert (folder / "reports/demo/index.html").is_file()
-        assert len(list((folder / "results/runs").rglob("cases.csv"))) == 20
-    if "--dry-run" in block:
-        assert "8 runs" in done.stdout
-    if "mine.py" in block:
-        assert "11 checks ran, 0 failed" in done.stdout
-        assert "mine " in done.stdout
-
-
-@pytest.mark.parametrize("block", DOCS_BLOCKS, ids=lambda block: block.splitlines()[-1][-60:])
-def test_every_block_in_docs_runs_after_the_readme_s(block, folder):
-    run(block, folder)
+def test_it_is_short():
+    assert len(TEXT.splitlines()) < 200
 
 
 def test_there_are_two_commands_from_nothing_each_of_one_line():
-    lines = [line for line in README.splitlines() if line.startswith(SET_UP)]
+    lines = [line for line in TEXT.splitlines() if line.startswith(SET_UP)]
     assert len(lines) == 2
     assert lines[0].endswith("-m benchmark run")
     assert "pytest" in lines[1]
 
 
-def test_every_method_and_data_set_is_in_its_table():
-    for kind in plugins.KINDS:
-        for name in plugins.find(kind):
-            assert re.search(rf"^\|.*`{name}[`:]", README, re.M), name
+def test_ci_finds_the_test_command_with_all_that_the_tests_need():
+    after = TEXT.partition("<!-- tests -->")[2]
+    assert "'.[test,ray,docs]'" in next(line for line in after.splitlines() if line.startswith(SET_UP))
 
 
-@pytest.mark.parametrize("path", [Path(__file__).parents[1] / "README.md", *DOCS], ids=lambda path: path.name)
-def test_links_lead_somewhere(path):
-    for link in re.findall(r"\]\((?!http|#)([^)#]+)[^)]*\)", path.read_text()):
-        assert (path.parent / link).exists(), link
+def test_the_tables_name_all_methods_and_data_sets_and_no_others():
+    named = re.findall(r"^\| \[`(\w+)(?::PATH)?`\]", TEXT, re.M)
+    assert sorted(named) == sorted([*METHODS, *DATA_SETS])
 
 
-def test_the_example_fits_in_forty_lines():
-    assert len(PYTHON[0].splitlines()) <= 40
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_s_row_says_what_its_code_says(name):
+    own, _, _, learns_from, _, page = cells(name)
+    assert f"(methods/{name}.py)" in own
+    assert learns_from == ", ".join(plugins.describe(METHODS[name])["annotations"])
+    assert f"(docs/methods/{name}.md)" in page
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_s_paper_and_year_are_those_of_its_code_and_its_page(name):
+    _, paper, year, *_ = cells(name)
+    code, page = (ROOT / path for path in (f"methods/{name}.py", f"docs/methods/{name}.md"))
+    if not year:
+        assert paper == "a control of ours"
+        assert not re.search(r"\(.*\b(19|20)\d\d\)", plugins.describe(METHODS[name])["paper"])
+        return
+    assert year in page.read_text()
+    for part in re.split(r",| & | et al\.", paper):
+        assert part.strip() in code.read_text() + page.read_text(), part
+
+
+def test_a_method_stands_below_its_group():
+    group, found = "", {}
+    for line in TEXT.splitlines():
+        group = heading[1] if (heading := re.match(r"\| \*\*(\w+)\*\*", line)) else group
+        if (row := re.match(r"\| \[`(\w+)`\]\(methods", line)) and group:
+            found.setdefault(group, []).append(row[1])
+    assert found == {name: plugins.groups()[name] for name in ("losses", "teachers", "controls")}
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_a_data_set_s_row_says_what_its_code_says(name):
+    own, modality, classes, drawn, splits, pixels, page = cells(name)
+    about, cls = plugins.describe(DATA_SETS[name]), DATA_SETS[name].load()
+    assert f"(datasets/{DATA_SETS[name].file().name})" in own
+    assert modality == about["modality"]
+    assert pixels == ("yes" if about["redistribute"] else "no")
+    if not about["by_path"]:
+        assert classes == ", ".join(about["classes"][1:])
+        assert drawn == facts.codes(about["drawn"])
+        assert splits == facts.families(facts.splits(cls))
+    assert f"{{dataset}} {name}\n" in (ROOT / re.search(r"\((.*)\)", page)[1]).read_text()

@@ -43,7 +43,6 @@ class Wish:
         """Raise InputError for what there isn't."""
         for flag, given, known in (
             ("selection", [self.selection], rows.SELECTIONS),
-            ("metric", self.metrics, tables.NAMES),
             ("format", self.formats, FORMATS),
         ):
             if strange := [name for name in given if name not in known]:
@@ -56,6 +55,11 @@ ALL = Wish()
 def write(results: Path, reports: Path, wish: Wish = ALL) -> Path:
     """Write `reports/<name>/` whole, in place of an older one; returns the folder. Tuned runs get a folder inside it."""
     read = rows.read(results, wish.selection)
+    if strange := [name for name in wish.metrics if name not in read.metrics]:
+        raise InputError(
+            f"--metric is {strange[0]!r}; it must be {', '.join(read.metrics)}, or one that the runs were scored with: "
+            "python -m benchmark score --metrics FILE"
+        )
     if wish.only:
         read = read.only(wish.only)
     folder, staged = reports / read.name, reports / f".{read.name}.new"
@@ -82,7 +86,7 @@ def _write(read: Rows, results: Path, folder: Path, wish: Wish) -> None:
     summary = summarise(read, wish.reference, wish.metrics)
     numbers = {
         "table": summary.cells,
-        "patients": patients(read.cases),
+        "patients": patients(read.cases, read.metrics),
         **{name: getattr(summary, name) for name in ("tests", "ranks", "columns", "leaks")},
         "ablations": ablations.ablations(read, summary, wish.metrics),
         "costs": costs.costs(read),
@@ -117,11 +121,12 @@ def _draw(source: Source, made: list[Table], folder: Path, wish: Wish) -> None:
 def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], metrics: Sequence[str]) -> Iterator[Table]:
     """The tables that these runs make, the main one first."""
     budgets = _own_budgets(summary.cells)
-    yield Table("table", read.title or read.name, tables.main_table(summary.cells, metrics), notes(read, summary))
+    main = tables.main_table(summary.cells, metrics, known=read.metrics)
+    yield Table("table", read.title or read.name, main, notes(read, summary))
     for number, column in enumerate(dict.fromkeys(summary.cells.column)):
         if summary.cells[summary.cells.column == column].region.nunique() > 2:  # more than one beside their mean
             name = f"regions{number}" if number else "regions"
-            of_regions = tables.region_table(summary.cells, column, metrics)
+            of_regions = tables.region_table(summary.cells, column, metrics, read.metrics)
             yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE, *budgets])
     if len(summary.tests):
         yield Table("tests", "Differences to the reference", tables.test_table(summary), _test_notes(summary))
@@ -130,7 +135,8 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
     if len(summary.leaks):
         yield Table("leaks", "What choosing a snapshot on the test set is worth", tables.leak_table(summary), LEAK_NOTES)
     if len(frame := numbers["ablations"]):
-        yield Table("ablations", "Parts of a method", tables.ablation_table(frame), [*ablations.NOTES, *budgets])
+        parts = tables.ablation_table(frame, read.metrics)
+        yield Table("ablations", "Parts of a method", parts, [*ablations.NOTES, *budgets])
     if len(frame := numbers["costs"]):
         yield Table("costs", "Costs", tables.cost_table(frame), [*costs.notes(read, frame), *budgets])
     if len(frame := numbers["published"]):

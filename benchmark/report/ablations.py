@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.metrics import Facts
 from benchmark.report import statistics
 from benchmark.report.rows import Rows
-from benchmark.report.summary import BETTER, MEAN, TESTED, Summary, arrays, difference, verdict
+from benchmark.report.summary import MEAN, TESTED, Summary, arrays, difference, verdict
 
 NOTES = [
     "Rows of one plug-in; the row with its name is the base. Changed: options that differ from the base, the base's value "
@@ -25,11 +26,11 @@ def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -
 
     A plug-in is varied in a column that has several rows of it, one with its own name; that comes first.
     """
-    shown = [metric for metric in BETTER if metric in metrics and BETTER[metric]]
+    shown = [metric for metric, facts in read.metrics.items() if metric in metrics and facts.better]
     cells = summary.cells[(summary.cells.region == MEAN) & summary.cells.metric.isin(shown)]
     whole = cells[(cells.failed == 0) & (cells.runs == cells.planned) & cells["mean"].notna()]
     there = set(zip(whole.column, whole.metric, whole.method, strict=True))
-    values = arrays(read.cases)
+    values = arrays(read.cases, read.metrics)
     lines: list[dict[str, Any]] = []
     for column, plugin, changed in _varied(read.runs):
         of_column = cells[cells.column == column].set_index(["metric", "method"], drop=False)
@@ -38,7 +39,7 @@ def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -
             lines[-1] |= {"plugin": plugin, "changed": changed[row], "place": ""}
             if row != plugin and {(column, metric, row), (column, metric, plugin)} <= there:
                 of_cell = values[column, MEAN, metric]
-                lines[-1] |= _apart(of_cell[row], of_cell[plugin], metric)
+                lines[-1] |= _apart(of_cell[row], of_cell[plugin], read.metrics[metric])
     return pd.DataFrame(lines).reindex(columns=[*cells.columns, *COLUMNS])
 
 
@@ -68,8 +69,8 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) and value else "none" if value is None else json.dumps(value)
 
 
-def _apart(ours: np.ndarray, base: np.ndarray, metric: str) -> dict[str, object]:
+def _apart(ours: np.ndarray, base: np.ndarray, facts: Facts) -> dict[str, object]:
     """The difference to the base and what it means."""
-    apart = difference(ours, base, metric)
+    apart = difference(ours, base, facts)
     interval = {"difference": apart.mean, "difference_low": apart.low, "difference_high": apart.high}
-    return interval | {"verdict": verdict(apart, BETTER[metric])}
+    return interval | {"verdict": verdict(apart, facts.better)}

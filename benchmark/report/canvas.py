@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from benchmark.metrics import Facts
 from benchmark.report import supervision
 from benchmark.report.rows import Rows
 from benchmark.report.summary import MEAN, Summary
-from benchmark.report.tables import NAMES
 
 SETTINGS: Any = {
     "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "weakseg-bench", "font.size": 8, "legend.fontsize": 7,
@@ -99,7 +99,12 @@ class Source:
     def label(self, cells: pd.DataFrame | None = None) -> str:
         """The metric's name, with its unit where these cells (or all) have one."""
         units = {unit for unit in (self.cells if cells is None else cells).unit.dropna() if unit}
-        return NAMES[self.metric] + (f" ({units.pop()})" if len(units) == 1 else "")
+        return self.facts.title + (f" ({units.pop()})" if len(units) == 1 else "")
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the metric."""
+        return self.read.metrics[self.metric]
 
     @cached_property
     def cells(self) -> pd.DataFrame:

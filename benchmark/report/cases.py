@@ -7,11 +7,12 @@ the rows of a column, at the seed shown.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmark import InputError
+from benchmark.datasets.files import read_npz
 from benchmark.pictures import UNLABELLED, album
 from benchmark.report.rows import Rows
 
@@ -164,15 +165,17 @@ class _Pick:
             image=images[middle],
             truth=masks[middle],
             marks=np.full_like(masks[middle], UNLABELLED) if marks is None else marks[middle],
-            predictions={row: self._prediction(run)[middle] for row, run in self.rows.items()},
+            predictions={row: self._prediction(run, masks.shape)[middle] for row, run in self.rows.items()},
             scores={row: {"dice": float(each.dice), "hd95": float(each.hd95)} for row, each in scored.items()},
             hashes=self.hashes,
         )
 
-    def _prediction(self, run: str) -> Any:
+    def _prediction(self, run: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.shelf.results / "runs" / run / f"label{self.number:04d}.npz"
-        with np.load(path, allow_pickle=False) as held:
-            return held["labels"]
+        (labels,) = read_npz(path, "labels")
+        if labels.shape != shape:
+            raise InputError(f"{path} holds labels {labels.shape}; the scan is {shape}")
+        return labels
 
 
 def _fullest(masks: np.ndarray) -> int:

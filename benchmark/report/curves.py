@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark import InputError
 from benchmark.report import rows
 from benchmark.report.canvas import ACROSS, COLOURS, ROOM, Origin, Sketch, Source, grid, headed, logarithmic, plain, wrapped
 
@@ -106,12 +107,15 @@ def _loss(path: Path) -> Curve | None:
     """Steps and losses of at most LINES lines of a log, evenly spaced; None where it has none."""
     if not path.is_file():
         return None
-    lines = [line for line in path.read_text().splitlines() if '"loss"' in line]
-    if not lines:
-        return None
-    places = np.unique(np.linspace(0, len(lines) - 1, LINES).round().astype(int))
-    read: list[Mapping[str, float]] = [json.loads(lines[place]) for place in places]
-    return np.array([line["step"] + 1 for line in read], float), np.array([line["loss"] for line in read], float)
+    try:
+        lines = [line for line in path.read_text().splitlines() if '"loss"' in line]
+        if not lines:
+            return None
+        places = np.unique(np.linspace(0, len(lines) - 1, LINES).round().astype(int))
+        read: list[Mapping[str, float]] = [json.loads(lines[place]) for place in places]
+        return np.array([line["step"] + 1 for line in read], float), np.array([line["loss"] for line in read], float)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}); remove that folder and run again") from error
 
 
 def _mean(curves: Iterable[Curve]) -> Curve:

@@ -30,7 +30,6 @@ from benchmark.report.canvas import (
     save,
     wrapped,
 )
-from benchmark.report.summary import BETTER
 
 __all__ = ["KINDS", "Drawn", "Source", "draw"]
 
@@ -139,7 +138,7 @@ def _differences(source: Source, column: str, reference: str) -> dict[str, _Apar
             mean, low, high = map(float, tested.loc[method, ["difference", "low", "high"]])
         else:
             mean, (low, high) = float(np.nanmean(both)), statistics.interval(both.to_numpy())
-        found[method] = _Apart(by_patient, mean, low, high, _verdict(mean, low, high, BETTER[source.metric]))
+        found[method] = _Apart(by_patient, mean, low, high, _verdict(mean, low, high, source.facts.better))
     return found
 
 
@@ -184,7 +183,7 @@ def _cost(source: Source) -> Sketch | None:
     for panel, column in zip(panels, columns, strict=True):
         own = cells[cells.column == column]
         logarithmic(panel.xaxis, own.seconds.min(), own.seconds.max())
-        _front(panel, own, BETTER[source.metric])
+        _front(panel, own, source.facts.better)
         for line in own.itertuples():
             panel.plot(line.seconds, line.mean, **source.looks[line.method] | {"linestyle": "none"})
         headed(panel, column)
@@ -192,7 +191,7 @@ def _cost(source: Source) -> Sketch | None:
     _labelled(panels, [source.label(cells[cells.column == column]) for column in columns])
     timed = source.shown(cells.column, cells.method)
     caption = f"{_what(source)}, against mean training time of a run{_trials(source, columns)}."
-    caption += " Grey steps: no other method is both faster and better." if BETTER[source.metric] else ""
+    caption += " Grey steps: no other method is both faster and better." if source.facts.better else ""
     caption += f" {_devices(timed)}"
     legend = {method: {**how, "linestyle": "none"} for method, how in _legend(source, cells.method).items()}
     return Sketch("cost", f"{source.label()} against training time", caption, figure, source.origin(timed), legend)
@@ -396,7 +395,7 @@ def _setting_title(own: pd.DataFrame, settings: Sequence[Any]) -> str:
 def _what(source: Source) -> str:
     """The metric, and which values of it are good."""
     good = {1: "higher is better", -1: "lower is better", 0: "best near 0"}
-    return f"{source.label()}, {good[BETTER[source.metric]]}"
+    return f"{source.label()}, {good[source.facts.better]}"
 
 
 def _labelled(panels: Sequence[Any], labels: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ Predictions that were made elsewhere have no budget of ours: they stand in every
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -21,6 +21,7 @@ from benchmark import InputError, comparable, plugins
 from benchmark.comparable import Record, family
 from benchmark.comparable import column as column_of
 from benchmark.jobs import PROTOCOL
+from benchmark.metrics import BUILT_IN, Facts, read_facts
 from benchmark.score import COUNTS, METRICS
 
 SELECTIONS = ("last", "weakval", "val", "test")
@@ -36,6 +37,7 @@ UNDEFINED = {metric: ["", "nan"] for metric in METRICS}
 CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
 
 
+AGAIN = "remove that folder and run again"
 Placed = tuple[Record, str, str]  # a run with its column and row
 
 
@@ -51,6 +53,7 @@ class Rows:
     set_aside: list[str]  # runs that no table shows, and why
     selection: str = "last"  # which snapshot of each run was scored
     peeked: pd.DataFrame | None = None  # CASE_COLUMNS and `selection`, of the runs that kept snapshots
+    metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # the suite's, and those of its user
 
     def track(self, name: str) -> "Rows":
         """Only the columns of one track: methods with the published values, or with values chosen by trials."""
@@ -98,7 +101,7 @@ def read(results: Path, selection: str = "last") -> Rows:
     `selection` other than `last` takes each run's scores from the snapshot that this rule chose; runs without snapshots
     are then set aside.
     """
-    plan = _plan(results)
+    plan = comparable.read_plan(results)
     records = [record | {"results": results} for record in comparable.records(results)]
     found = {record["folder"] for record in records}
     records += [{**run, "state": "missing"} for run in plan["runs"] if run["folder"] not in found]
@@ -108,7 +111,7 @@ def read(results: Path, selection: str = "last") -> Rows:
     if plan.get("against"):
         for name, folder in comparable.stored(plan["against"]).items():
             records += _beside(plan["runs"], name, folder)
-            labels += [run["label"] for run in _plan(folder)["runs"]]
+            labels += [run["label"] for run in comparable.read_plan(folder)["runs"]]
     as_planned = _as_planned(labels, [column_of(run) for run in plan["runs"]])
     records.sort(key=as_planned)
     placed, set_aside = _placed(records)
@@ -127,13 +130,15 @@ def read(results: Path, selection: str = "last") -> Rows:
     runs[[*SPENT[:-1]]] = runs[[*SPENT[:-1]]].astype(float)
     said = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _says_more(each[0]))}
     about = {columns[column]: said[columns[column]] for _, column in sorted(placed, key=lambda each: as_planned(each[0])[1])}
+    own = _own_metrics(record for record, _, _ in done)
     chosen = _chosen([each for each in done if each[0].get("selected")])
     if selection == "last":
-        cases = _scores(done, "cases.csv").reindex(columns=CASE_COLUMNS)
+        cases = _scores(done, "cases.csv").reindex(columns=[*CASE_COLUMNS, *own])
     else:
         assert chosen is not None  # runs without a choice are set aside
-        cases = chosen[chosen.selection == selection].reindex(columns=CASE_COLUMNS).reset_index(drop=True)
-    return Rows(plan.get("name", "report"), plan.get("title", ""), runs, cases, about, set_aside, selection, chosen)
+        cases = chosen[chosen.selection == selection].reindex(columns=[*CASE_COLUMNS, *own]).reset_index(drop=True)
+    name, title = plan.get("name", "report"), plan.get("title", "")
+    return Rows(name, title, runs, cases, about, set_aside, selection, chosen, {**BUILT_IN, **own})
 
 
 def _of_dataset(_: str, about: dict[str, Any]) -> set[str]:
@@ -156,8 +161,18 @@ def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, flo
     for folder in done.drop_duplicates("row").folder:
         path = results / "runs" / folder / "train.jsonl"
         if path.is_file() and '"changed"' in (text := path.read_text()):
-            return folder, [json.loads(line) for line in text.splitlines()]
+            return folder, [_logged(path, line) for line in text.splitlines()]
     return None
+
+
+def _logged(path: Path, line: str) -> dict[str, float]:
+    """A line of a training log."""
+    try:
+        held: dict[str, float] = json.loads(line)
+        float(sum(held.values()))  # all are numbers
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}); {AGAIN}") from error
+    return held
 
 
 def _as_planned(labels: Iterable[str], columns: Iterable[str]) -> Callable[[Record], tuple[int, int, str]]:
@@ -173,12 +188,6 @@ def _as_planned(labels: Iterable[str], columns: Iterable[str]) -> Callable[[Reco
         )
 
     return place
-
-
-def _plan(results: Path) -> dict[str, Any]:
-    """The latest plan of a results folder."""
-    path = results / "plan.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {"runs": []}
 
 
 def _beside(planned: list[Record], name: str, folder: Path) -> list[Record]:
@@ -210,16 +219,22 @@ def _scores(done: Sequence[Placed], name: str) -> pd.DataFrame:
     All are parsed together, which takes a third of the time that one after the other does.
     """
     bodies: dict[str, list[tuple[int, str]]] = {}  # by heading
-    for number, (record, _, _) in enumerate(done):
-        heading, _, body = (record["results"] / "runs" / record["folder"] / name).read_text().partition("\n")
+    paths = [record["results"] / "runs" / record["folder"] / name for record, _, _ in done]
+    for number, path in enumerate(paths):
+        try:
+            heading, _, body = path.read_text().partition("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is damaged ({error}); {AGAIN}") from error
         bodies.setdefault(heading, []).append((number, body.rstrip("\n") + "\n"))
     parts = [pd.DataFrame(columns=["run"], dtype=int)]
     for heading, own in bodies.items():
-        text = StringIO("\n".join([heading, "".join(body for _, body in own)]))
-        part = pd.read_csv(text, dtype=DTYPES, keep_default_na=False, na_values=UNDEFINED)
+        try:
+            part = _table(heading, "".join(body for _, body in own))
+        except ValueError:
+            for number, body in own:
+                _refuse_table(paths[number], heading, body)
+            raise
         lines = [body.count("\n") for _, body in own]
-        if len(part) != sum(lines):
-            raise InputError(f"a {name} in {done[own[0][0]][0]['results']} is damaged: a row is not one line")
         parts.append(part.assign(run=np.repeat([number for number, _ in own], lines)))
     facts = [
         {"folder": r["folder"], "split": r["identity"]["split"], "seed": r["identity"]["seed"], "column": column, "row": row}
@@ -227,6 +242,43 @@ def _scores(done: Sequence[Placed], name: str) -> pd.DataFrame:
     ]
     together = pd.concat(parts[1:] or parts, ignore_index=True).sort_values("run", kind="stable", ignore_index=True)
     return together.join(pd.DataFrame(facts, columns=["folder", "split", "seed", "column", "row"]), on="run")
+
+
+def _table(heading: str, body: str) -> pd.DataFrame:
+    """Scores as they are written; raises ValueError where they are none."""
+    others = [name for name in heading.split(",") if name not in (*DTYPES, *COUNTS, "part", "step")]  # metrics of one's own
+    types, undefined = DTYPES | dict.fromkeys(others, float), UNDEFINED | {name: ["", "nan"] for name in others}
+    part = pd.read_csv(StringIO(f"{heading}\n{body}"), dtype=types, keep_default_na=False, na_values=undefined)
+    if len(part) != body.count("\n"):
+        raise ValueError("a row is not one line")
+    if missing := [column for column in TEXTS if column not in part]:
+        raise ValueError(f"it has no {missing[0]}")
+    numbers = [column for column in (*METRICS, *COUNTS) if column in part]
+    if odd := [column for column in numbers if part[column].dtype.kind not in "iuf" or np.isinf(part[column]).any()]:
+        raise ValueError(f"{odd[0]} is no number somewhere")
+    return part
+
+
+def _refuse_table(path: Path, heading: str, body: str) -> None:
+    """Raise InputError where one run's scores are none."""
+    try:
+        _table(heading, body)
+    except ValueError as error:
+        raise InputError(f"{path.name} in {path.parent} is damaged ({' '.join(str(error).split())}); {AGAIN}") from error
+
+
+def _own_metrics(records: Iterable[Record]) -> dict[str, Facts]:
+    """The metrics of their user's that runs were scored with; raises InputError where two runs mean two by one name."""
+    facts, codes = dict[str, Facts](), dict[str, str]()
+    for record in records:
+        for name, held in record.get("metrics", {}).items():
+            facts[name] = read_facts(held, f"{record['folder']}/run.json")
+            if codes.setdefault(name, held["code"]) != held["code"]:
+                raise InputError(
+                    f"the runs were scored with two versions of the metric {name}; score all with one: "
+                    "python -m benchmark score --metrics FILE"
+                )
+    return facts
 
 
 def _without_choice(record: Record) -> bool:

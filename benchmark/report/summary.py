@@ -5,7 +5,7 @@ these are defined, else those per slice.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 
 from benchmark import InputError
+from benchmark.metrics import BUILT_IN, Facts
 from benchmark.report import statistics
 from benchmark.report.rows import SELECTIONS, Rows
 
 MEAN = "mean"  # the region that stands for the mean over all
-BETTER = {"dice": 1, "hd95": -1, "hd95_found": -1, "hd95_max": -1, "hd": -1, "assd": -1,
-          "nsd": 1, "iou": 1, "precision": 1, "recall": 1, "rve": 0}  # fmt: skip  # 0: neither more nor less is better
-DISTANCES = ("hd95", "hd95_found", "hd95_max", "hd", "assd")
 COUNTS = ("missed", "ghosts", "absent")
 TESTED = ("dice", "hd95")
 REFERENCES = ("pce_dice", "pce")  # whichever is there is what others are compared with
@@ -37,46 +35,49 @@ class Summary:
     ranks: pd.DataFrame  # per method, over the informative columns
     columns: pd.DataFrame  # per column: informative, detectable difference, reference
     leaks: pd.DataFrame  # per column and method: what other rules of selection would have given
+    metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # those that cells have
 
 
 def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = TESTED) -> Summary:
     """Everything, from the cases of one track; tests in these metrics. Raises InputError where no run is of `reference`."""
     if reference and reference not in set(read.runs.row):
         raise InputError(f"no run is of the reference {reference!r}; there are {', '.join(dict.fromkeys(read.runs.row))}")
-    states, values = _states(read.runs), arrays(read.cases)
-    comparing = _Comparing(states, values, reference)
+    states, values = _states(read.runs), arrays(read.cases, read.metrics)
+    comparing = _Comparing(states, values, reference, read.metrics)
     columns = comparing.columns()
     return Summary(
         _cells(read, states, values, comparing),
-        comparing.tests([metric for metric in BETTER if metric in metrics and BETTER[metric]]),
+        comparing.tests([metric for metric, facts in read.metrics.items() if metric in metrics and facts.better]),
         comparing.ranks(list(columns.column[columns.informative != "no"])),
         columns,
         _leaks(read),
+        read.metrics,
     )
 
 
-def patients(cases: pd.DataFrame) -> pd.DataFrame:
+def patients(cases: pd.DataFrame, metrics: Iterable[str] = BUILT_IN) -> pd.DataFrame:
     """Values per column, row, region, seed and patient, each metric a column; region `mean` is over a scan's regions."""
-    patient = ["column", "row", "region", "seed", "patient"]
+    patient, names = ["column", "row", "region", "seed", "patient"], list(metrics)
     known = cases.assign(**_stacked(cases))
-    by_scan = known.groupby([*patient, "scan"], observed=True, sort=False)[list(BETTER)].mean().reset_index()
-    whole = by_scan.groupby([*(key for key in patient if key != "region"), "scan"], observed=True, sort=False)[list(BETTER)]
+    by_scan = known.groupby([*patient, "scan"], observed=True, sort=False)[names].mean().reset_index()
+    whole = by_scan.groupby([*(key for key in patient if key != "region"), "scan"], observed=True, sort=False)[names]
     both = pd.concat([whole.mean().reset_index().assign(region=MEAN), by_scan], ignore_index=True)
-    return both.groupby(patient, observed=True, sort=False)[list(BETTER)].mean().reset_index()
+    return both.groupby(patient, observed=True, sort=False)[names].mean().reset_index()
 
 
-def arrays(cases: pd.DataFrame) -> dict[Cell, Values]:
+def arrays(cases: pd.DataFrame, metrics: Iterable[str] = BUILT_IN) -> dict[Cell, Values]:
     """The same as arrays: per column, region and metric the values (seeds, patients) of each row, aligned over rows."""
     found: dict[Cell, Values] = {}
     if cases.empty:
         return found
-    for column, own in patients(cases).groupby("column", observed=True, sort=False):
+    names = list(metrics)
+    for column, own in patients(cases, names).groupby("column", observed=True, sort=False):
         (rows, row), (seeds, seed), (_, patient) = (_codes(own[key]) for key in ("row", "seed", "patient"))
         for region, part in own.reset_index(drop=True).groupby("region", observed=True, sort=False):
             at = part.index.to_numpy()
-            table = np.full((len(BETTER), len(rows), len(seeds), patient.max() + 1), np.nan)
-            table[:, row[at], seed[at], patient[at]] = part[list(BETTER)].to_numpy(float).T
-            for metric, values in zip(BETTER, table, strict=True):
+            table = np.full((len(names), len(rows), len(seeds), patient.max() + 1), np.nan)
+            table[:, row[at], seed[at], patient[at]] = part[names].to_numpy(float).T
+            for metric, values in zip(names, table, strict=True):
                 found[str(column), str(region), metric] = dict(zip(rows, values, strict=True))
     return found
 
@@ -127,13 +128,13 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
         of_column |= {key: about["budget"].get(key) for key in ("steps", "size")}
         shown = {key: state[key] for key in ("runs", "planned", "failed", "stale", "own_budget", "external")}
         for region in (MEAN, *about["regions"]):
-            for metric in BETTER:
+            for metric, facts in read.metrics.items():
                 line = {"column": column, "method": row, "region": region, "metric": metric, **of_column, **shown}
                 own = values.get((column, region, metric), {}).get(row)
                 if own is not None and not state["failed"]:
-                    line["unit"] = unit = units[column, row] if metric in DISTANCES else ""
+                    line["unit"] = unit = units[column, row] if facts.distance else ""
                     if " and " not in unit:  # distances in different units have no mean
-                        line |= _cell(own, metric) | counts[column, row, region]
+                        line |= _cell(own, facts) | counts[column, row, region]
                         line["place"] = comparing.places(column, region, metric).get(row, "")
                 lines.append(line)
     return pd.DataFrame(lines).reindex(columns=CELL_COLUMNS)
@@ -146,11 +147,11 @@ CELL_COLUMNS = [
 ]
 
 
-def _cell(values: np.ndarray, metric: str) -> dict[str, object]:
+def _cell(values: np.ndarray, facts: Facts) -> dict[str, object]:
     known = ~np.isnan(values)
     if not known.any():
         return {}
-    low, high = np.clip(statistics.interval(values), *_bounds(metric))
+    low, high = np.clip(statistics.interval(values), facts.low, facts.high)
     per_seed = np.nanmean(values[known.any(1)], axis=1)
     return {
         "mean": float(np.nanmean(values)),
@@ -162,16 +163,11 @@ def _cell(values: np.ndarray, metric: str) -> dict[str, object]:
     }
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray, metric: str) -> statistics.Difference:
+def difference(ours: np.ndarray, theirs: np.ndarray, facts: Facts) -> statistics.Difference:
     """Ours minus theirs; its interval is cut off at what a difference in this metric can be."""
     apart = statistics.difference(ours, theirs)
-    least, most = _bounds(metric)
+    least, most = facts.low, facts.high
     return replace(apart, low=max(apart.low, least - most), high=min(apart.high, most - least))
-
-
-def _bounds(metric: str) -> tuple[float, float]:
-    """Between which values a metric's mean can lie."""
-    return (-1 if metric == "rve" else 0), (np.inf if metric in (*DISTANCES, "rve") else 1)
 
 
 def _counts(cases: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, int]]:
@@ -202,8 +198,10 @@ def _units(cases: pd.DataFrame) -> dict[tuple[str, str], str]:
 class _Comparing:
     """Who stands beside whom: rows whose runs are all there; predictions from elsewhere are compared, and never placed."""
 
-    def __init__(self, states: pd.DataFrame, values: Mapping[Cell, Values], reference: str) -> None:
-        self.values, self.wanted = values, reference
+    def __init__(
+        self, states: pd.DataFrame, values: Mapping[Cell, Values], reference: str, metrics: Mapping[str, Facts]
+    ) -> None:
+        self.values, self.wanted, self.metrics = values, reference, metrics
         self.whole = _rows(states[states.whole])
         self.ours = _rows(states[states.whole & ~states.external])
         self.all = list(dict.fromkeys(states.column))
@@ -217,7 +215,7 @@ class _Comparing:
         """`best` or `tied`, of rows that were trained alike."""
         key = column, region, metric
         if key not in self._places:
-            better = BETTER[metric]
+            better = self.metrics[metric].better
             self._places[key] = statistics.groups(self.cell(*key, self.ours), better) if better else {}
         return self._places[key]
 
@@ -243,10 +241,10 @@ class _Comparing:
         signed = [statistics.signed_rank(cell[row], cell[reference]) for row in others]
         corrected = statistics.holm([each.p for each in signed], [each.least for each in signed])
         for row, test, p in zip(others, signed, corrected, strict=True):
-            apart = difference(cell[row], cell[reference], metric)
+            apart = difference(cell[row], cell[reference], self.metrics[metric])
             yield {
                 "column": column, "metric": metric, "method": row, "reference": reference, "difference": apart.mean,
-                "low": apart.low, "high": apart.high, "verdict": verdict(apart, BETTER[metric]),
+                "low": apart.low, "high": apart.high, "verdict": verdict(apart, self.metrics[metric].better),
                 "p": test.p, "p_holm": p, "least_p": test.least, "median": test.median, "rank_biserial": test.rank_biserial,
                 "wins": test.wins, "ties": test.ties, "losses": test.losses, "tests": len(others),
             }  # fmt: skip
@@ -316,7 +314,7 @@ def _leaks(read: Rows) -> pd.DataFrame:
             chosen = {rule: by_rule[rule][column, region, metric][row] for rule in SELECTIONS}
             line |= {rule: float(np.nanmean(values)) for rule, values in chosen.items()}
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
-                apart = difference(chosen[rule], own, metric)
+                apart = difference(chosen[rule], own, BUILT_IN[metric])
                 line |= {name: apart.mean, f"{name}_low": apart.low, f"{name}_high": apart.high}
             lines.append(line | {"patients": own.shape[1], "seeds": own.shape[0]})
     return pd.DataFrame(lines, columns=LEAK_COLUMNS)

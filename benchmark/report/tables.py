@@ -1,18 +1,19 @@
 """Tables as text, from one summary: cells for people to read, as Markdown and LaTeX; the numbers go to CSV beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from benchmark.metrics import BUILT_IN, Facts
 from benchmark.report.latex import typeset
-from benchmark.report.summary import BETTER, DISTANCES, MEAN, Summary
+from benchmark.report.summary import MEAN, Summary
 
-NAMES = {"dice": "Dice", "hd95": "HD95", "hd95_found": "HD95 of found", "hd95_max": "HD95 (max)", "hd": "HD", "assd": "ASSD",
-         "nsd": "NSD", "iou": "IoU", "precision": "precision", "recall": "recall", "rve": "volume error"}  # fmt: skip
 HEADLINE = ("dice", "hd95")
 TIED, DAGGER = "°", "†"
+
+Known = Mapping[str, Facts]  # metrics by name
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,18 @@ class Table:
     notes: list[str]
 
 
-def main_table(cells: pd.DataFrame, metrics: Iterable[str] = HEADLINE, region: str = MEAN) -> pd.DataFrame:
+def main_table(
+    cells: pd.DataFrame, metrics: Iterable[str] = HEADLINE, region: str = MEAN, known: Known = BUILT_IN
+) -> pd.DataFrame:
     """Methods down, data sets and metrics across; of one region, or of their mean.
 
     HD95 of what all found stands beside HD95 in columns where something was missed. Raises ValueError for an unknown metric.
     """
-    asked, own = _known(metrics), cells[cells.region == region]
+    asked, own = _asked(metrics, known), cells[cells.region == region]
     beside = (own.metric == "hd95_found") & own.column.isin(_missing(own) if "hd95" in asked else ())
     shown = own[own.metric.isin(asked) | beside]
-    named = shown.assign(heading=[NAMES[of] + unit for of, unit in zip(shown.metric, _units(shown), strict=True)])
-    texts = {(line.column, line.heading, _label(line)): cell(line) for line in named.itertuples(index=False)}
+    named = shown.assign(heading=_headings(shown, known))
+    texts = {(line.column, line.heading, _label(line)): cell(line, known) for line in named.itertuples(index=False)}
     series = pd.Series(texts, dtype=object)
     table = series.unstack().T if len(series) else pd.DataFrame()
     order = pd.MultiIndex.from_tuples(dict.fromkeys(key[:2] for key in texts), names=["", ""])
@@ -42,32 +45,32 @@ def main_table(cells: pd.DataFrame, metrics: Iterable[str] = HEADLINE, region: s
     return table.reindex(index=pd.Index(rows, name="method"), columns=order).fillna("n/a")
 
 
-def region_table(cells: pd.DataFrame, column: str, metrics: Iterable[str] = HEADLINE) -> pd.DataFrame:
+def region_table(
+    cells: pd.DataFrame, column: str, metrics: Iterable[str] = HEADLINE, known: Known = BUILT_IN
+) -> pd.DataFrame:
     """The regions of one column of the main table."""
     own = cells[(cells.column == column) & (cells.region != MEAN)]
-    parts = [main_table(own.assign(column=region), metrics, region) for region in dict.fromkeys(own.region)]
+    parts = [main_table(own.assign(column=region), metrics, region, known) for region in dict.fromkeys(own.region)]
     return pd.concat(parts, axis=1)
 
 
 def test_table(summary: Summary) -> pd.DataFrame:
     """Differences to the reference with intervals, corrected p-values and effect sizes."""
-    shown, cells = summary.tests, summary.cells
-    units = dict(zip(zip(cells.column, cells.metric, strict=True), _units(cells), strict=True))
+    shown, cells, known = summary.tests, summary.cells, summary.metrics
+    headings = dict(zip(zip(cells.column, cells.metric, strict=True), _headings(cells, known), strict=True))
     return pd.DataFrame(
         {
             "data": shown.column,
-            "metric": [
-                NAMES[of] + units.get((column, of), "") for column, of in zip(shown.column, shown.metric, strict=True)
-            ],
+            "metric": [headings[key] for key in zip(shown.column, shown.metric, strict=True)],
             "method": shown.method,
             "difference to": shown.reference,
             "mean": [
-                _number(m, lo, hi, of)
+                _number(m, lo, hi, known[of])
                 for m, lo, hi, of in zip(shown.difference, shown.low, shown.high, shown.metric, strict=True)
             ],
             "by interval": shown.verdict,
             "p (Holm)": [f"{p:.3g}" if not np.isnan(p) else "no test" for p in shown.p_holm],
-            "median": [_signed(value, _digits(of)) for value, of in zip(shown["median"], shown.metric, strict=True)],
+            "median": [_signed(value, _digits(known[of])) for value, of in zip(shown["median"], shown.metric, strict=True)],
             "rank-biserial": [_signed(value, 2) for value in shown.rank_biserial],
             "patients higher / equal / lower": [
                 f"{w}/{t}/{x}" for w, t, x in zip(shown.wins, shown.ties, shown.losses, strict=True)
@@ -96,7 +99,7 @@ def leak_table(summary: Summary) -> pd.DataFrame:
 
     def gain(name: str) -> list[str]:
         parts = zip(shown[name], shown[f"{name}_low"], shown[f"{name}_high"], strict=True)
-        return [_number(mean, low, high, "dice") for mean, low, high in parts]
+        return [_number(mean, low, high, BUILT_IN["dice"]) for mean, low, high in parts]
 
     return pd.DataFrame(
         {
@@ -111,17 +114,17 @@ def leak_table(summary: Summary) -> pd.DataFrame:
     ).set_index("data")
 
 
-def ablation_table(frame: pd.DataFrame) -> pd.DataFrame:
+def ablation_table(frame: pd.DataFrame, known: Known = BUILT_IN) -> pd.DataFrame:
     """What each row of a plug-in changes, its scores, and their differences to those of the base."""
     apart = zip(frame.difference, frame.difference_low, frame.difference_high, frame.metric, strict=True)
     return pd.DataFrame(
         {
             "data": frame.column,
-            "metric": [NAMES[of] + unit for of, unit in zip(frame.metric, _units(frame), strict=True)],
+            "metric": _headings(frame, known),
             "method": [_label(line) for line in frame.itertuples(index=False)],
             "changed": frame.changed.replace("", "(base)"),
-            "mean": [cell(line) for line in frame.itertuples(index=False)],
-            "difference": ["" if pd.isna(mean) else _number(mean, low, high, of) for mean, low, high, of in apart],
+            "mean": [cell(line, known) for line in frame.itertuples(index=False)],
+            "difference": ["" if pd.isna(mean) else _number(mean, low, high, known[of]) for mean, low, high, of in apart],
             "by interval": frame.verdict.fillna(""),
         }
     ).set_index("data")
@@ -149,7 +152,7 @@ def cost_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def published_table(beside: pd.DataFrame) -> pd.DataFrame:
     """Numbers from papers, and ours where there is one."""
-    digits = [_digits(metric) for metric in beside.metric]
+    digits = [_digits(BUILT_IN[metric]) for metric in beside.metric]
 
     def number(value: float, places: int) -> str:
         return "" if pd.isna(value) else f"{value:.{places}f}"
@@ -162,9 +165,9 @@ def published_table(beside: pd.DataFrame) -> pd.DataFrame:
             "paper": beside.paper,
             "method": beside.method,
             "region": beside.region,
-            "metric": beside.metric.map(NAMES),
+            "metric": [BUILT_IN[metric].title for metric in beside.metric],
             "published": [number(mean, d) + ("" if pd.isna(std) else f" ± {number(std, d)}") for mean, std, d in theirs],
-            "ours": ["" if pd.isna(mean) else _number(mean, low, high, of, sign="") for mean, low, high, of in ours],
+            "ours": ["" if pd.isna(m) else _number(m, low, high, BUILT_IN[of], sign="") for m, low, high, of in ours],
             "comparable": [f"{c}: {why}" if why else c for c, why in zip(beside.comparable, beside.why, strict=True)],
         }
     ).set_index("data")
@@ -184,7 +187,7 @@ def latex(table: Table) -> str:
     return typeset(table.cells, table.title, table.notes)
 
 
-def cell(line: object) -> str:
+def cell(line: object, known: Known = BUILT_IN) -> str:
     """One cell: mean, spread over seeds and interval, or why there is none; `**` round the only best, ° for tied ones."""
     mean, low, high, metric, spread = line.mean, line.low, line.high, line.metric, line.sd_seeds  # type: ignore[attr-defined]
     runs, planned, failed, missed = line.runs, line.planned, line.failed, line.missed  # type: ignore[attr-defined]
@@ -194,12 +197,12 @@ def cell(line: object) -> str:
         return "not run"
     if pd.isna(mean):
         return "none" if metric == "hd95_found" else "not defined"
-    digits = _digits(metric)
+    digits = _digits(known[metric])
     text = f"{mean:.{digits}f}" + ("" if pd.isna(spread) else f" ± {spread:.{digits}f}")
     place = line.place  # type: ignore[attr-defined]
     text = f"**{text}**" if place == "best" else f"{text}{TIED}" if place == "tied" else text
     text += "" if pd.isna(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    notes = [f"{missed:.0f} missed"] if metric in ("hd95", "hd95_max", "hd", "assd") and missed else []
+    notes = [f"{missed:.0f} missed"] if known[metric].distance and metric != "hd95_found" and missed else []
     notes += [f"{runs} of {planned} runs"] if runs < planned else []
     notes += ["stale"] if line.stale else []  # type: ignore[attr-defined]
     return text + (f" ({', '.join(notes)})" if notes else "")
@@ -210,11 +213,11 @@ def _plain(text: object) -> str:
     return " ".join(str(text).split()).replace("<", "&lt;").replace("|", r"\|")
 
 
-def _known(metrics: Iterable[str]) -> list[str]:
+def _asked(metrics: Iterable[str], known: Known) -> list[str]:
     """The metrics; raises ValueError for one that there isn't."""
     asked = list(metrics)
-    if unknown := [metric for metric in asked if metric not in BETTER]:
-        raise ValueError(f"no metric {', '.join(unknown)}; there are {', '.join(BETTER)}")
+    if unknown := [metric for metric in asked if metric not in known]:
+        raise ValueError(f"no metric {', '.join(unknown)}; there are {', '.join(known)}")
     return asked
 
 
@@ -228,19 +231,23 @@ def _label(line: object) -> str:
     return f"{line.method}{marks}" + (" (external)" if line.external else "")  # type: ignore[attr-defined]
 
 
-def _units(shown: pd.DataFrame) -> list[str]:
-    """Of each line the unit that its column's distances have, from whichever row has one."""
-    known = shown[shown.metric.isin(DISTANCES) & shown.unit.notna() & (shown.unit != "")]
-    units = {key: ", ".join(sorted(set(own.unit))) for key, own in known.groupby(["column", "metric"], observed=True)}
-    return [f" ({units[key]})" if key in units else "" for key in zip(shown.column, shown.metric, strict=True)]
+def _headings(shown: pd.DataFrame, known: Known) -> list[str]:
+    """Of each line the metric's title, with the unit that its column's distances have, from whichever row has one."""
+    distances = shown.metric.isin([metric for metric, facts in known.items() if facts.distance])
+    told = shown[distances & shown.unit.notna() & (shown.unit != "")]
+    units = {key: ", ".join(sorted(set(own.unit))) for key, own in told.groupby(["column", "metric"], observed=True)}
+    return [
+        known[metric].title + (f" ({units[column, metric]})" if (column, metric) in units else "")
+        for column, metric in zip(shown.column, shown.metric, strict=True)
+    ]
 
 
-def _digits(metric: str) -> int:
-    return 1 if metric in DISTANCES else 3
+def _digits(facts: Facts) -> int:
+    return 1 if facts.distance else 3
 
 
-def _number(mean: float, low: float, high: float, metric: str, sign: str = "+") -> str:
-    digits = _digits(metric)
+def _number(mean: float, low: float, high: float, facts: Facts, sign: str = "+") -> str:
+    digits = _digits(facts)
     text = _signed(mean, digits, sign)
     return text if pd.isna(low) else f"{text} [{_signed(low, digits, sign)}, {_signed(high, digits, sign)}]"
 

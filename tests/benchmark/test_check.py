@@ -1,15 +1,20 @@
-"""The checks are checked: every method passes, and a method with one fault fails the check that is made for it."""
+"""The checks are checked: every plug-in passes, and one with a single fault fails the check that is made for it."""
 
+import numpy as np
 import pytest
+import torch
 
-from benchmark import plugins
-from benchmark.check import METHOD_CHECKS, faults
+from benchmark import InputError, plugins
+from benchmark.check import CHECKS, outcomes, report_on, targets, watch
 
 SOUND = '''"""A sound method."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
+import cv2
 import numpy as np
 import torch
 
@@ -18,65 +23,263 @@ from benchmark.methods.base import Method, Range
 
 @dataclass
 class M(Method):
-    """Thresholds the first channel at the mean of what is marked as class 2."""
+    """Gives each pixel the class whose marks are as bright."""
 
     annotations: ClassVar = ("scribble", "point")
     factor: float = 1.0
 
     def fit(self, data, budget, log):
-        marked = [scan.image[:, 0][scan.allowed == 4] for scan in data]
-        marked = np.concatenate(marked)
-        self.threshold = self.factor * float(marked.mean()) if marked.size else 1.0
-        log(budget.steps - 1, threshold=self.threshold)
+        means = []
+        for k in range(data.classes):
+            marked = np.concatenate([scan.image[:, 0][scan.allowed == 1 << k] for scan in data])
+            means.append(float(marked.mean()) if marked.size else 9.0)
+        self.means = self.factor * np.array(means)
+        log(budget.steps - 1, brightest=max(means))
 
     def predict(self, scan):
-        return (scan.image[:, 0] >= self.threshold).astype(np.uint8)
+        image = scan.image[:, 0]
+        return np.abs(image[:, None] - self.means[:, None, None]).argmin(1).astype(np.uint8)
 '''
 
-FAULTS = {
-    "constructs_without_work": ("    def fit(", "    def __post_init__(self):\n        self.net = 1\n\n    def fit("),
-    "claims_known_annotations": ('("scribble", "point")', '("scribble", "doodle")'),
-    "imports_no_data_set": ("import torch\n", "import torch\nfrom benchmark.datasets import base as truth\n"),
-    "learns_from_all_that_it_claims": ("return (scan.image[:, 0]", "return (scan.image[:, 0, 1:]"),
-    "bears_a_class_that_nobody_marked": (" if marked.size else 1.0", "\n        assert marked.size"),
-    "bears_a_single_slice": ("        marked = [", "        assert len(data) > 1\n        marked = ["),
-    "repeats_itself": (
-        "self.threshold = self.factor",
-        "self.threshold = getattr(self, 'threshold', 0.0) + self.factor",
+NET = '''"""A sound method with a network."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from benchmark.methods import networks
+from benchmark.methods.base import NetMethod
+from benchmark.methods.losses import partial_cross_entropy
+
+
+@dataclass
+class M(NetMethod):
+    """Fits the marks."""
+
+    def build(self, channels, classes, budget):
+        self.net = networks.build(budget.network, channels, classes)
+
+    def loss(self, batch, progress):
+        return partial_cross_entropy(self.net(batch.image), batch.allowed)
+'''
+
+DATA = '''"""A sound data set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.datasets.base import Dataset, Scan, Split
+
+
+@dataclass
+class D(Dataset):
+    """Bright squares."""
+
+    root: Path
+
+    name = "NAME"
+    classes = ("background", "square")
+    regions = {"square": (1,)}
+    channels = 1
+    modality = licence = source = citation = "made up"
+    tolerance = 2.0
+    patients_known = redistribute = True
+
+    def patients(self):
+        return {"a": ["a0", "a1"], "b": ["b0"], "c": ["c0"]}
+
+    def splits(self):
+        return ["only"]
+
+    def split(self, name):
+        return Split(("a0", "a1"), ("b0",), ("c0",))
+
+    def load(self, name):
+        rng = np.random.default_rng(list(name.encode()))
+        mask = np.zeros((2, 30, 34), np.uint8)
+        mask[:, 5:15, 8:20] = 1
+        image = (0.5 * mask + rng.random(mask.shape) / 4).astype(np.float32)
+        return Scan(name, name[0], image[:, None], mask, (2.0, 1.0, 1.0))
+'''
+
+METRIC = '''"""A sound metric."""
+
+import numpy as np
+
+from benchmark.metrics import Metric
+
+
+class M(Metric):
+    """The overlap's share of both."""
+
+    title = "Overlap"
+    better = 1
+    low, high = 0.0, 1.0
+    miss = 0.0
+
+    def measure(self, prediction, truth, spacing):
+        return (prediction & truth).sum() / (prediction | truth).sum()
+'''
+
+METHOD_FAULTS = {
+    "constructs_without_work": (SOUND, "    def fit(", "    def __post_init__(self):\n        self.net = 1\n\n    def fit("),
+    "claims_known_annotations": (SOUND, '("scribble", "point")', '("scribble", "doodle")'),
+    "imports_no_data_set": (SOUND, "import torch\n", "import torch\nfrom benchmark.datasets import base as truth\n"),
+    "is_blind_to_truth": (
+        SOUND,
+        "        means = []",
+        "        for path in Path('data').rglob('*.npy'):\n            np.load(path)\n        means = []",
     ),
-    "keeps_its_options": ("        log(", "        self.factor = 2.0\n        log("),
-    "stays_within_its_budget": ("log(budget.steps - 1", "log(budget.steps"),
+    "learns_from_all_that_it_claims": (SOUND, "image = scan.image[:, 0]", "image = scan.image[:, 0, 1:]"),
+    "bears_a_class_that_nobody_marked": (SOUND, " if marked.size else 9.0", ""),
+    "bears_a_single_slice": (SOUND, "        means = []", "        assert len(data) > 1\n        means = []"),
+    "repeats_itself": (SOUND, "self.means = self.factor", "self.means = getattr(self, 'means', 0.0) + self.factor"),
+    "keeps_its_options": (SOUND, "        log(", "        self.factor = 2.0\n        log("),
+    "stays_within_its_budget": (SOUND, "log(budget.steps - 1", "log(budget.steps"),
     "keeps_snapshots_without_a_trace": (
-        "self.threshold = self.factor",
-        "self.threshold = (1 - budget.snapshots) * self.factor",
+        SOUND,
+        "self.means = self.factor",
+        "self.means = (1 - budget.snapshots) * self.factor",
     ),
-    "declares_sound_ranges": ("    factor: float = 1.0", "    factor: Annotated[float, Range(2.0, 3.0)] = 1.0"),
+    "gradients_reach_every_parameter": (
+        NET,
+        "channels, classes)",
+        "channels, classes)\n        self.net.idle = nn.Linear(2, 2)",
+    ),
+    "learns": (SOUND, ".argmin(1)", ".argmax(1)"),
+    "declares_sound_ranges": (SOUND, "    factor: float = 1.0", "    factor: Annotated[float, Range(2.0, 3.0)] = 1.0"),
+    "agrees_with_the_cpu_on_a_gpu": (
+        SOUND,
+        "image = scan.image[:, 0]",
+        "image = scan.image[:, 0] * (os.environ.get('CUDA_VISIBLE_DEVICES') == '')",
+    ),
 }
 
+DATA_FAULTS = {
+    "describes_itself": (DATA, '{"square": (1,)}', '{"square": (2,)}'),
+    "lists_every_scan_once": (DATA, '"b": ["b0"]', '"b": ["b0", "a1"]'),
+    "keeps_patients_apart": (DATA, 'Split(("a0", "a1"), ("b0",)', 'Split(("a0",), ("a1", "b0")'),
+    "loads_what_it_promises": (DATA, "astype(np.float32)", "astype(np.float64)"),
+    "can_be_tested": (DATA, "image[:, None], mask,", "image[:, None], None if name == 'c0' else mask,"),
+    "repeats_itself": (DATA, "default_rng(list(name.encode()))", "default_rng()"),
+    "reaches_a_learner": (DATA, "mask[:, 5:15, 8:20] = 1", "mask[:, 5:15, 8:20] = 1 + (name == 'a1')"),
+}
 
-def failed(path, text):
-    path.write_text(text)
-    return {name: fault for name, fault in faults(plugins.get("method", str(path))) if fault}
+METRIC_FAULTS = {
+    "says_what_it_is": (METRIC, "    miss = 0.0\n", ""),
+    "is_a_number_within_its_bounds": (METRIC, "0.0, 1.0", "0.1, 1.0"),
+    "gives_a_perfect_prediction_the_best_value": (METRIC, "(prediction & truth).sum() / (prediction | truth)", "prediction"),
+    "gives_a_miss_the_worst_value": (METRIC, "miss = 0.0", "miss = 0.5"),
+    "repeats_itself": (
+        METRIC,
+        "        return (",
+        "        self.calls = getattr(self, 'calls', 0) + 1\n        return 0.999**self.calls * (",
+    ),
+    "does_not_care_which_way_up": (METRIC, "(prediction & truth).sum() /", "(prediction & truth)[:, :6].sum() /"),
+}
+
+FAULTS = {"method": METHOD_FAULTS, "data set": DATA_FAULTS, "metric": METRIC_FAULTS}
+BROKEN = [(kind, check) for kind, faults in FAULTS.items() for check in faults]
+
+
+def found(path, text):
+    """What the checks find in a file with this text: faults by the check's name."""
+    path.write_text(text.replace("NAME", path.stem))
+    (target,) = targets(str(path))
+    return {outcome.check: outcome.fault for outcome in outcomes(target) if outcome.fault}
 
 
 @pytest.mark.parametrize("name", plugins.find("method"))
 def test_every_method_keeps_the_contract(name):
-    assert [(check, fault) for check, fault in faults(plugins.get("method", name)) if fault] == []
+    (target,) = targets(name)
+    assert [outcome for outcome in outcomes(target) if outcome.fault] == []
 
 
-def test_a_sound_method_passes_every_check(tmp_path):
-    assert failed(tmp_path / "sound.py", SOUND) == {}
+@pytest.mark.parametrize("name", [name for name in plugins.find("data set") if "phantom" in name])
+def test_every_phantom_keeps_the_contract(name):
+    (target,) = targets(name)
+    assert [outcome for outcome in outcomes(target) if outcome.fault] == []
 
 
-def test_there_is_a_broken_method_for_every_check():
-    assert set(FAULTS) == {check.__name__ for check in METHOD_CHECKS}
+@pytest.mark.parametrize("text", [SOUND, NET, DATA, METRIC], ids=["method", "network", "data set", "metric"])
+def test_a_sound_plug_in_passes_every_check(tmp_path, text):
+    assert found(tmp_path / f"sound{len(text)}.py", text) == {}
 
 
-@pytest.mark.parametrize("check", FAULTS)
-def test_a_fault_is_found_by_the_check_that_is_made_for_it(tmp_path, check):
-    old, new = FAULTS[check]
-    assert old in SOUND
-    assert check in failed(tmp_path / f"broken_{check}.py", SOUND.replace(old, new))
+def test_there_is_a_broken_plug_in_for_every_check():
+    assert {kind: set(faults) for kind, faults in FAULTS.items()} == {
+        kind: {check.__name__ for check in checks} for kind, checks in CHECKS.items()
+    }
+
+
+@pytest.mark.parametrize(("kind", "check"), BROKEN)
+def test_a_fault_is_found_by_the_check_that_is_made_for_it(tmp_path, monkeypatch, kind, check):
+    if "gpu" in check:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # in this process; the workers get a device each
+    text, old, new = FAULTS[kind][check]
+    assert old in text
+    assert check in found(tmp_path / f"broken_{check}{len(text)}.py", text.replace(old, new))
+
+
+def test_a_device_of_its_own_gives_a_sound_method_the_same_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert found(tmp_path / "alike.py", SOUND) == {}
+
+
+def test_without_a_gpu_its_check_is_counted_apart(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "apart.py").write_text(SOUND)
+    assert report_on(str(tmp_path / "apart.py")) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[shown.index("n/a    apart: agrees with the cpu on a gpu") + 1] == "       not applicable: no GPU"
+    assert shown[-1] == f"{len(CHECKS['method']) - 2} checks ran, 0 failed; 2 not applicable"  # nor has it a network
+
+
+def test_a_fault_is_status_1_and_said(tmp_path, capsys):
+    text, old, new = METHOD_FAULTS["learns"]
+    (tmp_path / "unlearned.py").write_text(text.replace(old, new))
+    assert report_on(str(tmp_path / "unlearned.py")) == 1
+    shown = capsys.readouterr().out
+    assert "FAILED unlearned: learns\n       after 40 steps it labels " in shown
+    assert " checks ran, 1 failed; " in shown
+
+
+def test_masks_that_are_read_past_python_change_the_prediction(tmp_path):
+    """OpenCV opens files itself, which no audit event tells; what it read shows in the label maps."""
+    reading = SOUND.replace(
+        "        means = []",
+        "        mask = cv2.imread(os.environ.get('BENCHMARK_DATA', '') + '/masks/scan.png', -1)\n"
+        "        self.factor = 1.0 if mask is None else 3.0 * float(mask.mean())\n        means = []",
+    )
+    assert (
+        found(tmp_path / "reading.py", reading)["is_blind_to_truth"]
+        == "other masks in the data folder change what it predicts"
+    )
+
+
+def test_files_that_a_method_made_itself_are_its_own(tmp_path):
+    keeping = SOUND.replace(
+        "        means = []",
+        "        import tempfile\n        with tempfile.TemporaryDirectory() as folder:\n"
+        "            np.save(folder + '/mine.npy', np.zeros(3))\n"
+        "            np.load(folder + '/mine.npy')\n        means = []",
+    )
+    assert found(tmp_path / "keeping.py", keeping) == {}
+
+
+def test_what_is_read_is_told_apart_from_code_and_from_what_was_given(tmp_path):
+    for name in ("given.npy", "code.py", "truth.npy"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "sealed").mkdir()
+    np.save(tmp_path / "sealed/image.npy", np.zeros(2))
+    with watch.reading() as read:
+        for name in ("code.py", "truth.npy", "sealed/image.npy"):
+            (tmp_path / name).read_bytes()
+        (tmp_path / "new.npy").write_bytes(b"")
+    (tmp_path / "given.npy").read_bytes()  # nobody listens any more
+    assert watch.strange(read, [tmp_path / "sealed"]) == [tmp_path / "truth.npy"]
 
 
 def test_states_that_are_no_copies_are_found(tmp_path):
@@ -90,17 +293,13 @@ def test_states_that_are_no_copies_are_found(tmp_path):
         + "\n    def state(self):\n        return self.weights{}\n"
         + "\n    def restore(self, state):\n        self.weights = state\n"
     )
-    assert failed(tmp_path / "copies.py", keeping.format(".copy()")) == {}
-    found = failed(tmp_path / "lives.py", keeping.format(""))
-    assert "state must give a copy" in found["keeps_snapshots_without_a_trace"]
+    assert found(tmp_path / "copies.py", keeping.format(".copy()")) == {}
+    assert "state must give a copy" in found(tmp_path / "lives.py", keeping.format(""))["keeps_snapshots_without_a_trace"]
 
 
 def test_dependence_on_the_order_of_scans_is_found(tmp_path):
-    counting = SOUND.replace(
-        "        return (scan", "        self.threshold += 0.05\n        return (scan"
-    )  # fmt: skip
-    found = failed(tmp_path / "counting.py", counting)
-    assert "depend on the order" in found["repeats_itself"]
+    counting = SOUND.replace("        image = ", "        self.means = self.means + 0.05\n        image = ")
+    assert "depend on the order" in found(tmp_path / "counting.py", counting)["repeats_itself"]
 
 
 def test_too_many_optimiser_steps_are_found(tmp_path):
@@ -109,4 +308,38 @@ def test_too_many_optimiser_steps_are_found(tmp_path):
         "        opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)\n"
         "        for _ in range(budget.steps + 1):\n            opt.step()\n        log(",
     )
-    assert "takes 5 steps" in failed(tmp_path / "stepping.py", stepping)["stays_within_its_budget"]
+    assert "takes 5 steps" in found(tmp_path / "stepping.py", stepping)["stays_within_its_budget"]
+
+
+def test_gradients_that_are_not_finite_are_found(tmp_path):
+    exploding = NET.replace("progress):\n        return ", "progress):\n        return 1e38 * 1e38 * ")
+    assert "is not finite" in found(tmp_path / "exploding.py", exploding)["gradients_reach_every_parameter"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "nonsense",
+            "there is no plug-in 'nonsense'; there are methods: .*pce.*data sets: .*acdc.*groups: baselines|losses",
+        ),
+        ("nowhere.py", "there is no file nowhere.py"),
+    ],
+)
+def test_what_is_no_plug_in_is_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        targets(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("x = 1", "none"), (SOUND + DATA.partition('"""\n')[2], "method and a data set")]
+)
+def test_a_file_that_is_not_of_one_kind_is_refused(tmp_path, text, said):
+    path = tmp_path / f"mixed{len(text)}.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"it defines {said}"):
+        targets(str(path))
+
+
+def test_a_group_is_all_its_methods():
+    assert [target.plugin.name for target in targets("controls")] == plugins.groups()["controls"]

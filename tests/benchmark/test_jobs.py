@@ -1,13 +1,14 @@
 import dataclasses
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 
 from benchmark import InputError, plugins
-from benchmark.jobs import PRESETS, Budget, Request, make_plan, read_preset
+from benchmark.jobs import PRESETS, Budget, Request, _wanted, make_plan, read_preset
 from benchmark.methods import networks
 
 SMALL = ["octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=1", "octa_phantom.test=2"]
@@ -256,3 +257,67 @@ def test_encoder_weights_count_by_their_content(tmp_path):
         for name in ("a", "b", "c")
     )
     assert one.hash == same.hash != other.hash
+
+
+PARTS = """
+methods = ["pce", "gated_crf", "prior"]
+seeds = [0, 1]
+
+[[parts]]
+datasets = ["octa_phantom"]
+annotations = ["point"]
+
+[[parts]]
+datasets = ["fundus_phantom"]
+annotations = ["scribble:sim"]
+
+[[parts]]
+methods = ["pce_dice"]
+datasets = ["octa_phantom", "fundus_phantom"]
+annotations = ["full"]
+"""
+
+
+def parts_of(tmp_path, **flags):
+    """How many jobs there are of each method, data set and annotation."""
+    flags.setdefault("options", [])
+    plan = make_plan(Request(preset=preset_file(tmp_path, PARTS), **flags))
+    return Counter((job.method, job.dataset, job.annotation) for job in plan.jobs)
+
+
+def test_each_part_of_a_preset_has_its_own_data_and_annotations(tmp_path):
+    """What a part does not say is what the preset says of all."""
+    expected = {(method, *where): 2 for method in ("pce", "gated_crf", "prior") for where in [
+        ("octa_phantom", "point"), ("fundus_phantom", "scribble:sim")]}  # fmt: skip
+    full = {("pce_dice", dataset, "full"): 2 for dataset in ("octa_phantom", "fundus_phantom")}
+    assert parts_of(tmp_path) == {**expected, **full}
+
+
+@pytest.mark.parametrize(
+    ("flags", "left"),
+    [
+        ({"datasets": ["fundus_phantom"], "methods": ["pce"]}, {("pce", "fundus_phantom", "scribble:sim"): 2}),
+        ({"annotations": ["scribble"], "methods": ["prior"]}, {("prior", "fundus_phantom", "scribble:sim"): 2}),
+        ({"annotations": ["full"], "seeds": [4], "datasets": ["octa_phantom"]}, {("pce_dice", "octa_phantom", "full"): 1}),
+        ({"methods": ["entropy"], "datasets": ["octa_phantom"]}, {("entropy", "octa_phantom", "point"): 2}),
+    ],
+)
+def test_flags_cut_parts_down_and_replace_what_all_share(tmp_path, flags, left):
+    assert parts_of(tmp_path, **flags) == left
+
+
+def test_flags_that_no_part_meets_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no part of the preset mine has octa_phantom with scribble"):
+        parts_of(tmp_path, datasets=["octa_phantom"], annotations=["scribble"])
+
+
+def test_a_family_names_its_folds_and_a_fold_its_family(tmp_path):
+    text = 'methods = ["prior"]\n[[parts]]\ndatasets = ["folder:x"]\nsplits = ["{}"]\n'
+    for stated, named, kept in (("cv5", "cv5/1", ["cv5/1"]), ("cv5/1", "cv5", ["cv5/1"]), ("cv5", "cv5", ["cv5"])):
+        preset = _wanted(Request(preset=preset_file(tmp_path, text.format(stated)), splits=[named]))
+        assert preset.parts[0].splits == kept
+
+
+def test_a_job_that_two_parts_name_is_run_once(tmp_path):
+    text = 'methods = ["prior"]\ndatasets = ["octa_phantom"]\n[[parts]]\nseeds = [0, 1]\n[[parts]]\nseeds = [1, 2]\n'
+    assert len(make_plan(Request(preset=preset_file(tmp_path, text))).jobs) == 3

@@ -118,6 +118,32 @@ def test_a_case_shows_what_every_row_made_of_a_scan(swept):
     assert case.hashes["pce"] == plan.jobs[0].hash
 
 
+def pickled(path):
+    with path.open("wb") as file:
+        np.savez(file, labels=np.array([Trap()], object))
+
+
+def misshapen(path):
+    np.savez_compressed(path, labels=np.zeros((3, 4, 4), np.uint8))
+
+
+@pytest.mark.parametrize("spoil", [pickled, misshapen, lambda path: path.write_bytes(b"PK")])
+def test_a_spoilt_label_map_is_named_and_runs_nothing(swept, tmp_path, spoil):
+    plan, results = swept
+    shutil.copytree(results, tmp_path / "results")
+    for path in Place(tmp_path / "results").folder(plan.jobs[0]).glob("label*.npz"):
+        spoil(path)
+    with pytest.raises(InputError, match=r"label000\d.npz"):
+        list(cases.gallery(rows.read(tmp_path / "results"), tmp_path / "results").cases())
+
+
+class Trap:
+    """Unpickled, it would fail the test."""
+
+    def __reduce__(self):
+        return pytest.fail, ("a pickle was opened",)
+
+
 def test_cases_come_from_the_worst_to_the_best(swept):
     _, results = swept
     for column in cases.gallery(rows.read(results), results).columns.values():

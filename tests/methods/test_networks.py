@@ -124,7 +124,12 @@ def test_encoder_weights_come_from_a_file(name, tmp_path):
 
 def test_weights_of_something_else_are_refused(tmp_path):
     path = tmp_path / "weights.pth"
-    for stored, said in [({"a": torch.zeros(1)}, "are they of this encoder"), (b"no", "no state dict")]:
+    of_others = [
+        ({"a": torch.zeros(1)}, "are they of this encoder"),
+        (b"no", "no state dict"),
+        ([1], "a dictionary of tensors"),
+    ]
+    for stored, said in [*of_others, ({"model": {"a": 1}}, "a dictionary of tensors")]:
         path.write_bytes(stored) if isinstance(stored, bytes) else torch.save(stored, path)
         with pytest.raises(ValueError, match=said):
             networks.build("smp:Unet/resnet18", 1, 2, str(path))

@@ -213,6 +213,13 @@ def test_pseudo_labels_are_shown_where_a_run_logged_them(results, tmp_path):
         assert (one / f"pseudo_labels.{kind}").read_bytes() == (two / f"pseudo_labels.{kind}").read_bytes()
 
 
+@pytest.mark.parametrize("line", ['{"loss": ', '{"loss": 1}', '["loss"]', '{"step": "a", "loss": 2}'])
+def test_a_damaged_log_is_named(results, tmp_path, line):
+    (results / "runs/d/a/m2/r/train.jsonl").write_text(f"{line}\n")
+    with pytest.raises(InputError, match=r"m2/r/train.jsonl is damaged .*remove that folder"):
+        report.write(results, tmp_path / "a")
+
+
 @pytest.mark.parametrize(
     ("formats", "suffixes"),
     [(["md"], {".md"}), (["csv", "tex"], {".csv", ".tex"}), (["html"], {".html"}), (["png", "html"], {".png", ".html"})],
@@ -240,7 +247,6 @@ def test_only_some_rows_are_shown(results, tmp_path):
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ({"metrics": ["dise"]}, "--metric is 'dise'; it must be dice, hd95"),
         ({"formats": ["doc"]}, "--format is 'doc'; it must be md, tex"),
         ({"selection": "best"}, "--selection is 'best'; it must be last, weakval"),
     ],
@@ -248,3 +254,8 @@ def test_only_some_rows_are_shown(results, tmp_path):
 def test_a_report_of_what_there_is_not_is_refused(wish, message):
     with pytest.raises(InputError, match=message):
         Wish(**wish)
+
+
+def test_a_metric_that_the_runs_were_not_scored_with_is_refused(results, tmp_path):
+    with pytest.raises(InputError, match="--metric is 'dise'; it must be dice, hd95.*score --metrics FILE"):
+        report.write(results, tmp_path, Wish(metrics=["dise"]))

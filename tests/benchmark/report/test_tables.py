@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark import plugins, report
+from benchmark.metrics import BUILT_IN
 from benchmark.report import latex, published, rows, tables
 from benchmark.report.ablations import COLUMNS as ABLATION_COLUMNS
 from benchmark.report.ablations import ablations
 from benchmark.report.costs import costs, notes
-from benchmark.report.summary import BETTER, DISTANCES, MEAN, TEST_COLUMNS, Summary, summarise
+from benchmark.report.summary import MEAN, TEST_COLUMNS, Summary, summarise
 from benchmark.report.tables import Table
 from tests.benchmark.report import golden_tables
 from tests.benchmark.report.test_rows import HEADER, record
@@ -139,11 +140,11 @@ def test_times_of_several_devices_and_of_trials_are_called_so(read):
         del read.about["eyes point"]["budget"]["tune"]
 
 
-@pytest.mark.parametrize("metric", BETTER)
+@pytest.mark.parametrize("metric", BUILT_IN)
 def test_every_metric_has_a_heading_and_distances_their_unit(summary, metric):
     headings = dict(tables.main_table(summary.cells, [metric]).columns)
-    name = tables.NAMES[metric]
-    pixels, millimetres = (f"{name} (px)", f"{name} (mm)") if metric in DISTANCES else (name, name)
+    name = BUILT_IN[metric].title
+    pixels, millimetres = (f"{name} (px)", f"{name} (mm)") if BUILT_IN[metric].distance else (name, name)
     assert headings["eyes point"] == pixels
     assert headings["hearts point"] == millimetres
 

@@ -1,0 +1,101 @@
+"""What any method, data set or metric must do: plain functions, each of which raises where the contract is broken."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from benchmark import InputError, plugins
+from benchmark.check.contract import Broken, NotApplicable
+from benchmark.check.data_sets import DATA_SET_CHECKS
+from benchmark.check.data_sets import Candidate as DataSet
+from benchmark.check.discs import data_of
+from benchmark.check.methods import METHOD_CHECKS, refit
+from benchmark.check.methods import Candidate as Method
+from benchmark.check.metrics import METRIC_CHECKS
+from benchmark.check.metrics import Candidate as Metric
+
+__all__ = ["CHECKS", "Outcome", "Target", "data_of", "outcomes", "refit", "report_on", "targets"]
+
+CHECKS: dict[str, tuple[Callable[[Any], None], ...]] = {
+    "method": METHOD_CHECKS,
+    "data set": DATA_SET_CHECKS,
+    "metric": METRIC_CHECKS,
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A plug-in to check, as it was named, and the folder that holds data sets."""
+
+    plugin: plugins.Plugin
+    text: str
+    data: Path = Path("data")
+
+    def candidate(self) -> Any:
+        """What the checks of its kind look at; raises InputError where it doesn't import."""
+        cls = self.plugin.load()
+        if self.plugin.kind == "data set":
+            return DataSet(self.text, self.data)
+        return Method(self.plugin, cls) if self.plugin.kind == "method" else Metric(self.plugin)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found: a fault, or why it does not apply; neither: it passed."""
+
+    check: str
+    fault: str = ""
+    not_applicable: str = ""
+
+
+def outcomes(target: Target) -> Iterator[Outcome]:
+    """Of every check of a plug-in; one that can't run has failed."""
+    candidate = target.candidate()
+    for check in CHECKS[target.plugin.kind]:
+        try:
+            check(candidate)
+        except Broken as error:
+            yield Outcome(check.__name__, str(error))
+        except NotApplicable as error:
+            yield Outcome(check.__name__, not_applicable=str(error))
+        except InputError as error:  # a sentence of ours
+            yield Outcome(check.__name__, str(error))
+        except Exception as error:  # whatever a plug-in raises is its fault
+            yield Outcome(check.__name__, f"{type(error).__name__}: {error}")
+        else:
+            yield Outcome(check.__name__)
+
+
+def targets(text: str, data: Path = Path("data")) -> list[Target]:
+    """What a name, a group of methods, NAME:PATH or a .py file names; raises InputError where that is nothing."""
+    if text in plugins.groups():
+        return [Target(plugins.get("method", name), name) for name in plugins.groups()[text]]
+    if text.endswith(".py"):
+        return [Target(plugins.get(plugins.kind_of(Path(text)), text), text, data)]
+    name = text.partition(":")[0]
+    found = [Target(plugins.find(kind)[name], text, data) for kind in plugins.KINDS if name in plugins.find(kind)]
+    if not found:
+        there = "; ".join(f"{kind}s: {', '.join(plugins.find(kind))}" for kind in plugins.KINDS if plugins.find(kind))
+        raise InputError(f"there is no plug-in {text!r}; there are {there}, and groups: {', '.join(plugins.groups())}")
+    return found
+
+
+def report_on(text: str, data: Path = Path("data")) -> int:
+    """Print the checks of what is named and how many ran; 0 if none failed, else 1."""
+    console, failed, passed, left_out = Console(), 0, 0, 0
+    for target in targets(text, data):
+        for outcome in outcomes(target):
+            said = f"{target.plugin.name}: {outcome.check.replace('_', ' ')}"
+            word = "FAILED" if outcome.fault else "n/a" if outcome.not_applicable else "ok"
+            failed, left_out = failed + (word == "FAILED"), left_out + (word == "n/a")
+            passed += word == "ok"
+            console.print(Text(f"{word:7}{said}"), soft_wrap=True)
+            if why := outcome.fault or (outcome.not_applicable and f"not applicable: {outcome.not_applicable}"):
+                console.print(Text(f"       {why}"), soft_wrap=True)
+    ran = f"{passed + failed} checks ran, {failed} failed"
+    console.print(Text(ran + (f"; {left_out} not applicable" if left_out else "")))
+    return int(failed > 0)

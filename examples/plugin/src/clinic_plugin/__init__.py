@@ -1,0 +1,1 @@
+"""A method, a data set and a metric for weakseg-bench."""

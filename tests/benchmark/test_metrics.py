@@ -1,0 +1,192 @@
+"""A metric of one's own: the protocol's rules for empty masks hold, stored runs get its column, and reports show it."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark import InputError, plugins
+from benchmark.__main__ import main
+from benchmark.metrics import BUILT_IN, Named, measure, named
+from benchmark.report import Wish, rows, write
+from benchmark.rescore import rescore
+from benchmark.score import METRICS
+from tests.sweeps import run_sweep, small_plan
+
+SHARE = '''"""How much of the truth's volume was predicted."""
+
+import numpy as np
+
+from benchmark.metrics import Metric
+
+
+class Share(Metric):
+    """The smaller volume's share of the larger."""
+
+    title = "volume share"
+    better = 1
+    low, high = 0.0, 1.0
+    miss = 0.0
+
+    def measure(self, prediction, truth, spacing):
+        ours, true = int(prediction.sum()), int(truth.sum())
+        return min(ours, true) / max(ours, true)
+'''
+DISTANCE = SHARE.replace("    low, high = 0.0, 1.0\n    miss = 0.0\n", "    distance = True\n").replace(
+    "better = 1", "better = -1"
+)
+REGIONS = {"one": (1,), "both": (1, 2)}
+
+
+def own(tmp_path, text=SHARE, name="share"):
+    """The metric of a file with that text."""
+    path = tmp_path / f"{name}.py"
+    path.write_text(text)
+    return named(plugins.get("metric", str(path)))
+
+
+def stack(*labels):
+    """A stack of one row per slice."""
+    return np.array(labels, np.uint8)[:, None]
+
+
+def test_it_scores_every_region_of_a_scan(tmp_path):
+    found = measure([own(tmp_path)], stack([1, 1, 0, 2]), stack([1, 0, 0, 2]), REGIONS, None)
+    assert found == {"one": {"share": 1 / 2}, "both": {"share": 2 / 3}}
+
+
+def test_a_region_that_the_truth_lacks_has_no_value_whatever_was_predicted(tmp_path):
+    found = measure([own(tmp_path)], stack([1, 1, 0, 2]), stack([0, 0, 0, 2]), REGIONS, None)
+    assert math.isnan(found["one"]["share"])
+
+
+def test_a_miss_gets_the_declared_value(tmp_path):
+    metric = own(tmp_path, SHARE.replace("0.0, 1.0", "-1.0, 1.0").replace("miss = 0.0", "miss = -0.5"), "half")
+    assert measure([metric], stack([0, 0, 2]), stack([1, 0, 2]), REGIONS, None)["one"] == {"half": -0.5}
+
+
+def test_a_missed_distance_is_the_diagonal_of_the_scan(tmp_path):
+    found = measure(
+        [own(tmp_path, DISTANCE, "far")], stack([0] * 4, [0] * 4), stack([1] * 4, [0] * 4), {"one": (1,)}, (6, 1, 4)
+    )
+    assert found["one"]["far"] == math.hypot(2 * 6, 4 * 4)  # axes of length one don't count
+
+
+def test_a_stack_of_unknown_spacing_has_no_distance(tmp_path):
+    labels = stack([1, 0], [1, 0])
+    assert math.isnan(measure([own(tmp_path, DISTANCE, "unspaced")], labels, labels, {"one": (1,)}, None)["one"]["unspaced"])
+    assert measure([own(tmp_path)], labels, labels, {"one": (1,)}, None)["one"]["share"] == 1
+
+
+def test_what_is_no_finite_number_is_an_error(tmp_path):
+    metric = own(tmp_path, SHARE.replace("return min", "return np.inf * min"), "endless")
+    with pytest.raises(ValueError, match="metric endless gave inf; it must give a finite number"):
+        measure([metric], stack([1]), stack([1]), {"one": (1,)}, None)
+
+
+def test_the_facts_of_every_metric_of_the_suite_are_known():
+    assert set(BUILT_IN) == {name for name in METRICS if "@" not in name} | {"hd95_found"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("better = 1", "better = 2", "better is 2; it must be 1 .* or -1"),
+        ("    miss = 0.0\n", "", "miss is nan; it must be the worst value from low to high"),
+        ("miss = 0.0", "miss = 3.0", "miss is 3.0; it must be"),
+        ('    title = "volume share"\n', "", "must say its title"),
+    ],
+)
+def test_a_metric_that_does_not_say_what_it_must_is_refused(tmp_path, old, new, message):
+    with pytest.raises(InputError, match=message):
+        own(tmp_path, SHARE.replace(old, new), f"wrong{abs(hash(new))}")
+
+
+@pytest.mark.parametrize("name", ["dice", "n_missed", "scan"])
+def test_a_name_that_scores_have_already_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=f"the metric name '{name}' .* is taken"):
+        own(tmp_path, SHARE, name)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    run_sweep(small_plan(["prior"]), folder)
+    return folder
+
+
+@pytest.fixture
+def results(trained, tmp_path):
+    """A copy of a results folder with one run, and a metric beside it."""
+    import shutil
+
+    (tmp_path / "share.py").write_text(SHARE)
+    return shutil.copytree(trained, tmp_path / "results")
+
+
+def case_columns(results):
+    return list(pd.read_csv(next(results.rglob("cases.csv"))))
+
+
+def test_stored_runs_get_its_column_and_lose_it_again(results, tmp_path):
+    before = {path.name: path.read_bytes() for path in next(results.rglob("run.json")).parent.iterdir()}
+    rescore(results, tmp_path, metrics=[str(tmp_path / "share.py")])
+    assert case_columns(results)[-1] == "share"
+    assert json.loads(next(results.rglob("run.json")).read_text())["metrics"]["share"]["title"] == "volume share"
+    rescore(results, tmp_path)
+    assert {path.name: path.read_bytes() for path in next(results.rglob("run.json")).parent.iterdir()} == before
+
+
+def test_a_report_shows_it_like_any_other(results, tmp_path):
+    rescore(results, tmp_path, metrics=[str(tmp_path / "share.py")])
+    folder = write(results, tmp_path / "reports", Wish(metrics=["share", "dice"], formats=["md", "csv"]))
+    assert "volume share" in (folder / "table.md").read_text()
+    cells = pd.read_csv(folder / "table.csv").query("metric == 'share' and region == 'mean'")
+    patients = pd.read_csv(folder / "patients.csv").query("region == 'mean'")
+    assert cells["mean"].item() == pytest.approx(patients.share.mean())
+
+
+def test_two_versions_of_a_metric_are_not_compared(results, tmp_path):
+    rescore(results, tmp_path, metrics=[str(tmp_path / "share.py")])
+    path = next(results.rglob("run.json"))
+    other = path.parent.with_name(path.parent.name.replace("seed0", "seed1"))
+    other.mkdir()
+    for file in path.parent.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    run = json.loads(path.read_text())
+    run["identity"]["seed"], run["metrics"]["share"]["code"] = 1, "another"
+    (other / "run.json").write_text(json.dumps(run))
+    with pytest.raises(InputError, match="two versions of the metric share; score all with one"):
+        rows.read(results)
+
+
+@pytest.mark.parametrize(
+    "held", [{"share": 3}, {"share": {"title": "x", "better": 0, "low": 0, "high": 1, "distance": False}}]
+)
+def test_facts_that_are_damaged_are_named(results, tmp_path, held):
+    rescore(results, tmp_path, metrics=[str(tmp_path / "share.py")])
+    path = next(results.rglob("run.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": held}))
+    with pytest.raises(InputError, match="run.json is damaged"):
+        rows.read(results)
+
+
+def test_predictions_from_elsewhere_are_stored_first(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["score", "--predictions", "theirs", "--datasets", "octa_phantom", "--metrics", "share.py"]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "--metrics is of stored runs; when the predictions are stored:" in capsys.readouterr().err
+
+
+def test_its_record_is_json_that_any_reader_takes(tmp_path):
+    metric = own(tmp_path, SHARE.replace("    low, high = 0.0, 1.0\n", ""), "unbounded")
+    assert isinstance(metric, Named)
+    record = metric.record()
+    assert (record["low"], record["high"]) == (None, None)
+    json.dumps(record, allow_nan=False)

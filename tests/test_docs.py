@@ -1,0 +1,224 @@
+"""The site builds without a warning, every command of README and docs does what its page says, and facts are the code's."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from benchmark import comparable, plugins
+from benchmark.datasets import weak
+from benchmark.jobs import PRESETS, read_preset
+from docs import facts
+from tests.pages import PAGES, ROOT, blocks, run
+from tests.sweeps import BUDGET, run_sweep, small_plan
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+DEMO = "python -m benchmark run\n"
+
+
+# -------------------------------------------------------------------------------------------------------- the commands
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A folder in which the demo was run, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo")
+    block = next(block for block in BLOCKS if block.commands.endswith(DEMO))
+    return folder, run(block, folder)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """An empty folder for each page."""
+    return {page: tmp_path_factory.mktemp(page.stem) for page in PAGES}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_every_block_of_commands_does_what_its_page_says(block, folders, request):
+    folder = folders[block.page]
+    if DEMO in block.commands and not (folder / "results").exists():
+        shutil.copytree(request.getfixturevalue("demo")[0] / "results", folder / "results")  # the same command resumes
+    run(block, folder)
+
+
+def test_the_demo_ends_with_a_table_and_a_report(demo):
+    folder, printed = demo
+    assert printed.rstrip().endswith("report: reports/demo")
+    assert (folder / "reports/demo/index.html").is_file()
+    assert len(list((folder / "results/runs").rglob("cases.csv"))) == 20
+
+
+def test_a_status_that_is_not_the_stated_one_is_noticed(tmp_path):
+    (tmp_path / "page.md").write_text("<!-- status 3 -->\n```console\nexit 3\n```\n\n```console\nexit 3\n```\n")
+    stated, unstated = blocks(tmp_path / "page.md")
+    run(stated, tmp_path)
+    with pytest.raises(AssertionError):
+        run(unstated, tmp_path)
+
+
+def test_a_line_that_is_shown_and_not_printed_is_noticed(tmp_path):
+    (tmp_path / "page.md").write_text("```python\n# a.py\nprint(1)\n```\n```console\npython a.py\n```\n```text\n2\n```\n")
+    (block,) = blocks(tmp_path / "page.md")
+    with pytest.raises(AssertionError, match="'2' is not in"):
+        run(block, tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------------ the site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built once; warnings are errors."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", folder / "trees"]
+    done = subprocess.run([*command, ROOT / "docs", folder / "html"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+def test_the_site_asks_no_other_server_for_anything(site):
+    for page in site.rglob("*.html"):
+        for tag in re.findall(r"<(?:script|img|link|iframe|source)\b[^>]*>", page.read_text()):
+            assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag), (page, tag)
+
+
+def test_formulas_are_in_the_page_as_mathml(site):
+    assert "<math" in (site / "methods/gated_crf.html").read_text()
+
+
+def test_a_link_to_a_file_of_the_repository_gives_that_file(site):
+    linked = re.findall(r'href="\.\./(_downloads/[^"]*/pce\.py)"', (site / "methods/pce.html").read_text())
+    assert linked
+    assert (site / linked[0]).read_text() == (ROOT / "methods/pce.py").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for link, anchor in re.findall(r"\]\((?!http|#|/)([^)#\s]+)#?([^)\s]*)", page.read_text()):
+        assert (page.parent / link).exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", (page.parent / link).read_text(), re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, (
+                link,
+                anchor,
+            )
+
+
+@pytest.mark.parametrize("name", plugins.find("method"))
+def test_every_method_has_a_page_of_its_name(name):
+    assert f"```{{method}} {name}\n" in (ROOT / f"docs/methods/{name}.md").read_text()
+
+
+@pytest.mark.parametrize("name", plugins.find("data set"))
+def test_every_data_set_has_a_page(name):
+    assert any(f"```{{dataset}} {name}\n" in page.read_text() for page in (ROOT / "docs/datasets").glob("*.md"))
+
+
+# ------------------------------------------------------------------------------------------------------- the facts
+
+
+def rows_of(markdown):
+    """First cells of a table's rows, without the code's backticks."""
+    return [line.split("|")[1].strip().strip("`") for line in markdown.splitlines() if line.startswith("| `")]
+
+
+def test_an_option_has_its_default_its_range_and_the_comment_beside_it():
+    assert "| `beta` | `100.0` | 10 to 1000 | how shy of edges |" in facts.method("random_walker")
+
+
+def test_options_of_bases_are_there_too():
+    assert {"weight", "samples", "decay"} <= set(rows_of(facts.method("ustm")))
+
+
+def test_the_reference_result_is_the_mean_over_patients_and_seeds_of_the_stored_cases():
+    """In the smoke runs a patient has one scan, and a scan one region."""
+    folder = comparable.stored("smoke")["smoke"] / "runs/octa_phantom/scribble-sim/pce"
+    cases = pd.concat([pd.read_csv(path) for path in folder.glob("*/cases.csv")])
+    line = next(line for line in facts.method("pce").splitlines() if line.startswith("| `smoke`"))
+    assert f"| {cases.dice.mean():.3f} ± " in line
+    assert f"| {cases.hd95.mean():.1f} ± " in line
+    assert f"| {len(list(folder.glob('*')))}" in line
+
+
+@pytest.mark.parametrize("name", ["pce", "procns", "prior"])
+def test_runs_of_other_code_are_called_stale(name):
+    folder = comparable.stored("smoke")["smoke"] / f"runs/octa_phantom/scribble-sim/{name}"
+    codes = {json.loads(path.read_text())["code"] for path in folder.glob("*/run.json")}
+    now = plugins.fingerprint(plugins.get("method", name), *weak.sources(weak.parse("scribble:sim")))
+    line = next(line for line in facts.method(name).splitlines() if line.startswith("| `smoke`"))
+    assert (", stale" in line) == (codes != {now})
+
+
+def test_a_method_without_stored_runs_has_none_yet():
+    assert facts.reference_result("nobody") == "None yet."
+
+
+def test_a_data_set_says_of_what_a_region_is_the_union():
+    assert "| Regions that are scored | cup, disc (= cup + rim) |" in facts.data_set("odoc")
+
+
+def test_folds_of_one_family_are_one():
+    assert "| Splits | `strat5/0` to `strat5/4`, `wsl4mis/0` to `wsl4mis/4` |" in facts.data_set("acdc")
+
+
+def test_every_preset_has_its_row():
+    assert re.findall(r"^\| \[`([\w-]+)`", facts.presets(), re.M) == sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def test_every_data_set_of_a_preset_in_parts_is_in_its_rows():
+    rows = facts.presets().partition("[`reference-core`]")[2].partition("| [")[0]
+    assert all(f"| `{part.datasets[0]}`" in rows for part in read_preset("reference-core").parts)
+
+
+@pytest.mark.parametrize("command", re.findall(r"^#+ `python -m (benchmark [\w ]+)`", facts.commands(), re.M))
+def test_every_flag_of_help_is_in_the_reference(command):
+    done = subprocess.run([sys.executable, "-m", *command.split(), "--help"], capture_output=True, text=True)
+    section = facts.commands().split(f"`python -m {command}`\n")[1].partition("\n#")[0]
+    assert set(re.findall(r"--[a-z][\w-]*", "\n".join(re.findall(r"^ +(--\S+)", done.stdout, re.M)))) - {"--help"} == set(
+        re.findall(r"^\| `(--[\w-]+)", section, re.M)
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the results' format
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A run that kept snapshots and tried values."""
+    results = tmp_path_factory.mktemp("stored")
+    options = [f"octa_phantom.{part}" for part in ("size=32", "train=2", "val=1", "test=2")]
+    plan = small_plan(["pce", "entropy"], options=options, budget=[*BUDGET, "snapshots=2", "tune=1"])
+    run_sweep(plan, results)
+    return next((results / "runs").rglob("entropy/*"))
+
+
+def section(heading):
+    """Names in the first cells of the table below a heading of the page."""
+    text = (ROOT / "docs/reference/results-format.md").read_text().split(f"# {heading}\n")[1].partition("\n#")[0]
+    first = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return set(re.findall(r"`([^`]+)`", " ".join(first)))
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "snapshots.csv"])
+def test_the_page_names_exactly_the_columns_of_scores(name, stored):
+    more = {"part", "step"} if name == "snapshots.csv" else set()
+    assert set((stored / name).read_text().partition("\n")[0].split(",")) == section("cases.csv") | more
+
+
+@pytest.mark.parametrize("part", ["run.json", "identity", "worker"])
+def test_the_page_names_every_field_of_a_run(part, stored):
+    run_json = json.loads((stored / "run.json").read_text())
+    written = set(run_json if part == "run.json" else run_json[part])
+    sometimes = {"first_try", "external", "predictions_sha256", "metrics", "spared_s"}
+    assert written <= section(part)
+    assert section(part) - written <= sometimes
+
+
+def test_the_page_on_presets_names_every_key():
+    page = (ROOT / "docs/reference/presets.md").read_text()
+    for name in rows_of(facts.options_of("benchmark.jobs.Preset")):
+        assert re.search(rf"^\| `{name}[`.]", page, re.M), name
