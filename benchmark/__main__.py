@@ -248,7 +248,7 @@ def data_simulate(
     out: Annotated[Path, typer.Option(help="Folder that receives the label maps.")],
     annotation: Annotated[str, typer.Option(help="scribble, point@0.5+noise=0.1, ...")] = "scribble",
     data: DataFolder = Path("data"),
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated marks.")] = 0,
     pictures: Annotated[bool, typer.Option("--pictures", help="Also write a contact sheet.")] = False,
 ) -> None:
     """Simulate an annotation of every scan and write it as label maps (PNG or NIfTI; 255 is unlabelled) with a manifest."""
@@ -265,7 +265,7 @@ def data_export(
     split: Annotated[str, typer.Option(help="A split; without one, the data set's first.")] = "",
     layout: Annotated[str, typer.Option(help="nnunet.")] = "nnunet",
     data: DataFolder = Path("data"),
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated marks.")] = 0,
 ) -> None:
     """Write a split's images and weak labels for another training loop."""
     if layout != "nnunet":

@@ -2,14 +2,13 @@
 
 import json
 import math
-import sys
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmark import InputError, plugins
-from benchmark.__main__ import main
 from benchmark.metrics import BUILT_IN, Named, measure, named
 from benchmark.report import Wish, rows, write
 from benchmark.rescore import rescore
@@ -121,8 +120,6 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def results(trained, tmp_path):
     """A copy of a results folder with one run, and a metric beside it."""
-    import shutil
-
     (tmp_path / "share.py").write_text(SHARE)
     return shutil.copytree(trained, tmp_path / "results")
 
@@ -172,16 +169,6 @@ def test_facts_that_are_damaged_are_named(results, tmp_path, held):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": held}))
     with pytest.raises(InputError, match="run.json is damaged"):
         rows.read(results)
-
-
-def test_predictions_from_elsewhere_are_stored_first(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    words = ["score", "--predictions", "theirs", "--datasets", "octa_phantom", "--metrics", "share.py"]
-    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "--metrics is of stored runs; when the predictions are stored:" in capsys.readouterr().err
 
 
 def test_its_record_is_json_that_any_reader_takes(tmp_path):
