@@ -76,11 +76,7 @@ class WeakData:
     def _grow(self, path: Path, scan: WeakScan, label: Callable[[WeakScan], np.ndarray]) -> np.ndarray:
         """The sets of a scan as they lie there; else they are made, and kept unless they are what they were."""
         if path.is_file():
-            try:
-                with np.load(path, allow_pickle=False) as kept:
-                    allowed, seconds = kept["allowed"], float(kept["seconds"])
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-                raise ValueError(f"{path.name} can't be read ({error}); remove .grown from the results folder") from error
+            allowed, seconds = read_grown(path)
             self.spared_s += seconds
             return allowed
         start = time.perf_counter()
@@ -93,6 +89,15 @@ class WeakData:
 def grown_file(number: int) -> str:
     """What the grown sets of a training scan are called in a worker's folder."""
     return f"grown{number:04d}.npz"
+
+
+def read_grown(path: Path) -> tuple[np.ndarray, float]:
+    """Sets that were grown, and the seconds that it took; raises ValueError for a damaged file."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["allowed"], float(kept["seconds"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path.name} can't be read ({error}); remove .grown from the results folder") from error
 
 
 def number_of(path: Path) -> int:

@@ -21,7 +21,8 @@ def run(tmp_path_factory):
     subprocess.run([sys.executable, "-m", *install], check=True, capture_output=True)
     path = os.pathsep.join([str(installed), str(ROOT)])
     environment = dict(os.environ, PYTHONPATH=path, COLUMNS="200", PYTHONDONTWRITEBYTECODE="1")
-    environment.pop("BENCHMARK_DATA", None)
+    for name in ("BENCHMARK_DATA", "PYTEST_ADDOPTS"):  # which are for these tests, not for its own
+        environment.pop(name, None)
 
     def call(*words, where=folder):
         command = [sys.executable, *map(str, words)]

@@ -119,6 +119,21 @@ def repeats_itself(candidate: Candidate) -> None:
         raise Broken("fitting it again gives another result; fit must start afresh")
 
 
+def grows_the_same_from_any_seed(candidate: Candidate) -> None:
+    """What it grows once for all runs (`relabel` with `lasting`) is a function of scans and options alone."""
+    data, grown = candidate.data(), []
+    for seed in SEEDS[:2]:
+        with TemporaryDirectory() as folder:
+            data.grown = Path(folder)
+            refit(candidate.cls(), data, seed=seed, budget=dataclasses.replace(BUDGET, steps=BUDGET.steps - seed))
+            grown.append({path.name: sealed.read_grown(path)[0] for path in sorted(Path(folder).glob(sealed.GROWN))})
+    data.grown = None
+    if not any(grown):
+        raise NotApplicable("it keeps nothing that it grew")
+    if grown[0].keys() != grown[1].keys() or not all(np.array_equal(grown[0][name], grown[1][name]) for name in grown[0]):
+        raise Broken("what it says is lasting depends on the seed or the budget")
+
+
 def keeps_its_options(candidate: Candidate) -> None:
     """Fitting does not change the options, which name the run."""
     method = candidate.cls()
@@ -308,6 +323,7 @@ METHOD_CHECKS: tuple[Callable[[Candidate], None], ...] = (
     bears_a_class_that_nobody_marked,
     bears_a_single_slice,
     repeats_itself,
+    grows_the_same_from_any_seed,
     keeps_its_options,
     stays_within_its_budget,
     keeps_snapshots_without_a_trace,
