@@ -41,7 +41,7 @@ FIELDS: dict[str, Any] = {
     **{"external?": bool, "patients_known?": (bool, type(None))},
 }
 WORKER: dict[str, Any] = {
-    **dict.fromkeys(("fit_s?", "predict_s?", "parameters?", "memory_mib?", "device_memory_mib?"), NUMBER),
+    **dict.fromkeys(("fit_s?", "spared_s?", "predict_s?", "parameters?", "memory_mib?", "device_memory_mib?"), NUMBER),
     "device?": str,
 }
 SNAPSHOT: dict[str, Any] = {"step": int, **dict.fromkeys(("weakval", "val_dice", "test_dice"), NUMBER)}

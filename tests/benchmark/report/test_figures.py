@@ -56,7 +56,9 @@ def many(tmp_path_factory):
                 run = record(label, seed=seed, annotation=annotation) | {"labelled_slices": 180, "labelled_objects": 360}
                 run["worker"] = {"fit_s": 10.0 + 5 * len(label), "device": "cpu" if seed else "cuda"}
                 if label == "entropy" and annotation == "box":
-                    run["snapshots"] = [{"step": step, "test_dice": step / 10} for step in (5, 9)]
+                    run["snapshots"] = [
+                        {"step": step, "weakval": 0.5, "val_dice": 0.5, "test_dice": step / 10} for step in (5, 9)
+                    ]
                     run["selected"] = dict.fromkeys(rows.SELECTIONS, 9)
                 write(root, run, mean + better + 0.02 * rng.standard_normal(6), LOG if label != "prior" else ())
     return root
