@@ -126,7 +126,7 @@ class Scans:
             more = f", and {len(counts) - 8} more" if len(counts) > 8 else ""
             console.print(Text(f"{what}: {listed}{more}"), soft_wrap=True)
         shown = grid("marks", "", *self.dataset.classes)
-        pixels, truth = max(1, self.truth.named.sum()), self.truth
+        pixels, truth = max(1, int(self.truth.named.sum())), self.truth
         if truth.named.any():
             shown.add_row("mask", "share of pixels", *(f"{n / pixels:.2%}" for n in truth.named))
             shown.add_row("", "slices that hold it", *(f"{n}" for n in truth.slices))

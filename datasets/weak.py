@@ -380,18 +380,19 @@ def _stroke(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     depth = _depth(part)
     inside = (depth >= 0.2 * depth.max()) & part
     costs = np.where(inside, depth.max() / np.maximum(depth, 1e-9), -1)  # MCP never enters a negative cost
-    end = rng.choice(np.argwhere(inside))
+    places = np.argwhere(inside)
+    end = tuple(map(int, places[rng.integers(len(places))]))
     for _ in range(2):  # the place farthest from anywhere is one end; the place farthest from it is the other
-        walk, start = MCP_Geometric(costs), tuple(end)
+        walk, start = MCP_Geometric(costs), end
         far, _ = walk.find_costs([start])
-        end = np.array(np.unravel_index(np.argmax(np.where(np.isfinite(far), far, -1)), far.shape))
-    path = np.array(walk.traceback(tuple(end)))
+        end = tuple(map(int, np.unravel_index(np.argmax(np.where(np.isfinite(far), far, -1)), far.shape)))
+    path = np.array(walk.traceback(end))
     if (ndimage.binary_fill_holes(part) & ~part).sum() > 0.1 * part.sum():  # a ring: back on the other side
         third = len(path) // 3
         costs[ndimage.binary_dilation(_drawn(path[third:-third], part.shape), iterations=2)] = -1
-        back, _ = (walk := MCP_Geometric(costs)).find_costs([start], [tuple(end)])
-        if np.isfinite(back[tuple(end)]):
-            path = np.concatenate([path, walk.traceback(tuple(end))[::-1]])
+        back, _ = (walk := MCP_Geometric(costs)).find_costs([start], [end])
+        if np.isfinite(back[end]):
+            path = np.concatenate([path, walk.traceback(end)[::-1]])
     cut = (rng.uniform(0, 0.15, 2) * len(path)).astype(int)
     line = _drawn(path[cut[0] : len(path) - cut[1]], part.shape)
     pen = _pen(part.shape)
