@@ -1,6 +1,7 @@
 """What all tests share: one thread, no network, and the real data where BENCHMARK_DATA names them."""
 
 import os
+import signal
 
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1", NO_ALBUMENTATIONS_UPDATE="1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -12,6 +13,9 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # in the background of a shell it is ignored, also by what is started
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
