@@ -8,11 +8,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("same", derandomize=True)  # the same examples each time
+hypothesis.settings.load_profile("same")
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # in the background of a shell it is ignored, also by what is started

@@ -18,6 +18,7 @@ from statsmodels.stats.power import TTestPower
 RESAMPLES = 4000
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
+FEW = 13  # patients: up to here all ways to sign their differences are counted
 POWER = 0.8
 SEED = 0  # of the resamples: the same report every time
 
@@ -76,7 +77,8 @@ def half_width(values: np.ndarray) -> float:
     variance = max(by_patient + by_seed - by_rest, by_patient, by_seed) / n
     if variance == 0:
         return 0.0
-    freedom = (by_patient + by_seed) ** 2 / (by_patient**2 / patients + by_seed**2 / seeds)
+    share = by_patient / (by_patient + by_seed)  # so that tiny squares do not vanish
+    freedom = 1 / (share**2 / patients + (1 - share) ** 2 / seeds)
     return float(special.stdtrit(freedom, 1 - ALPHA / 2) * np.sqrt(variance))
 
 
@@ -132,7 +134,9 @@ def signed_rank(ours: np.ndarray, theirs: np.ndarray) -> Signed:
         return Signed(1.0 if len(apart) else np.nan, _median(apart), 0.0, *counts, least=1.0)
     ranks = stats.rankdata(abs(moved))
     effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
-    p = float(stats.wilcoxon(moved).pvalue)
+    tied = len(np.unique(abs(moved))) < len(moved)
+    every = stats.PermutationMethod(n_resamples=np.inf)  # exact in spite of ties, which older SciPy by itself is not
+    p = float(stats.wilcoxon(moved, method=every if tied and len(moved) <= FEW else "auto").pvalue)
     return Signed(p, _median(apart), effect, *counts, least=2.0 ** (1 - len(moved)))
 
 
