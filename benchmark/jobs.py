@@ -214,7 +214,7 @@ def make_plan(request: Request) -> Plan:
     settings.refuse_strangers([c.label for c in contestants], list(datasets))
     planned = _Planned()
     for part in preset.parts:
-        planned.add(part, settings, {name: surveys[name] for name in part.datasets})
+        _add(planned, part, settings, {name: surveys[name] for name in part.datasets})
     _refuse_networks(planned.jobs.values(), datasets, {c.label: c.cls for c in contestants})
     plan = Plan(
         name=preset.name,
@@ -230,33 +230,34 @@ def make_plan(request: Request) -> Plan:
     return plan
 
 
+@dataclass(frozen=True)
 class _Planned:
     """What the parts of a preset come to, each job once."""
 
-    def __init__(self) -> None:
-        self.jobs: dict[str, Job] = {}
-        self.not_claimed: set[tuple[str, str]] = set()
-        self.warnings: dict[str, None] = {}
+    jobs: dict[str, Job] = field(default_factory=dict)
+    not_claimed: set[tuple[str, str]] = field(default_factory=set)
+    warnings: dict[str, None] = field(default_factory=dict)
 
-    def add(self, part: Part, settings: "_Settings", surveys: "Mapping[str, Survey]") -> None:
-        """Another part, on these data sets; every scan of its splits is looked at."""
-        from benchmark.datasets import weak
 
-        contestants, splits = settings.contestants(part.methods), _splits(part, surveys.values())
-        for survey in surveys.values():
-            name = survey.dataset.name
-            looks = {split: survey.look(split) for split in splits[name]}
-            self.warnings |= dict.fromkeys(warning for look in looks.values() for warning in look.warnings)
-            for text, (split, look) in product(part.annotations, looks.items()):
-                annotation = weak.resolve(text, look.drawn, name)
-                weak.check_makeable(annotation, look, f"split {split} of {name}")
-                for seed, contestant in product(part.seeds, contestants):
-                    if annotation.form in contestant.cls.annotations:
-                        job = settings.job(contestant, survey, annotation, split, seed, look.fingerprint)
-                        _refuse_selection(job, survey.dataset)
-                        self.jobs[str(job.folder)] = job
-                    else:
-                        self.not_claimed.add((contestant.label, str(annotation)))
+def _add(planned: _Planned, part: Part, settings: "_Settings", surveys: "Mapping[str, Survey]") -> None:
+    """Plan another part, on these data sets; every scan of its splits is looked at."""
+    from benchmark.datasets import weak
+
+    contestants, splits = settings.contestants(part.methods), _splits(part, surveys.values())
+    for survey in surveys.values():
+        name = survey.dataset.name
+        looks = {split: survey.look(split) for split in splits[name]}
+        planned.warnings.update(dict.fromkeys(warning for look in looks.values() for warning in look.warnings))
+        for text, (split, look) in product(part.annotations, looks.items()):
+            annotation = weak.resolve(text, look.drawn, name)
+            weak.check_makeable(annotation, look, f"split {split} of {name}")
+            for seed, contestant in product(part.seeds, contestants):
+                if annotation.form in contestant.cls.annotations:
+                    job = settings.job(contestant, survey, annotation, split, seed, look.fingerprint)
+                    _refuse_selection(job, survey.dataset)
+                    planned.jobs[str(job.folder)] = job
+                else:
+                    planned.not_claimed.add((contestant.label, str(annotation)))
 
 
 def _splits(part: Part, surveys: "Iterable[Survey]") -> dict[str, list[str]]:
@@ -471,9 +472,9 @@ def _wanted(request: Request) -> Preset:
         if all(left.values()):
             parts.append(Part(**{**of_all, **left}))
     if not parts:
-        raise InputError(
-            f"no part of the preset {preset.name} has {' with '.join(', '.join(map(str, f)) for f in flags.values())}"
-        )
+        wanted = " with ".join(", ".join(map(str, named)) for named in flags.values())
+        there = "; ".join(" with ".join(", ".join(map(str, s)) for s in vars(part).values() if s) for part in preset.parts)
+        raise InputError(f"no part of the preset {preset.name} has {wanted}; they have {there}")
     if not all(part.methods for part in parts):
         raise InputError(f"name methods with --methods; there are {', '.join([*plugins.groups(), *plugins.find('method')])}")
     if not all(part.datasets for part in parts):

@@ -305,6 +305,13 @@ def test_states_that_are_no_copies_are_found(tmp_path):
     assert "state must give a copy" in found(tmp_path / "lives.py", keeping.format(""))["keeps_snapshots_without_a_trace"]
 
 
+def test_a_distance_beyond_the_diagonal_is_found(tmp_path):
+    """A miss costs the diagonal, so a prediction would score worse than none."""
+    far = METRIC.replace("low, high = 0.0, 1.0\n    miss = 0.0", "distance = True").replace("better = 1", "better = -1")
+    far = far.replace("return (prediction & truth)", "return 100 - 100 * (prediction & truth)")
+    assert "a miss gets" in found(tmp_path / "far.py", far)["gives_a_miss_the_worst_value"]
+
+
 def test_dependence_on_the_order_of_scans_is_found(tmp_path):
     counting = SOUND.replace("        image = ", "        self.means = self.means + 0.05\n        image = ")
     assert "depend on the order" in found(tmp_path / "counting.py", counting)["repeats_itself"]

@@ -177,6 +177,15 @@ def broken(label):
     }[label]
 
 
+@pytest.mark.parametrize("flag", ["--results", "--reports"])
+def test_a_path_that_no_file_system_takes_is_named(run, flag):
+    """Whatever the system refuses, the person sees of which file, and why."""
+    status, _, err = run("run", "--methods", "prior", *TINY_FLAGS, flag, "x" * 300)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "xxx" in err
+    assert "File name too long" in err
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [

@@ -307,7 +307,7 @@ def test_flags_cut_parts_down_and_replace_what_all_share(tmp_path, flags, left):
 
 
 def test_flags_that_no_part_meets_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no part of the preset mine has octa_phantom with scribble"):
+    with pytest.raises(InputError, match="mine has octa_phantom with scribble; they have octa_phantom with point; fundus_"):
         parts_of(tmp_path, datasets=["octa_phantom"], annotations=["scribble"])
 
 
