@@ -69,7 +69,7 @@ def family(split: str) -> str:
 
 def stored(name: str) -> dict[str, Path]:
     """Results folders by name: `reference` is all that travel with the package, else one of these, or a folder's path."""
-    there = {path.name: path for path in sorted(FOLDER.glob("*")) if (path / "runs").is_dir()}
+    there = within(FOLDER)
     if name == ALL:
         return there
     if name in there:
@@ -77,6 +77,11 @@ def stored(name: str) -> dict[str, Path]:
     if plugins.is_there(Path(name) / "runs"):
         return {str(Path(name).resolve()): Path(name)}
     raise InputError(f"there are no stored runs {name!r}; there are {', '.join([ALL, *there])}, or give a results folder")
+
+
+def within(folder: Path) -> dict[str, Path]:
+    """The results folders in a folder, by name."""
+    return {path.name: path for path in sorted(folder.glob("*")) if (path / "runs").is_dir()}
 
 
 def records(folder: Path) -> Iterator[Record]:

@@ -243,7 +243,7 @@ def _add(planned: _Planned, part: Part, settings: "_Settings", surveys: "Mapping
     """Plan another part, on these data sets; every scan of its splits is looked at."""
     from benchmark.datasets import weak
 
-    contestants, splits = settings.contestants(part.methods), _splits(part, surveys.values())
+    contestants, splits = settings.contestants(part.methods), _splits(part, surveys.values(), settings.splits_required(part))
     for survey in surveys.values():
         name = survey.dataset.name
         looks = {split: survey.look(split) for split in splits[name]}
@@ -260,8 +260,11 @@ def _add(planned: _Planned, part: Part, settings: "_Settings", surveys: "Mapping
                     planned.not_claimed.add((contestant.label, str(annotation)))
 
 
-def _splits(part: Part, surveys: "Iterable[Survey]") -> dict[str, list[str]]:
-    """For each data set those splits that were asked for, by name or family; its first if none were asked for."""
+def _splits(part: Part, surveys: "Iterable[Survey]", required: Iterable[str]) -> dict[str, list[str]]:
+    """For each data set those splits that were asked for, by name or family; its first if none were asked for.
+
+    Raises InputError for a data set without any of them, and for one of those required that no data set has.
+    """
     chosen: dict[str, list[str]] = {}
     met = set()
     for dataset in (survey.dataset for survey in surveys):
@@ -271,7 +274,7 @@ def _splits(part: Part, surveys: "Iterable[Survey]") -> dict[str, list[str]]:
         if not chosen[dataset.name]:
             raise InputError(f"{dataset.name} has no split {', '.join(wanted)}; it has {', '.join(there)}")
         met |= {known for split in chosen[dataset.name] for known in (split, split.partition("/")[0])}
-    strange = [split for split in part.splits if split not in met]
+    strange = [split for split in required if split not in met]
     if strange:
         raise InputError(f"no data set of this run has a split {strange[0]!r}; chosen are {chosen}")
     return chosen
@@ -332,6 +335,9 @@ class _Settings:
 
     def __init__(self, preset: Preset, request: Request) -> None:
         self.preset, self.data = preset, request.data
+        self.cut = bool(
+            request.datasets and not request.splits
+        )  # splits that a preset states may be of others of its data sets
         self.budget_flags = dict(_assignment(text) for text in request.budget)
         self.option_flags: dict[str, dict[str, Any]] = {}
         for text in request.options:
@@ -354,6 +360,10 @@ class _Settings:
                     raise InputError(f"{label!r} can't name a method; names are letters, digits, _, ., + and -")
                 found[label] = Contestant(label, plugin, plugin.load(), fixed)
         return list(found.values())
+
+    def splits_required(self, part: Part) -> list[str]:
+        """Which of its splits at least one of its data sets must have."""
+        return [] if self.cut else part.splits
 
     def surveys(self, names: Iterable[str]) -> "dict[str, Survey]":
         """These data sets, opened."""

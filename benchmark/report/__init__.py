@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark import InputError
+from benchmark.comparable import within
 from benchmark.report import ablations, costs, figures, page, published, rows, statistics, tables
 from benchmark.report.canvas import KINDS, Source
 from benchmark.report.cases import gallery
@@ -53,7 +54,22 @@ ALL = Wish()
 
 
 def write(results: Path, reports: Path, wish: Wish = ALL) -> Path:
-    """Write `reports/<name>/` whole, in place of an older one; returns the folder. Tuned runs get a folder inside it."""
+    """Write `reports/<name>/` whole, in place of an older one; returns the folder. Tuned runs get a folder inside it.
+
+    Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`.
+    """
+    if (results / "runs").is_dir() or not (several := within(results)):
+        return _write_one(results, reports, wish)
+    together = reports / results.resolve().name
+    for name, folder in several.items():
+        try:
+            _write_one(folder, together, wish)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return together
+
+
+def _write_one(results: Path, reports: Path, wish: Wish) -> Path:
     read = rows.read(results, wish.selection)
     if strange := [name for name in wish.metrics if name not in read.metrics]:
         raise InputError(

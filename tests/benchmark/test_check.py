@@ -133,7 +133,11 @@ METHOD_FAULTS = {
         "        for path in Path('data').rglob('*.npy'):\n            np.load(path)\n        means = []",
     ),
     "learns_from_all_that_it_claims": (SOUND, "image = scan.image[:, 0]", "image = scan.image[:, 0, 1:]"),
-    "bears_a_class_that_nobody_marked": (SOUND, " if marked.size else 9.0", ""),
+    "bears_a_class_that_nobody_marked": (
+        SOUND,
+        "            means.append",
+        "            assert marked.size\n            means.append",
+    ),
     "bears_a_single_slice": (SOUND, "        means = []", "        assert len(data) > 1\n        means = []"),
     "repeats_itself": (SOUND, "self.means = self.factor", "self.means = getattr(self, 'means', 0.0) + self.factor"),
     "grows_the_same_from_any_seed": (

@@ -311,6 +311,15 @@ def test_flags_that_no_part_meets_are_refused(tmp_path):
         parts_of(tmp_path, datasets=["octa_phantom"], annotations=["scribble"])
 
 
+def test_splits_of_data_sets_that_a_flag_leaves_out_are_no_mistake(tmp_path):
+    text = 'methods = ["prior"]\ndatasets = ["octa_phantom", "folder:x"]\nsplits = ["default", "cv5"]\n'
+    preset = preset_file(tmp_path, text)
+    (job,) = make_plan(Request(preset=preset, datasets=["octa_phantom"])).jobs
+    assert job.split == "default"
+    with pytest.raises(InputError, match="no data set of this run has a split 'cv5'"):
+        make_plan(Request(preset=preset, datasets=["octa_phantom"], splits=["default", "cv5"]))
+
+
 def test_a_family_names_its_folds_and_a_fold_its_family(tmp_path):
     text = 'methods = ["prior"]\n[[parts]]\ndatasets = ["folder:x"]\nsplits = ["{}"]\n'
     for stated, named, kept in (("cv5", "cv5/1", ["cv5/1"]), ("cv5/1", "cv5", ["cv5/1"]), ("cv5", "cv5", ["cv5"])):
