@@ -1,5 +1,6 @@
 """Tables, figures and a page, read off a results folder and nothing else."""
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,7 +177,21 @@ def notes(read: Rows, summary: Summary) -> list[str]:
             said.append(_about(column, about, of_column, summary))
     for name, own in read.runs[read.runs.stored != ""].groupby("stored", sort=False):
         said.append(f"Not trained here: {', '.join(dict.fromkeys(own.row))} (of {name}).")
+    said += _options_by_column(read.runs)
     said += _exceptions(cells, summary)
+    return said
+
+
+def _options_by_column(runs: pd.DataFrame) -> list[str]:
+    """The options in which a row's runs differ from column to column."""
+    said = []
+    for row, own in runs.drop_duplicates(["row", "column"]).groupby("row", sort=False):
+        options = {column: json.loads(text) for column, text in zip(own.column, own.options, strict=True)}
+        names = dict.fromkeys(name for each in options.values() for name in each)
+        telling = [name for name in names if len({str(each.get(name)) for each in options.values()}) > 1]
+        if telling:
+            listed = [f"{column}: " + ", ".join(f"{k}={each.get(k) or None}" for k in telling) for column, each in options.items()]
+            said.append(f"{row} has options by column: {'; '.join(listed)}.")
     return said
 
 

@@ -175,7 +175,7 @@ def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Origin) -> Sk
 
 def _fitted(panel: Any, lines: pd.DataFrame, k: int) -> None:
     """The curve that was fitted to the Dice of a class, and when the class fired."""
-    if f"curve_{k}_a" in lines:
+    if f"curve_{k}_a" in lines and "second_phase" in lines:  # a log that somebody thinned may lack where it starts
         last = lines[lines[f"curve_{k}_a"].notna()].iloc[-1]
         x = np.linspace(1, last.step + 1 - lines.second_phase.max(), 200)
         a, b, c = (last[f"curve_{k}_{parameter}"] for parameter in "abc")

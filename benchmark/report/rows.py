@@ -1,12 +1,14 @@
 """Runs as rows: what lies in `results/`, what was planned and is missing, and what may be compared with what.
 
 A *column* of the tables is one data set with one annotation, one family of splits, one simulator version and one common
-budget; runs of different columns are never averaged. A *row* is a method's label, with its options where these differ.
+budget; runs of different columns are never averaged. A *row* is a method's label, with its options where these differ
+within a column; where they differ from column to column alone, as settings for one data set do, it stays one row.
 Predictions that were made elsewhere have no budget of ours: they stand in every column of their data, marked external.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -121,7 +123,7 @@ def read(results: Path, selection: str = "last") -> Rows:
         if not placed:
             raise InputError(f"no run in {results / 'runs'} kept snapshots to select from; run with --budget snapshots=10")
     placed = _once(placed)
-    columns, rows = _column_names(placed), _row_names(records)
+    columns, rows = _column_names(placed), _row_names(placed)
     runs = pd.DataFrame(
         [_run(record) | {"column": columns[column], "row": rows[_row(record)]} for record, column in placed],
         columns=RUN_COLUMNS,
@@ -375,9 +377,11 @@ def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
     return _distinct(details)
 
 
-def _row_names(records: list[Record]) -> dict[tuple[str, str], str]:
-    """A short name for each row: the label, and the options in which rows of one label differ."""
-    return _distinct({_row(record): (record["label"], record["identity"]["options"]) for record in records})
+def _row_names(placed: Sequence[tuple[Record, str]]) -> dict[tuple[str, str], str]:
+    """A short name for each row: the label, and the options in which rows of one label differ within a column."""
+    kinds = Counter((record["label"], column) for record, column in {(_row(r), c): (r, c) for r, c in placed}.values())
+    several = {label for (label, _), count in kinds.items() if count > 1}
+    return _distinct({_row(r): (r["label"], r["identity"]["options"] if r["label"] in several else {}) for r, _ in placed})
 
 
 def _distinct(details: dict[Any, tuple[str, dict[str, Any]]]) -> dict[Any, str]:

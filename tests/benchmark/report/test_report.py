@@ -209,6 +209,12 @@ def test_the_figure_has_vector_text(results, tmp_path):
     assert b"/Font" in (tmp_path / "intervals.pdf").read_bytes()
 
 
+def test_a_log_without_the_start_of_its_curves_is_drawn_without_them(results, tmp_path):
+    log = [{"step": 9, "dice_1": 0.5, "curve_1_a": 0.9, "curve_1_b": 1.0, "curve_1_c": 2.0, "changed": 0.1}]
+    (results / "runs/d/a/m2/r/train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    assert (report.write(results, tmp_path / "out") / "pseudo_labels.svg").is_file()
+
+
 def test_pseudo_labels_are_shown_where_a_run_logged_them(results, tmp_path):
     folder = results / "runs/d/a/m2/r"
     log = [
