@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from benchmark import plugins
@@ -81,3 +82,20 @@ def test_a_data_set_s_row_says_what_its_code_says(name):
         assert drawn == facts.codes(about["drawn"])
         assert splits == facts.families(facts.splits(cls))
     assert f"{{dataset}} {name}\n" in (ROOT / re.search(r"\((.*)\)", page)[1]).read_text()
+
+
+def test_the_headline_table_is_that_of_the_reference_report():
+    cells = pd.read_csv(ROOT / "reports/reference/reference-core/table.csv")
+    cells = cells[(cells.metric == "dice") & (cells.region == "mean")]
+    heading, _, *lines = TEXT.partition("<!-- reference -->\n")[2].partition("\n\n")[0].splitlines()
+    columns = [column.strip(" `") for column in heading.strip("|").split("|")[1:]]
+    assert columns == [column for column in dict.fromkeys(cells.column) if not column.endswith(" full")]
+    assert len(lines) == cells.method[cells.column.isin(columns)].nunique()
+    for line in lines:
+        method, *shown = (cell.strip(" `") for cell in line.strip("|").split("|"))
+        own = cells[cells.method == method].set_index("column")
+        for column, text in zip(columns, shown, strict=True):
+            mean, low, high, place = own.loc[column, ["mean", "low", "high", "place"]]
+            star = "°" if place == "tied" else ""
+            number = f"**{mean:.2f}**" if place == "best" else f"{mean:.2f}{star}"
+            assert text == f"{number} [{low:.2f}, {high:.2f}]", (method, column)
