@@ -95,6 +95,9 @@ def test_the_headline_table_is_that_of_the_reference_report():
         method, *shown = (cell.strip(" `") for cell in line.strip("|").split("|"))
         own = cells[cells.method == method].set_index("column")
         for column, text in zip(columns, shown, strict=True):
+            if column not in own.index:  # not run yet
+                assert text == "n/a"
+                continue
             mean, low, high, place = own.loc[column, ["mean", "low", "high", "place"]]
             star = "°" if place == "tied" else ""
             number = f"**{mean:.2f}**" if place == "best" else f"{mean:.2f}{star}"
