@@ -190,7 +190,9 @@ def _options_by_column(runs: pd.DataFrame) -> list[str]:
         names = dict.fromkeys(name for each in options.values() for name in each)
         telling = [name for name in names if len({str(each.get(name)) for each in options.values()}) > 1]
         if telling:
-            listed = [f"{column}: " + ", ".join(f"{k}={each.get(k) or None}" for k in telling) for column, each in options.items()]
+            listed = [
+                f"{column}: " + ", ".join(f"{k}={each.get(k) or None}" for k in telling) for column, each in options.items()
+            ]
             said.append(f"{row} has options by column: {'; '.join(listed)}.")
     return said
 
