@@ -243,7 +243,8 @@ def _add(planned: _Planned, part: Part, settings: "_Settings", surveys: "Mapping
     """Plan another part, on these data sets; every scan of its splits is looked at."""
     from benchmark.datasets import weak
 
-    contestants, splits = settings.contestants(part.methods), _splits(part, surveys.values(), settings.splits_required(part))
+    contestants = settings.contestants(part.methods)
+    splits = _splits(part, surveys.values(), required=[] if settings.cut else part.splits)
     for survey in surveys.values():
         name = survey.dataset.name
         looks = {split: survey.look(split) for split in splits[name]}
@@ -335,9 +336,7 @@ class _Settings:
 
     def __init__(self, preset: Preset, request: Request) -> None:
         self.preset, self.data = preset, request.data
-        self.cut = bool(
-            request.datasets and not request.splits
-        )  # splits that a preset states may be of others of its data sets
+        self.cut = bool(request.datasets and not request.splits)  # a preset's splits may be of data sets that are left out
         self.budget_flags = dict(_assignment(text) for text in request.budget)
         self.option_flags: dict[str, dict[str, Any]] = {}
         for text in request.options:
@@ -360,10 +359,6 @@ class _Settings:
                     raise InputError(f"{label!r} can't name a method; names are letters, digits, _, ., + and -")
                 found[label] = Contestant(label, plugin, plugin.load(), fixed)
         return list(found.values())
-
-    def splits_required(self, part: Part) -> list[str]:
-        """Which of its splits at least one of its data sets must have."""
-        return [] if self.cut else part.splits
 
     def surveys(self, names: Iterable[str]) -> "dict[str, Survey]":
         """These data sets, opened."""

@@ -64,13 +64,14 @@ def write(results: Path, reports: Path, wish: Wish = ALL) -> Path:
     together = reports / results.resolve().name
     for name, folder in several.items():
         try:
-            _write_one(folder, together, wish)
+            _write_one(folder, together, wish, name)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     return together
 
 
-def _write_one(results: Path, reports: Path, wish: Wish) -> Path:
+def _write_one(results: Path, reports: Path, wish: Wish, name: str = "") -> Path:
+    """The report on one results folder, in a folder of that name or else of its plan's."""
     read = rows.read(results, wish.selection)
     if strange := [name for name in wish.metrics if name not in read.metrics]:
         raise InputError(
@@ -79,7 +80,8 @@ def _write_one(results: Path, reports: Path, wish: Wish) -> Path:
         )
     if wish.only:
         read = read.only(wish.only)
-    folder, staged = reports / read.name, reports / f".{read.name}.new"
+    name = name or read.name
+    folder, staged = reports / name, reports / f".{name}.new"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     equal, tuned = read.track("equal"), read.track("tuned")
@@ -191,7 +193,8 @@ def _options_by_column(runs: pd.DataFrame) -> list[str]:
         telling = [name for name in names if len({str(each.get(name)) for each in options.values()}) > 1]
         if telling:
             listed = [
-                f"{column}: " + ", ".join(f"{k}={each.get(k) or None}" for k in telling) for column, each in options.items()
+                f"{column}: " + ", ".join(f"{name}={ablations.shown(each.get(name))}" for name in telling)
+                for column, each in options.items()
             ]
             said.append(f"{row} has options by column: {'; '.join(listed)}.")
     return said

@@ -61,10 +61,10 @@ def _varied(runs: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, str]]]:
 def _changed(options: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
     """Options that differ, with the base's value in parentheses."""
     names = [name for name in {**base, **options} if options.get(name) != base.get(name)]
-    return [f"{name}={_shown(options.get(name))} ({_shown(base.get(name))})" for name in names]
+    return [f"{name}={shown(options.get(name))} ({shown(base.get(name))})" for name in names]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as a preset has it; text without quotes, unless it is empty."""
     return value if isinstance(value, str) and value else "none" if value is None else json.dumps(value)
 

@@ -379,7 +379,7 @@ def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
 
 def _row_names(placed: Sequence[tuple[Record, str]]) -> dict[tuple[str, str], str]:
     """A short name for each row: the label, and the options in which rows of one label differ within a column."""
-    kinds = Counter((record["label"], column) for record, column in {(_row(r), c): (r, c) for r, c in placed}.values())
+    kinds = Counter((label, column) for (label, _), column in {(_row(record), column) for record, column in placed})
     several = {label for (label, _), count in kinds.items() if count > 1}
     return _distinct({_row(r): (r["label"], r["identity"]["options"] if r["label"] in several else {}) for r, _ in placed})
 
