@@ -57,14 +57,17 @@ def main(job_path: str, sealed_path: str, out_path: str) -> None:
 
 def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
     """Fit, then open the test images and predict; returns times and sizes."""
+    from benchmark.bf16 import precision  # loads torch
+
     plugin = plugins.Plugin(**job["plugin"])
     budget = Budget(**job["budget"])
-    method, outcome = fit(plugin, job["options"], budget, job["seed"], sealed_folder, out)
-    fitted = time.perf_counter()
-    test, val = sealed.open_test(sealed_folder), sealed.open_val(sealed_folder)
-    predict(method, test, out / "label", sealed.classes(sealed_folder))
-    if budget.snapshots and val is not None:
-        outcome["snapshots"] = list(predict_snapshots(method, budget, test, val, out))
+    with precision(budget.precision):
+        method, outcome = fit(plugin, job["options"], budget, job["seed"], sealed_folder, out)
+        fitted = time.perf_counter()
+        test, val = sealed.open_test(sealed_folder), sealed.open_val(sealed_folder)
+        predict(method, test, out / "label", sealed.classes(sealed_folder))
+        if budget.snapshots and val is not None:
+            outcome["snapshots"] = list(predict_snapshots(method, budget, test, val, out))
     return {
         **outcome,
         "predict_s": round(time.perf_counter() - fitted, 3),

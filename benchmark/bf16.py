@@ -1,0 +1,38 @@
+"""bf16 on processors that have no instructions for it, where PyTorch's own convolutions take ten times as long as in fp32."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+def precision(name: str) -> AbstractContextManager[Any]:
+    """What a run in this precision is made in; it changes something for `bf16` on such a processor alone."""
+    slow = not (torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return InFloat32() if name == "bf16" and slow else nullcontext()
+
+
+class InFloat32(TorchFunctionMode):
+    """Within `torch.autocast("cpu", torch.bfloat16)`, convolutions and linear maps in the arithmetic of fp32.
+
+    What such instructions compute: operands are rounded to bf16, products are summed in float32 and the sum is rounded to
+    bf16, in both directions. Equal to them but for the order of the sums.
+    """
+
+    functions = frozenset({F.conv1d, F.conv2d, F.conv_transpose2d, F.linear})
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The function on rounded operands, or as it is."""
+        named = kwargs or {}
+        if function not in self.functions or not torch.is_autocast_enabled("cpu"):
+            return function(*args, **named)
+        with torch.autocast("cpu", enabled=False):
+            return function(*map(_rounded, args), **{name: _rounded(value) for name, value in named.items()}).bfloat16()
+
+
+def _rounded(value: Any) -> Any:
+    """A tensor rounded to bf16, as float32; anything else as it is."""
+    return value.bfloat16().float() if isinstance(value, Tensor) else value
