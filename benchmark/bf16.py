@@ -1,4 +1,4 @@
-"""bf16 on processors that have no instructions for it, where PyTorch's own convolutions take ten times as long as in fp32."""
+"""bf16 on processors without instructions for it, where PyTorch's own convolutions take ten times as long as in fp32."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

@@ -195,6 +195,15 @@ def test_gaze_background_is_made_of_points_and_image_alone():
     assert (gaze(image, np.empty((0, 2)), 2) == 3).all()
 
 
+def test_gaze_marks_are_discs_around_the_points_inside():
+    points = np.array([[0.31, 0.2], [0.35, 0.22], [0.0, 0.71], [-0.1, 0.5]])
+    marks = gaze(np.ones((3, 40, 60), np.float32), points, 2)[0]
+    rows, columns = np.indices((40, 60))
+    near = np.min([np.hypot(rows - y * 39, columns - x * 59) for y, x in points[:3]], axis=0)
+    assert np.array_equal(marks == 2, near <= 3)
+    assert near[marks == 1].min() > 0.25 * np.hypot(40, 60) - 3  # from the dots' middles
+
+
 def test_spacing_is_written_from_the_headers_and_read_beside_the_volumes(tmp_path, twin):
     data = acdc_hdf5.write(tmp_path / "data", patients=2)
     assert Acdc(data / "acdc").load("patient001_frame01").spacing is None
