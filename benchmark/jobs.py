@@ -62,6 +62,7 @@ class Part:
     annotations: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = field(default_factory=list)
+    budget: dict[str, Any] = field(default_factory=dict)  # where it is another one; columns tell budgets apart
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def _add(planned: _Planned, part: Part, settings: "_Settings", surveys: "Mapping
             weak.check_makeable(annotation, look, f"split {split} of {name}")
             for seed, contestant in product(part.seeds, contestants):
                 if annotation.form in contestant.cls.annotations:
-                    job = settings.job(contestant, survey, annotation, split, seed, look.fingerprint)
+                    job = settings.job(contestant, survey, annotation, split, seed, look.fingerprint, part.budget)
                     _refuse_selection(job, survey.dataset)
                     planned.jobs[str(job.folder)] = job
                 else:
@@ -388,10 +389,10 @@ class _Settings:
             if name not in known:
                 raise InputError(f"the preset speaks of {name!r}, which is no method, variant or data set")
 
-    def budget(self, contestant: Contestant, dataset: str) -> tuple[Budget, Budget, str]:
+    def budget(self, contestant: Contestant, dataset: str, of_part: Mapping[str, Any]) -> tuple[Budget, Budget, str]:
         """The method's budget, everybody's, and the reason if they differ."""
         given = {k: v for k, v in self.preset.budget.items() if k not in ("dataset", "method")}
-        given |= self.preset.budget.get("dataset", {}).get(dataset, {})
+        given |= {**self.preset.budget.get("dataset", {}).get(dataset, {}), **of_part}
         overrides = self.preset.budget.get("method", {})
         own = dict(overrides.get(contestant.label, overrides.get(contestant.plugin.name, {})))
         reason = own.pop("reason", "")
@@ -419,12 +420,19 @@ class _Settings:
         return plugins.options_of(plugins.configure(contestant.cls, given))
 
     def job(
-        self, contestant: Contestant, survey: "Survey", annotation: "Annotation", split: str, seed: int, data: str
+        self,
+        contestant: Contestant,
+        survey: "Survey",
+        annotation: "Annotation",
+        split: str,
+        seed: int,
+        data: str,
+        of_part: Mapping[str, Any],
     ) -> Job:
         """One run of a method."""
         from benchmark.datasets import weak
 
-        budget, common, reason = self.budget(contestant, survey.dataset.name)
+        budget, common, reason = self.budget(contestant, survey.dataset.name, of_part)
         return Job(
             method=contestant.label,
             plugin=contestant.plugin,
@@ -478,7 +486,8 @@ def _wanted(request: Request) -> Preset:
             parts.append(Part(**{**of_all, **left}))
     if not parts:
         wanted = " with ".join(", ".join(map(str, named)) for named in flags.values())
-        there = "; ".join(" with ".join(", ".join(map(str, s)) for s in vars(part).values() if s) for part in preset.parts)
+        stated = [[s for name in PARTED if (s := getattr(part, name))] for part in preset.parts]
+        there = "; ".join(" with ".join(", ".join(map(str, s)) for s in part) for part in stated)
         raise InputError(f"no part of the preset {preset.name} has {wanted}; they have {there}")
     if not all(part.methods for part in parts):
         raise InputError(f"name methods with --methods; there are {', '.join([*plugins.groups(), *plugins.find('method')])}")

@@ -7,6 +7,7 @@ these are defined, else those per slice.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Summary:
     cells: pd.DataFrame  # per column, method, region and metric: mean, interval, spread over seeds, place, counts
     tests: pd.DataFrame  # per column, metric and method: difference to the reference, p, effect sizes, wins
     ranks: pd.DataFrame  # per method, over the informative columns
+    agreement: pd.DataFrame  # per pair of columns of a data set: how alike they order the methods
     columns: pd.DataFrame  # per column: informative, detectable difference, reference
     leaks: pd.DataFrame  # per column and method: what other rules of selection would have given
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # those that cells have
@@ -49,6 +51,7 @@ def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = TESTED) 
         _cells(read, states, values, comparing),
         comparing.tests([metric for metric, facts in read.metrics.items() if metric in metrics and facts.better]),
         comparing.ranks(list(columns.column[columns.informative != "no"])),
+        comparing.agreement({column: about["dataset"] for column, about in read.about.items()}),
         columns,
         _leaks(read),
         read.metrics,
@@ -278,6 +281,16 @@ class _Comparing:
         lines = [{"method": row, **vars(standing)} for row, standing in standings.items()]
         names = ["method", "mean_rank", "cells", "wins", "ties", "losses", "first"]
         return pd.DataFrame(lines, columns=names).sort_values("mean_rank", kind="stable", ignore_index=True)
+
+    def agreement(self, datasets: Mapping[str, str]) -> pd.DataFrame:
+        """How alike two columns of a data set order in Dice three methods or more that were trained alike, `prior` apart."""
+        cells = {column: self.cell(column, MEAN, "dice", self.ours) for column in self.all}
+        lines = []
+        for one, other in combinations(self.all, 2):
+            both = {row: cells[one][row] for row in cells[one] if row in cells[other] and row != "prior"}
+            if datasets[one] == datasets[other] and len(both) > 2:
+                lines.append({"column": one, "other": other, **vars(statistics.agreement(both, cells[other]))})
+        return pd.DataFrame(lines, columns=["column", "other", "tau", "low", "high", "methods"])
 
 
 TEST_COLUMNS = [

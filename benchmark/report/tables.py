@@ -93,6 +93,20 @@ def rank_table(summary: Summary) -> pd.DataFrame:
     ).set_index("method")
 
 
+def agreement_table(summary: Summary) -> pd.DataFrame:
+    """How alike two columns of a data set order the methods."""
+    shown = summary.agreement
+    taus = zip(shown.tau, shown.low, shown.high, strict=True)
+    return pd.DataFrame(
+        {
+            "data": shown.column,
+            "other data": shown.other,
+            "methods": shown.methods,
+            "Kendall's tau": [f"{tau:+.2f} [{low:+.2f}, {high:+.2f}]" for tau, low, high in taus],
+        }
+    ).set_index("data")
+
+
 def leak_table(summary: Summary) -> pd.DataFrame:
     """Dice by rule of selection; what choosing on the test set gains, and what choosing honestly changes."""
     shown = summary.leaks

@@ -327,6 +327,41 @@ def test_a_family_names_its_folds_and_a_fold_its_family(tmp_path):
         assert preset.parts[0].splits == kept
 
 
+BUDGETS = """
+methods = ["pce", "prior"]
+datasets = ["octa_phantom"]
+
+[budget]
+steps = 4
+size = 32
+dataset.octa_phantom = {batch = 1}
+method.prior = {size = 64, reason = "so"}
+
+[[parts]]
+
+[[parts]]
+budget = {steps = 8, batch = 3, size = 48}
+"""
+
+
+def test_a_part_may_have_another_budget(tmp_path):
+    """It wins over the preset's and the data set's; a method's own and the flags win over it."""
+    preset = preset_file(tmp_path, BUDGETS)
+
+    def budgets(**flags):
+        jobs = make_plan(Request(preset=preset, options=SMALL, **flags)).jobs
+        return [(job.method, job.budget.steps, job.budget.batch, job.budget.size, job.common.size) for job in jobs]
+
+    assert budgets() == [("pce", 4, 1, 32, 32), ("prior", 4, 1, 64, 32), ("pce", 8, 3, 48, 48), ("prior", 8, 3, 64, 48)]
+    assert budgets(methods=["pce"], budget=["steps=5", "batch=2", "size=16"]) == [("pce", 5, 2, 16, 16)]
+
+
+def test_the_budget_of_a_part_can_say_nothing_else(tmp_path):
+    text = BUDGETS.replace("{steps = 8, ", "{step = 8, ")
+    with pytest.raises(InputError, match="budget has no 'step'"):
+        make_plan(Request(preset=preset_file(tmp_path, text), options=SMALL))
+
+
 def test_a_job_that_two_parts_name_is_run_once(tmp_path):
     text = 'methods = ["prior"]\ndatasets = ["octa_phantom"]\n[[parts]]\nseeds = [0, 1]\n[[parts]]\nseeds = [1, 2]\n'
     assert len(make_plan(Request(preset=preset_file(tmp_path, text))).jobs) == 3

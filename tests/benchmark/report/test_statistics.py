@@ -9,6 +9,7 @@ from scipy import stats
 
 from benchmark.report import statistics
 from benchmark.report.statistics import (
+    agreement,
     detectable,
     difference,
     groups,
@@ -196,6 +197,32 @@ def test_a_method_that_lacks_a_cell_is_ranked_where_it_is_and_first_nowhere():
     assert (found["c"].mean_rank, found["c"].cells) == (1, 1)
     assert np.isnan(found["c"].first)
     assert found["b"].first == 1
+
+
+def test_agreement_is_the_tau_of_the_means():
+    """As scipy counts it, ties included; only of methods that both cells have."""
+    rng = np.random.default_rng(0)
+    one = {name: rng.normal(0, 1, (3, 8)) for name in "abcdef"}
+    other = {name: one[name] + rng.normal(0, 1, (3, 8)) for name in "fdacb"} | {"g": rng.normal(0, 1, (3, 8))}
+    other["d"] = other["f"]
+    found = agreement(one, other)
+    means = [[cell[name].mean() for name in "abcdf"] for cell in (one, other)]
+    assert found.methods == 5
+    assert found.tau == pytest.approx(stats.kendalltau(*means).statistic)
+    assert -1 <= found.low <= found.tau <= found.high <= 1
+
+
+def test_agreement_is_certain_where_orders_are_and_open_where_chance_decides():
+    rng = np.random.default_rng(1)
+    apart = {name: mean + rng.normal(0, 0.01, (3, 10)) for name, mean in zip("abcd", (0.1, 0.3, 0.5, 0.7), strict=True)}
+    turned = {name: -values[:, :7] for name, values in apart.items()}  # of other patients
+    assert vars(agreement(apart, apart)) == {"tau": 1, "low": 1, "high": 1, "methods": 4}
+    assert vars(agreement(apart, turned)) == {"tau": -1, "low": -1, "high": -1, "methods": 4}
+    noise = [{name: rng.normal(0, 0.1, (3, 10)) for name in "abcd"} for _ in range(2)]
+    found = agreement(*noise)
+    assert found.low < 0 < found.high
+    same = dict.fromkeys("abc", np.zeros((2, 3)))
+    assert np.isnan([agreement(same, apart).tau, agreement(same, apart).low]).all()
 
 
 def test_being_first_is_shared_between_methods_that_chance_decides():

@@ -195,6 +195,23 @@ def test_a_column_where_nobody_beats_the_prior_is_uninformative_and_leaves_the_r
     assert summary(same[:36], runs_of("m")).columns.informative.tolist() == ["unknown"]
 
 
+def test_columns_of_one_data_set_are_asked_whether_they_order_methods_alike():
+    """Of three methods that both have, without the prior; columns of another data set are not compared."""
+    order = {"m": 0.5, "n": 0.6, "o": 0.7, "prior": 0.2}
+    columns = {"c": ABOUT, "simulated": ABOUT, "few": ABOUT, "elsewhere": ABOUT | {"dataset": "e"}}
+    cases, made = [], []
+    for column in columns:
+        for row in list(order)[: 2 if column == "few" else 4]:
+            mean = -order[row] if column == "simulated" else order[row]
+            cases += [{**line, "column": column} for line in many(row, mean)]
+            made += [{**line, "column": column} for line in runs_of(row)]
+    frame = pd.DataFrame(cases, columns=CASE_COLUMNS)
+    found = summarise(Rows("n", "t", pd.DataFrame(made), frame, columns, [])).agreement
+    assert found.to_dict("records") == [
+        {"column": "c", "other": "simulated", "tau": -1, "low": -1, "high": -1, "methods": 3}
+    ]
+
+
 def test_the_detectable_difference_rests_on_the_spread_of_paired_differences():
     narrow = summary([*many("pce", 0.5), *many("n", 0.5, seed=1)], runs_of("pce", "n")).columns.detectable[0]
     wide = summary([*many("pce", 0.5, spread=0.1), *many("n", 0.5, seed=1, spread=0.1)], runs_of("pce", "n")).columns
