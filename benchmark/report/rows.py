@@ -288,6 +288,9 @@ def _without_choice(record: Record) -> bool:
 
 
 def _run(record: Record) -> Record:
+    spent = {name: record.get("worker", {}).get(name) for name in SPENT}
+    if spent["device"] == "cpu":  # seconds of another processor are no others' seconds
+        spent["device"] = record.get("processor", "cpu")
     return {
         "folder": record["folder"],
         "split": record["identity"]["split"],
@@ -302,7 +305,7 @@ def _run(record: Record) -> Record:
         "method": record["identity"]["method"],
         "data": record["identity"]["data"],
         "options": json.dumps(record["identity"]["options"], sort_keys=True),
-        **{name: record.get("worker", {}).get(name) for name in SPENT},
+        **spent,
     }
 
 

@@ -199,3 +199,11 @@ def test_only_a_row_that_a_column_does_not_have_is_refused(results):
     read = results(record("pce", dataset="faz"), record("prior", dataset="odoc"))
     with pytest.raises(InputError, match="--only pce,odoc: no run is of all of these"):
         read.only(["pce", "odoc"])
+
+
+def test_what_ran_without_a_gpu_ran_on_a_processor(results):
+    """Seconds of one are not those of another, so tables name it; older runs don't say which it was."""
+    worker = {"worker": {"device": "cpu"}}
+    gpu = {"worker": {"device": "H100"}, "processor": "EPYC (avx2)"}
+    read = results(record() | worker | {"processor": "EPYC (avx2)"}, record(seed=1) | worker, record(seed=2) | gpu)
+    assert dict(zip(read.runs.seed, read.runs.device, strict=True)) == {0: "EPYC (avx2)", 1: "cpu", 2: "H100"}
