@@ -218,7 +218,11 @@ def normal_tables():
     apart = {"difference": tested["mean"] / -9, "low": tested.low / -9, "high": tested.high / -9, "verdict": "better"}
     more = {"p": 1e-5, "p_holm": 3.21e-5, "least_p": 1e-9, "median": -0.1, "rank_biserial": -0.98, "tests": 20}
     counts = {"wins": 100, "ties": 0, "losses": 12, "reference": "pce_dice"}
-    summary = Summary(cells, tested.assign(**apart, **more, **counts)[TEST_COLUMNS], *[pd.DataFrame()] * 3)
+    columns = cells.column.unique()
+    alike = pd.DataFrame({"column": columns, "other": columns[::-1], "tau": -1.0, "low": -1.0, "high": 1.0, "methods": 20})
+    summary = Summary(
+        cells, tested.assign(**apart, **more, **counts)[TEST_COLUMNS], pd.DataFrame(), alike, *[pd.DataFrame()] * 2
+    )
     varied = tested.assign(plugin="procns", changed="prsa_weight=0.0 (0.1), soft_labels=false (true)", place="")
     varied = varied.assign(**{name: apart[name.removeprefix("difference_")] for name in ABLATION_COLUMNS[2:]})
     spent = cells[cells.metric == "dice"].assign(
@@ -228,6 +232,7 @@ def normal_tables():
     return [
         Table("table", "A sweep", tables.main_table(cells), ["95 % of_it"]),
         Table("tests", "Differences", tables.test_table(summary), []),
+        Table("agreement", "Agreement", tables.agreement_table(summary), []),
         Table("ablations", "Parts", tables.ablation_table(varied), []),
         Table("costs", "Costs", tables.cost_table(spent), []),
         Table("published", "Published", tables.published_table(published.beside(cells, published.read())), []),
