@@ -11,8 +11,10 @@ from torch.overrides import TorchFunctionMode
 
 def precision(name: str) -> AbstractContextManager[Any]:
     """What a run in this precision is made in; it changes something for `bf16` on such a processor alone."""
-    slow = not (torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return InFloat32() if name == "bf16" and slow else nullcontext()
+    if name != "bf16" or torch.cuda.is_available():
+        return nullcontext()
+    supported = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return nullcontext() if supported else InFloat32()
 
 
 class InFloat32(TorchFunctionMode):
