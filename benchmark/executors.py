@@ -264,7 +264,7 @@ def kill(worker: Worker) -> None:
 
 def processor() -> str:
     """The processor's name and its widest vector instructions, which a virtual machine's name does not tell."""
-    told = {}
+    told: dict[str, str] = {}
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
