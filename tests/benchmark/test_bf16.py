@@ -1,10 +1,13 @@
 """bf16 without instructions for it: the same rounding, in both directions, and only where it is asked for and missing."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from benchmark import plugins, worker
 from benchmark.bf16 import InFloat32, precision
 from benchmark.methods.networks import build
 
@@ -82,3 +85,22 @@ def test_only_where_it_is_asked_for_and_missing(monkeypatch, name, supported, gp
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert isinstance(precision(name), TorchFunctionMode) == emulated
+
+
+@pytest.mark.parametrize(("name", "emulated"), [("bf16", True), ("fp32", False)])
+def test_a_worker_trains_in_it(monkeypatch, tmp_path, name, emulated):
+    class Stop(Exception):
+        """It has been looked at."""
+
+    def fit(*_):
+        with torch.autocast("cpu", torch.bfloat16):
+            result = F.linear(torch.ones(1, 1, requires_grad=True), torch.ones(1, 1))
+        raise Stop("ToCopyBackward" in type(result.grad_fn).__name__)  # what it was rounded by
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(worker, "fit", fit)
+    plugin = dataclasses.asdict(plugins.get("method", "pce"))
+    job = {"plugin": plugin, "options": {}, "seed": 0, "budget": {"precision": name}}
+    with pytest.raises(Stop) as stopped:
+        worker.work(job, tmp_path, tmp_path)
+    assert stopped.value.args == (emulated,)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import benchmark
 from benchmark import InputError, parcels, sealed
 from benchmark.__main__ import main
-from benchmark.executors import Deaths, Ended, Local, Task, clean_environment, devices, worker_environment
+from benchmark.executors import Deaths, Ended, Local, Task, clean_environment, devices, processor, worker_environment
 from benchmark.jobs import Budget
 from benchmark.ray_executor import Cluster, Ray, places, refusal
 from benchmark.runner import Place, Sweep
@@ -295,3 +296,20 @@ def test_encoder_weights_travel_with_the_run(tmp_path):
     (out / "job.json").write_text(json.dumps(job))
     parcel = parcels.pack(Task("a run", out / "job.json", folder, out, 1, 1), False, 120, ())
     assert parcels.work(parcel, parcels.read_sealed(folder)).reason == "RuntimeError: these weights"
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        (
+            "model name\t: AMD EPYC\nflags\t\t: sse avx2 avx512f avx512_bf16\nmodel name\t: another\n",
+            "AMD EPYC (avx512_bf16)",
+        ),
+        ("model name\t: AMD EPYC\nflags\t\t: sse avx2x\n", "AMD EPYC"),
+        ("processor\t: 0\nFeatures\t: asimd\n", os.uname().machine),
+    ],
+)
+def test_a_processor_is_named_with_its_widest_vectors(monkeypatch, told, name):
+    """A virtual machine's name says nothing of them, and scores depend on them."""
+    monkeypatch.setattr(Path, "read_text", lambda _: told)
+    assert processor() == name
