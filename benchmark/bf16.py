@@ -21,7 +21,7 @@ class InFloat32(TorchFunctionMode):
     """Within `torch.autocast("cpu", torch.bfloat16)`, convolutions and linear maps in the arithmetic of fp32.
 
     What such instructions compute: operands are rounded to bf16, products are summed in float32 and the sum is rounded to
-    bf16, in both directions. Equal to them but for the order of the sums.
+    bf16, in both directions. By their definition equal but for the order of the sums; not compared with them on one machine.
     """
 
     functions = frozenset({F.conv1d, F.conv2d, F.conv_transpose2d, F.linear})
@@ -29,7 +29,9 @@ class InFloat32(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The function on rounded operands, or as it is."""
         named = kwargs or {}
-        if function not in self.functions or not torch.is_autocast_enabled("cpu"):
+        tensors = [value for value in (*args, *named.values()) if isinstance(value, Tensor)]
+        alike = all(tensor.dtype in (torch.float32, torch.bfloat16) for tensor in tensors)  # autocast leaves others alone
+        if function not in self.functions or not alike or not torch.is_autocast_enabled("cpu"):
             return function(*args, **named)
         with torch.autocast("cpu", enabled=False):
             return function(*map(_rounded, args), **{name: _rounded(value) for name, value in named.items()}).bfloat16()

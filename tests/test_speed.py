@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from benchmark import plugins, report, sealed
-from benchmark.bf16 import InFloat32
+from benchmark.bf16 import InFloat32, precision
 from benchmark.check import data_of, refit
 from benchmark.methods.augment import Augmentation
 from benchmark.methods.base import Budget
@@ -197,7 +197,7 @@ def test_network(benchmark, how):
     benchmark.pedantic(network_step(4, 256, how), rounds=3, warmup_rounds=1)
 
 
-@pytest.mark.skipif(torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="the processor has instructions for bf16")
+@pytest.mark.skipif(not isinstance(precision("bf16"), InFloat32), reason="the processor has instructions for bf16")
 @pytest.mark.parametrize("how", ["bf16 channels_last by PyTorch", "bf16 channels_last in fp32", "fp32 channels_last"])
 @pytest.mark.benchmark(group="step of the U-Net without instructions for bf16, 4 x 128 px")
 def test_bf16_without_instructions(benchmark, how):

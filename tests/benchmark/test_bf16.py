@@ -70,6 +70,8 @@ def test_outside_of_autocast_nothing_changes():
     with InFloat32():
         assert torch.equal(F.conv2d(image, weight), torch.conv2d(image, weight))
         assert F.conv2d(image, weight).dtype == torch.float32
+        with torch.autocast("cpu", torch.bfloat16):
+            assert F.conv2d(image.double(), weight.double()).dtype == torch.float64  # which autocast leaves alone
 
 
 @pytest.mark.parametrize(
