@@ -22,16 +22,15 @@ class Scribble2Label(NetMethod):
 
     - W starts from zeros, so it is compared with `confidence` times 1 - (1 - alpha)^m after m refreshes (there with
       `confidence`, which nothing passes before the 8th; from the 21st on it is the same within 1 %);
-    - it is refreshed 100 times (`passes`), there 600 times in 60,000 steps, which takes more slices than the training.
-      Ours costs about a seventh of the training at 30,000 steps on ACDC, and remembers a longer share of it;
+    - it is refreshed 100 times, there 600 times in 60,000 steps, which takes more slices than the training. Ours costs
+      about a seventh of the training at 30,000 steps on ACDC, and remembers a longer share of it. Short runs on many
+      slices refresh less often (`passes`), so that it never takes longer than the training;
     - predictions are made in evaluation mode (there in training mode, slice by slice, which spoils the batch statistics);
     - labels are made at network size and turned with the image: new corners say nothing, there they are background;
     - a batch without a confident pixel adds 0, there NaN; what the marks rule out is never a label.
 
     W takes 2 bytes per class and pixel of the training set in main memory.
     """
-
-    passes = 100
 
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the confident pixels
     confidence: float = 0.8
@@ -43,6 +42,11 @@ class Scribble2Label(NetMethod):
         super().build(channels, classes, budget)
         self.classes, self.refreshes = classes, 0
         self.average: Tensor | None = None  # float16 (slices, k, h, w)
+
+    @property
+    def passes(self) -> int:  # type: ignore[override]
+        """Refreshes of a run, the last unused; a slice that is looked at costs a third of one that is learnt."""
+        return min(100, max(2, 3 * self.budget.steps * self.budget.batch // len(self.images)))
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the marks; after the warm-up, the confident pixels too."""

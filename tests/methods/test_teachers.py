@@ -440,8 +440,16 @@ def test_a_short_run_refreshes_after_each_step_and_a_long_one_a_hundred_times():
     _, log = learnt("scribble2label", 4)
     assert list(logged(log, "confident")) == [0, 1, 2]  # what the last step teaches, nobody would look at
     method = Scribble2Label()
-    method.budget = Budget(steps=30000, size=32)
+    method.budget, method.images = Budget(steps=30000, batch=12, size=32), range(1512)
     assert sum(map(method._pass_ends, range(30000))) == 100
+
+
+@pytest.mark.parametrize(("slices", "refreshes"), [(99, 72), (1512, 4), (10**5, 2)])
+def test_refreshing_takes_no_longer_than_training_where_that_is_short(slices, refreshes):
+    """Looking at a slice takes a third of learning from it; one refresh that is used there always is."""
+    method = Scribble2Label()
+    method.budget, method.images = Budget(steps=300, batch=8, size=32), range(slices)
+    assert sum(map(method._pass_ends, range(300))) == refreshes
 
 
 def test_confident_pixels_are_unmarked_and_grow():
