@@ -210,6 +210,10 @@ def make_plan(request: Request) -> Plan:
     settings = _Settings(preset, request)
     contestants = settings.contestants([name for part in preset.parts for name in part.methods])
     _refuse_ranges(contestants)
+    for part in preset.parts:  # what is mistyped is found before any file is read
+        for contestant, dataset in product(settings.contestants(part.methods), map(plugins.data_set, part.datasets)):
+            settings.budget(contestant, dataset.name, part.budget)
+            settings.options(contestant, dataset.name)
     surveys = settings.surveys(dict.fromkeys(name for part in preset.parts for name in part.datasets))
     datasets = {survey.dataset.name: survey for survey in surveys.values()}
     settings.refuse_strangers([c.label for c in contestants], list(datasets))

@@ -98,6 +98,12 @@ def test_what_is_wrong_is_said_before_anything_runs(change, message):
         make_plan(request(**change))
 
 
+@pytest.mark.parametrize("flags", [{"budget": ["stepps=3"]}, {"options": ["gated_crf.wieght=1"]}])
+def test_what_is_mistyped_is_said_before_data_are_read_or_missed(flags, tmp_path):
+    with pytest.raises(InputError, match="has no '(stepps|wieght)'"):
+        make_plan(Request(methods=["gated_crf"], datasets=["polyp"], data=tmp_path, **flags))
+
+
 def test_values_of_flags_are_toml_or_text():
     (job,) = make_plan(request(methods=["gated_crf"], options=[*SMALL, "gated_crf.weight=0.5", "gated_crf.radius=3"])).jobs
     assert job.options == {"weight": 0.5, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 3}
