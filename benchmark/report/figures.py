@@ -173,6 +173,7 @@ def _differing(panel: Any, lines: Mapping[int, _Apart], names: Iterable[str], *,
 def _cost(source: Source) -> Sketch | None:
     """The metric against training time, with the methods that no other beats in both."""
     runs = source.read.runs[(source.read.runs.state == "done") & (source.read.runs.fit_s > 0)]
+    runs = runs[runs.row != "prior"]  # trained in no time, it would stretch both axes and begin each front
     seconds = runs.groupby(["column", "row"], observed=True, as_index=False).agg(seconds=("fit_s", "mean"))
     cells = source.cells.merge(seconds.rename(columns={"row": "method"}), on=["column", "method"])
     cells = cells[cells.groupby("column", observed=True)["column"].transform("size") > 1]
@@ -192,6 +193,7 @@ def _cost(source: Source) -> Sketch | None:
     timed = source.shown(cells.column, cells.method)
     caption = f"{_what(source)}, against mean training time of a run{_trials(source, columns)}."
     caption += " Grey steps: no other method is both faster and better." if source.facts.better else ""
+    caption += " The prior, which trains no network, is left out." if (source.cells.method == "prior").any() else ""
     caption += f" {_devices(timed)}"
     legend = {method: {**how, "linestyle": "none"} for method, how in _legend(source, cells.method).items()}
     return Sketch("cost", f"{source.label()} against training time", caption, figure, source.origin(timed), legend)

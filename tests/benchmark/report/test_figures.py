@@ -145,6 +145,7 @@ def test_a_figure_holds_only_the_runs_that_are_in_it(drawn, many):
     assert by_name["hours"] == wanted("scribble:sim", "box", "full")
     weakly = [name for name in FORMATS if name != "full"]
     assert by_name["gap"] == tuple(sorted([*wanted(*weakly), *wanted("full", methods=["pce_dice"])]))
+    assert by_name["cost"] == wanted(*FORMATS, methods=[name for name in METHODS if name != "prior"])
     assert by_name["learning_curves"] == wanted(*FORMATS, methods=[name for name in METHODS if name != "prior"])
 
 
@@ -153,6 +154,7 @@ def test_captions_say_what_a_reader_must_know(drawn):
     assert "not on medical images" in captions["hours"]
     assert "since no hours are published of marks with a density" in captions["hours"]
     assert "Times on cpu, cuda. Not comparable, since from different devices, in all columns." in captions["cost"]
+    assert "The prior, which trains no network, is left out." in captions["cost"]
     assert "moving mean over 3 of 60 places" in captions["learning_curves"]
     assert "what nobody may select by" in captions["learning_curves"]
 
