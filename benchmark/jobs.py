@@ -216,7 +216,8 @@ def make_plan(request: Request) -> Plan:
             settings.options(contestant, dataset.name)
     surveys = settings.surveys(dict.fromkeys(name for part in preset.parts for name in part.datasets))
     datasets = {survey.dataset.name: survey for survey in surveys.values()}
-    settings.refuse_strangers([c.label for c in contestants], list(datasets))
+    named = [plugins.data_set(text).name for text in surveys]  # nnunet:PATH takes its options as nnunet
+    settings.refuse_strangers([c.label for c in contestants], [*dict.fromkeys([*named, *datasets])])
     planned = _Planned()
     for part in preset.parts:
         _add(planned, part, settings, {name: surveys[name] for name in part.datasets})

@@ -109,6 +109,14 @@ def test_values_of_flags_are_toml_or_text():
     assert job.options == {"weight": 0.5, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 3}
 
 
+def test_flags_set_options_of_data_sets_that_a_path_names(tmp_path):
+    from tests.twins import volumes
+
+    volumes.nnunet(tmp_path / "Dataset001_Mine", ignore=True)
+    given = request(datasets=[f"nnunet:{tmp_path / 'Dataset001_Mine'}"], options=["nnunet.annotation=point"])
+    assert {str(job.annotation) for job in make_plan(replace(given, annotations=["point"])).jobs} == {"point:drawn"}
+
+
 def test_a_method_that_does_not_claim_an_annotation_is_not_applicable(tmp_path):
     path = tmp_path / "points_only.py"
     path.write_text(
