@@ -162,6 +162,7 @@ def seed_everything(seed: int, threads: int = 1) -> None:
     cv2.setNumThreads(1)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # a budget in fp32 means that, on a GPU too
 
 
 def check_labels(labels: np.ndarray, scan: sealed.TestScan, classes: int) -> None:

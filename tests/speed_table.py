@@ -2,7 +2,7 @@
 
 A ratio is a cost (processor time, or peak memory) over that of the group's first, in the same run. tests/speed_ratios.csv
 holds what was measured when; a ratio that is NOISE times worse, and more than SLACK, ends with exit status 1. `--keep`
-writes that file instead, when a change is meant.
+writes that file instead, when a change is meant. A run on a GPU has a report and committed ratios of its own.
 """
 
 import argparse
@@ -19,8 +19,11 @@ import torch
 
 NOISE = 1.5  # between runs; with other programs on both cores ratios moved by up to 1.4
 SLACK = 0.002  # of the baseline: what costs next to nothing may cost twice that
-KEPT = Path(__file__).parent / "speed_ratios.csv"
-REPORT = Path(__file__).parents[1] / "reports" / "speed.md"
+FILES = {  # committed ratios and report, without a GPU and with one
+    False: (Path(__file__).parent / "speed_ratios.csv", Path(__file__).parents[1] / "reports" / "speed.md"),
+    True: (Path(__file__).parent / "speed_ratios_gpu.csv", Path(__file__).parents[1] / "reports" / "speed-gpu.md"),
+}
+TIMER = " -- -k 'kernels or network or methods' --benchmark-timer=time.perf_counter"
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "medpy")
 
 
@@ -39,20 +42,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="commit to these ratios")
     given = parser.parse_args(arguments)
     run = json.loads(given.run.read_text())
+    file, report = FILES["gpu" in run["benchmarks"][0]["extra_info"]]
     costs = costs_of(run["benchmarks"])
     measured = ratios(costs)
     if given.keep:
-        keep(measured)
-    kept = committed()
+        keep(file, measured)
+    kept = committed(file)
     worse = regressions(measured, kept)
-    REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text("\n".join([*circumstances(run), "", *table(costs, kept), "", *verdict(measured, kept), ""]))
-    print(f"wrote {REPORT}", *worse, sep="\n")
+    report.parent.mkdir(exist_ok=True)
+    report.write_text("\n".join([*circumstances(run), "", *table(costs, kept), "", *verdict(measured, kept, file.name), ""]))
+    print(f"wrote {report}", *worse, sep="\n")
     return 1 if worse else 0
 
 
 def costs_of(benchmarks: list[dict[str, Any]]) -> dict[Key, float]:
-    """Least processor time (s) of the rounds and, where it was measured, peak memory (MiB), in the order of the run."""
+    """Least time (s; with a GPU by the clock, else the processor's) and peak memory (MiB), where measured, as they were run."""
     costs = {}
     for one in benchmarks:
         costs[Key(one["group"], one["params"]["how"], "time")] = one["stats"]["min"]
@@ -82,19 +86,19 @@ def regressions(measured: dict[Key, float], kept: dict[Key, float]) -> list[str]
     ]
 
 
-def committed() -> dict[Key, float]:
-    """The ratios of tests/speed_ratios.csv."""
-    if not KEPT.is_file():
+def committed(path: Path) -> dict[Key, float]:
+    """The ratios of a file."""
+    if not path.is_file():
         return {}
-    with KEPT.open(newline="") as file:
+    with path.open(newline="") as file:
         return {Key(row["group"], row["what"], row["measure"]): float(row["ratio"]) for row in csv.DictReader(file)}
 
 
-def keep(measured: dict[Key, float]) -> None:
+def keep(path: Path, measured: dict[Key, float]) -> None:
     """Commit to ratios; those of groups that were not run stay."""
     groups = {key.group for key in measured}
-    stay = {key: ratio for key, ratio in committed().items() if key.group not in groups}
-    with KEPT.open("w", newline="") as file:
+    stay = {key: ratio for key, ratio in committed(path).items() if key.group not in groups}
+    with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*Key._fields, "ratio"])
         writer.writerows([*key, f"{ratio:.3g}"] for key, ratio in {**stay, **measured}.items())
@@ -107,16 +111,18 @@ def circumstances(run: dict[str, Any]) -> list[str]:
     """Where and when it was measured, and what this machine can do at most."""
     machine, loads = run["machine_info"], [one["extra_info"]["load"] for one in run["benchmarks"]]
     features = {"avx512f", "avx512_bf16", "amx_bf16", "avx2"} & set(machine["cpu"].get("flags", ()))
+    gpu = run["benchmarks"][0]["extra_info"].get("gpu")
     return [
-        "# Speed",
+        "# Speed" + " on a GPU" * bool(gpu),
         "",
-        "Written by `tox -e speed`; docs/performance.md says what it means.",
+        f"Written by `tox -e speed{TIMER * bool(gpu)}`; docs/performance.md says what it means.",
         "",
         f"- {machine['cpu'].get('brand_raw', machine['machine'])}, {machine['cpu'].get('count', '?')} cores"
-        f" ({', '.join(sorted(features))}); {machine['system']} {machine['release']}; no GPU was used; one thread",
+        f" ({', '.join(sorted(features))}); {machine['system']} {machine['release']};"
+        f" {f'one {gpu}, times by the clock' if gpu else 'no GPU was used; one thread'}",
         f"- Python {machine['python_version']}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES),
         f"- {run['datetime'][:16]} UTC; load average {min(loads):.1f} to {max(loads):.1f}, the tests' own 1 included",
-        f"- at most, measured here after the tests: {ceilings()}",
+        f"- at most, measured here after the tests: {gpu_ceilings() if gpu else ceilings()}",
     ]
 
 
@@ -131,6 +137,31 @@ def ceilings() -> str:
         f"{full:.0f} GFLOP/s in fp32 and {half:.0f} in bf16 (matrices of 2048 x 2048),"
         f" {far:.0f} GB/s from and to memory and {near:.0f} in cache (copies of 256 MiB and of 512 KiB, read and written)"
     )
+
+
+def gpu_ceilings() -> str:
+    """Arithmetic of a large product of matrices, and traffic of copies in memory, of the GPU."""
+    a, b = torch.randn(2, 8192, 8192, device="cuda")
+    low, high, copy = a.bfloat16(), b.bfloat16(), torch.empty(2**29, device="cuda")
+    full, half = (2 * 8192**3 / quickest_there(product) / 1e12 for product in (lambda: a @ b, lambda: low @ high))
+    far = copy.nbytes / quickest_there(lambda: copy[: 2**28].copy_(copy[2**28 :])) / 1e9
+    return (
+        f"{full:.0f} TFLOP/s in fp32 and {half:.0f} in bf16 (matrices of 8192 x 8192),"
+        f" {far:.0f} GB/s from and to memory (copies of 1 GiB, read and written)"
+    )
+
+
+def quickest_there(work: Callable[[], object]) -> float:
+    """The least time of five on the GPU, in seconds."""
+    seconds = []
+    for _ in range(6):  # the first is a warm-up
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        work()
+        end.record()
+        end.synchronize()
+        seconds.append(begin.elapsed_time(end) / 1000)
+    return min(seconds[1:])
 
 
 def copied(floats: int, times: int) -> float:
@@ -179,10 +210,10 @@ def relation(ratio: float) -> str:
     return "1" if ratio == 1 else f"{ratio:.3g}" + (f" ({1 / ratio:.3g} times less)" if ratio < 0.8 else "")
 
 
-def verdict(measured: dict[Key, float], kept: dict[Key, float]) -> list[str]:
+def verdict(measured: dict[Key, float], kept: dict[Key, float], name: str) -> list[str]:
     """Whether anything got worse, and what was not looked at."""
     worse, missing = regressions(measured, kept), [key for key in kept if key not in measured]
-    lines = [f"## Against tests/speed_ratios.csv (noise: {NOISE} times)", ""]
+    lines = [f"## Against tests/{name} (noise: {NOISE} times)", ""]
     lines += [f"- **worse**: {line}" for line in worse] or ["- Nothing got worse beyond noise."]
     return lines + [f"- not measured in this run: {key.group}: {key.what}, {key.measure}" for key in missing]
 

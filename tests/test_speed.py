@@ -32,15 +32,23 @@ from benchmark.methods.procns import smooth
 from benchmark.methods.random_walker import RandomWalker
 from benchmark.methods.sizes import fit_image, to_network, unfit
 from benchmark.score import COUNTS, METRICS, evaluate
+from benchmark.worker import seed_everything
 from tests.benchmark.report.test_rows import record
 
-pytestmark = pytest.mark.speed
+pytestmark = [pytest.mark.speed, pytest.mark.filterwarnings("ignore:.*deterministic")]
+
+GPU = torch.cuda.is_available()
+DEVICE = "cuda" if GPU else "cpu"
+BATCH = 12 if GPU else 4  # of the network and its losses; as published on a GPU
 
 
 @pytest.fixture(autouse=True)
 def load(benchmark):
-    """How busy the machine was, kept beside the times."""
+    """How busy the machine was, kept beside the times; on a GPU, which one, and the switches of a worker."""
     benchmark.extra_info["load"] = os.getloadavg()[0]
+    if GPU:
+        benchmark.extra_info["gpu"] = torch.cuda.get_device_name(0)
+        seed_everything(0)
 
 
 # ------------------------------------------------------------------------------------------------------------- kernels
@@ -62,7 +70,7 @@ def unfolded_gated_crf(probs, image, radius=5):
 def gated_crf_step(how, side):
     """A step with the gated CRF; it gives the gradient."""
     torch.manual_seed(0)
-    logits, image = torch.randn(4, 4, side, side), torch.rand(4, 1, side, side)
+    logits, image = torch.randn(BATCH, 4, side, side), torch.rand(BATCH, 1, side, side)
     loss = {"unfolded": unfolded_gated_crf, "ours": gated_crf}[how]
     return descent(logits, lambda z: loss(z.softmax(1), image))
 
@@ -84,9 +92,9 @@ def unfolded_prsa(logits, image, labels, pair_mask, encoder, decoder, radius=5):
 def prsa_step(how, side):
     """A step with PRSA."""
     torch.manual_seed(0)
-    logits, image = torch.randn(4, 3, side, side), torch.rand(4, 3, side, side)
-    labels = torch.where(torch.rand(4, side, side) < 0.05, torch.randint(0, 3, (4, side, side)), 255)
-    maps = torch.rand(4, 128, side // 8, side // 8), torch.rand(4, 32, side // 2, side // 2)
+    logits, image = torch.randn(BATCH, 3, side, side), torch.rand(BATCH, 3, side, side)
+    labels = torch.where(torch.rand(BATCH, side, side) < 0.05, torch.randint(0, 3, (BATCH, side, side)), 255)
+    maps = torch.rand(BATCH, 128, side // 8, side // 8), torch.rand(BATCH, 32, side // 2, side // 2)
     loss = {"unfolded": unfolded_prsa, "ours": lambda *given: prsa(*given).loss}[how]
     return descent(logits, lambda z: loss(z, image, labels, labels == 255, *maps))
 
@@ -118,11 +126,11 @@ def dense_crf_step(how, side):
 def tree_energy_step(how, side):
     """A step with the tree energy, or with the U-Net that it comes on top of."""
     torch.manual_seed(0)
-    logits, image = torch.randn(4, 4, side, side), torch.rand(4, 1, side, side)
-    net, open_pixels = UNet(1, 4), torch.ones(4, side, side, dtype=torch.bool)
-    features = torch.randn(4, 4, side // 4, side // 4, requires_grad=True)
+    logits, image = torch.randn(BATCH, 4, side, side), torch.rand(BATCH, 1, side, side)
+    net, open_pixels = UNet(1, 4), torch.ones(BATCH, side, side, dtype=torch.bool)
+    features = torch.randn(BATCH, 4, side // 4, side // 4, requires_grad=True)
     if how == "U-Net":
-        return lambda: net(image).square().mean().backward()
+        return done(lambda: net(image).square().mean().backward())
     return descent(logits, lambda z: tree_energy(z.softmax(1), image, features, open_pixels))
 
 
@@ -130,32 +138,51 @@ def descent(logits, loss):
     """A step forward and backward; it gives the gradient of the logits."""
 
     def step():
-        z = logits.clone().requires_grad_()
-        loss(z).backward()
+        with torch.device(DEVICE):
+            z = logits.clone().requires_grad_()
+            loss(z).backward()
         return z.grad
 
-    return step
+    return done(step)
+
+
+def done(step):
+    """A step that ends when the device has done it."""
+
+    def waited():
+        given = step()
+        if GPU:
+            torch.cuda.synchronize()
+        return given
+
+    return waited
 
 
 KERNELS = {
-    "gated CRF, 4 x 4 classes": (gated_crf_step, ("unfolded", "ours"), 256),
-    "PRSA, 4 x 3 classes": (prsa_step, ("unfolded", "ours"), 256),
+    f"gated CRF, {BATCH} x 4 classes": (gated_crf_step, ("unfolded", "ours"), 256),
+    f"PRSA, {BATCH} x 3 classes": (prsa_step, ("unfolded", "ours"), 256),
     "dense CRF, 2 x 4 classes": (dense_crf_step, ("whole", "exact", "grid"), 256),
-    "tree energy beside the U-Net, 4 x 4 classes": (tree_energy_step, ("U-Net", "tree energy"), 128),
+    f"tree energy beside the U-Net, {BATCH} x 4 classes": (tree_energy_step, ("U-Net", "tree energy"), 256 if GPU else 128),
 }
+
+
+def made(kernel, how, side):
+    """A kernel's step on the device."""
+    with torch.device(DEVICE):
+        return KERNELS[kernel][0](how, side)
 
 
 @pytest.mark.parametrize(("kernel", "how"), [(kernel, how) for kernel, (_, hows, _) in KERNELS.items() for how in hows])
 def test_kernels(benchmark, kernel, how):
     """All of a group give one gradient, but the U-Net, which the tree energy is only seen beside."""
-    make, (baseline, *_), side = KERNELS[kernel]
+    _, (baseline, *_), side = KERNELS[kernel]
     if baseline != "U-Net":
-        expected = make(baseline, 64)()
-        error = (make(how, 64)() - expected).norm() / expected.norm()
+        expected = made(kernel, baseline, 64)()
+        error = (made(kernel, how, 64)() - expected).norm() / expected.norm()
         assert error < (0.01 if how == "grid" else 1e-4)
     benchmark.group = f"{kernel} x {side} px, forward and backward"
-    benchmark.pedantic(make(how, side), rounds=3 if how == baseline else 10, warmup_rounds=1)
-    benchmark.extra_info["peak_mib"] = peak_in_a_fresh_process(kernel, how)
+    benchmark.pedantic(made(kernel, how, side), rounds=3 if how == baseline else 10, warmup_rounds=1)
+    benchmark.extra_info["peak_mib"] = peak(kernel, how) if GPU else peak_in_a_fresh_process(kernel, how)
 
 
 def peak_in_a_fresh_process(kernel, how):
@@ -172,10 +199,14 @@ def peak_in_a_fresh_process(kernel, how):
 
 
 def peak(kernel, how):
-    """MiB that a step adds to this process (Linux)."""
-    make, _, side = KERNELS[kernel]
-    make(how, 32)()
-    step = make(how, side)
+    """MiB that a step adds to this process (Linux), or on the GPU."""
+    made(kernel, how, 32)()
+    step = made(kernel, how, KERNELS[kernel][2])
+    if GPU:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before = in_status("VmRSS")
     step()
@@ -192,9 +223,9 @@ def in_status(key):
 
 
 @pytest.mark.parametrize("how", ["fp32", "fp32 channels_last", "bf16", "bf16 channels_last"])
-@pytest.mark.benchmark(group="step of the U-Net, 4 x 256 px")
+@pytest.mark.benchmark(group=f"step of the U-Net, {BATCH} x 256 px")
 def test_network(benchmark, how):
-    benchmark.pedantic(network_step(4, 256, how), rounds=3, warmup_rounds=1)
+    benchmark.pedantic(network_step(BATCH, 256, how), rounds=30 if GPU else 3, warmup_rounds=3 if GPU else 1)
 
 
 @pytest.mark.skipif(not isinstance(precision("bf16"), InFloat32), reason="the processor has instructions for bf16")
@@ -209,32 +240,34 @@ def network_step(batch, side, how="fp32"):
     """A whole step of training without data: forward, loss, backward, SGD."""
     torch.manual_seed(0)
     layout = torch.channels_last if "channels_last" in how else torch.contiguous_format
-    net, image = UNet(1, 4).to(memory_format=layout), torch.rand(batch, 1, side, side)
-    allowed = torch.randint(1, 16, (batch, side, side)).int()
+    net, image = UNet(1, 4).to(DEVICE, memory_format=layout), torch.rand(batch, 1, side, side, device=DEVICE)
+    allowed = torch.randint(1, 16, (batch, side, side), device=DEVICE).int()
     optimiser = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
 
     def step():
-        with torch.autocast("cpu", torch.bfloat16) if "bf16" in how else nullcontext():
+        with torch.autocast(DEVICE, torch.bfloat16) if "bf16" in how else nullcontext():
             loss = partial_cross_entropy(net(image.to(memory_format=layout)), allowed)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
 
-    return step
+    return done(step)
 
 
+STEPS, SIDE = (50, 256) if GPU else (10, 64)
 METHODS = sorted(plugins.find("method"), key=lambda name: (name != "pce", name))
 
 
 @pytest.mark.parametrize("how", METHODS)
-@pytest.mark.benchmark(group="training of 10 steps, 4 x 64 px, its pseudo-labels included")
+@pytest.mark.benchmark(group=f"training of {STEPS} steps, {BATCH} x {SIDE} px, its pseudo-labels included")
 def test_methods(benchmark, how):
     cls = plugins.get("method", how).load()
     annotation = "scribble" if "scribble" in cls.annotations else cls.annotations[0]
-    data, budget = data_of(annotation, shapes=((16, 64, 64),)), Budget(steps=10, batch=4, size=64)
-    benchmark.pedantic(lambda: refit(cls(), data, budget=budget), rounds=3)
+    data, budget = data_of(annotation, shapes=((16, SIDE, SIDE),)), Budget(steps=STEPS, batch=BATCH, size=SIDE)
+    benchmark.pedantic(done(lambda: refit(cls(), data, budget=budget)), rounds=3)
 
 
+@pytest.mark.skipif(GPU, reason="there threads turn the batches")
 @pytest.mark.parametrize("how", ["step of the U-Net", "augmentation"])
 @pytest.mark.benchmark(group="augmented batch beside the step that waits for it, 4 x 128 px")
 def test_augmentation_on_the_way(benchmark, how):

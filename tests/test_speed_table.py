@@ -24,9 +24,10 @@ RUN = [
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     """The script with files of its own; called with a run and arguments."""
-    monkeypatch.setattr(speed_table, "KEPT", tmp_path / "ratios.csv")
-    monkeypatch.setattr(speed_table, "REPORT", tmp_path / "reports" / "speed.md")
+    files = {gpu: (tmp_path / f"ratios{gpu}.csv", tmp_path / "reports" / f"speed{gpu}.md") for gpu in (False, True)}
+    monkeypatch.setattr(speed_table, "FILES", files)
     monkeypatch.setattr(speed_table, "ceilings", lambda: "100 GFLOP/s")
+    monkeypatch.setattr(speed_table, "gpu_ceilings", lambda: "67 TFLOP/s")
     machine = {
         "cpu": {"brand_raw": "A processor", "count": 2, "flags": ["avx2"]},
         **{"machine": "x86_64", "system": "Linux", "release": "6", "python_version": "3.11"},
@@ -41,7 +42,7 @@ def script(tmp_path, monkeypatch):
         (tmp_path / "run.json").write_text(json.dumps(run))
         return speed_table.main([str(tmp_path / "run.json"), *arguments])
 
-    call.folder = tmp_path
+    call.folder, call.kept = tmp_path, files[False][0]
     return call
 
 
@@ -77,22 +78,33 @@ def test_a_slower_machine_is_no_regression(script):
 def test_keeping_one_group_leaves_the_others(script):
     script(RUN, "--keep")
     script([RUN[2], measured("b", "other", 8.0)], "--keep")
-    assert speed_table.committed()[Key("a", "ours", "time")] == 0.25
-    assert speed_table.committed()[Key("b", "other", "time")] == 2
+    assert speed_table.committed(script.kept)[Key("a", "ours", "time")] == 0.25
+    assert speed_table.committed(script.kept)[Key("b", "other", "time")] == 2
 
 
 def test_the_report_says_what_was_measured_where(script):
     script(RUN, "--keep")
     script(RUN[:2])
-    text = (script.folder / "reports" / "speed.md").read_text()
+    text = (script.folder / "reports" / "speedFalse.md").read_text()
     assert "A processor, 2 cores" in text
     assert "| ours, time | 500 ms | 0.25 (4 times less) | 0.25 |" in text
     assert "| ours, memory | 10.0 MiB | 0.1 (10 times less) | 0.1 |" in text
     assert "- not measured in this run: b: other, time" in text
 
 
+def test_a_gpu_is_named_and_has_ratios_of_its_own(script):
+    script(RUN, "--keep")
+    script([measured("a", "naive", 0.2, gpu="H100"), measured("a", "ours", 0.1, gpu="H100")], "--keep")
+    text = (script.folder / "reports" / "speedTrue.md").read_text()
+    assert "one H100, times by the clock" in text
+    assert "at most, measured here after the tests: 67 TFLOP/s" in text
+    assert "| ours, time | 100 ms | 0.5 (2 times less) | 0.5 |" in text
+    assert "not measured" not in text
+    assert speed_table.committed(script.kept)[Key("a", "ours", "time")] == 0.25
+
+
 def test_the_ratios_that_are_committed_are_of_groups_with_a_baseline():
-    kept = speed_table.committed()
+    kept = speed_table.committed(speed_table.FILES[False][0])
     first = {(key.group, key.measure): ratio for key, ratio in reversed(kept.items())}
     assert len(first) > 10
     assert set(first.values()) == {1}

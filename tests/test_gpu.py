@@ -1,0 +1,61 @@
+"""On a GPU: losses and gradients as on the CPU, methods that learn the same there, and runs that can be made again."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark import plugins
+from benchmark.check import data_of, refit
+from benchmark.check.methods import Candidate, agrees_with_the_cpu_on_a_gpu
+from benchmark.methods.base import Budget
+from benchmark.worker import seed_everything
+from tests.methods.losses.test_all import LOSSES
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+METHODS = plugins.find("method")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("side", [24, 96])  # the dense CRF filters small images exactly, large ones on a grid
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_gradients_are_those_of_the_cpu(name, side, dtype):
+    torch.manual_seed(0)
+    logits, image = torch.randn(2, 3, side, side, dtype=dtype), torch.rand(2, 1, side, side, dtype=dtype)
+    allowed = torch.randint(1, 8, (2, side, side)).int()
+    found = {}
+    for device in ("cpu", "cuda"):
+        z = logits.to(device).requires_grad_()
+        loss = LOSSES[name](z, image.to(device), allowed.to(device))
+        loss.backward()
+        found[device] = loss.detach().cpu(), z.grad.cpu()
+    for ours, theirs in zip(found["cuda"], found["cpu"], strict=True):
+        assert (ours - theirs).norm() <= (1e-9 if dtype == torch.float64 else 1e-4) * theirs.norm()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_learn_there_what_they_learn_on_the_cpu(name):
+    agrees_with_the_cpu_on_a_gpu(Candidate(METHODS[name], METHODS[name].load()))
+
+
+@pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")  # as in a worker, where they go to its log
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_second_training_gives_the_same_labels(name, precision, record_property):
+    cls = METHODS[name].load()
+    annotation = "scribble" if "scribble" in cls.annotations else cls.annotations[0]
+    data, budget = data_of(annotation, shapes=((12, 64, 64),)), Budget(steps=30, batch=4, size=64, precision=precision)
+    labels = []
+    for _ in range(2):
+        method = cls()
+        refit(method, data, budget=budget)
+        labels.append(np.concatenate([method.predict(scan) for scan in data]))
+    record_property("same", float((labels[0] == labels[1]).mean()))
+    assert (labels[0] == labels[1]).mean() >= 0.99
+
+
+def test_fp32_is_not_rounded_to_19_bits():
+    seed_everything(0)
+    image, weight = torch.randn(2, 64, 32, 32), torch.randn(64, 64, 3, 3)
+    exact = torch.nn.functional.conv2d(image.double(), weight.double())
+    found = torch.nn.functional.conv2d(image.cuda(), weight.cuda()).cpu().double()
+    assert (found - exact).norm() <= 1e-5 * exact.norm()  # TF32 gives 3e-4
