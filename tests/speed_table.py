@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
 
 
 def costs_of(benchmarks: list[dict[str, Any]]) -> dict[Key, float]:
-    """Least time (s; with a GPU by the clock, else the processor's) and peak memory (MiB), where measured, as they were run."""
+    """Least time (s; with a GPU by the clock, else the processor's) and, where measured, peak memory (MiB), as they ran."""
     costs = {}
     for one in benchmarks:
         costs[Key(one["group"], one["params"]["how"], "time")] = one["stats"]["min"]

@@ -22,6 +22,7 @@ from scipy import ndimage
 from benchmark import plugins, report, sealed
 from benchmark.bf16 import InFloat32, precision
 from benchmark.check import data_of, refit
+from benchmark.enlarge import repeatable
 from benchmark.methods.augment import Augmentation
 from benchmark.methods.base import Budget
 from benchmark.methods.grown import grown_sets
@@ -44,11 +45,13 @@ BATCH = 12 if GPU else 4  # of the network and its losses; as published on a GPU
 
 @pytest.fixture(autouse=True)
 def load(benchmark):
-    """How busy the machine was, kept beside the times; on a GPU, which one, and the switches of a worker."""
+    """How busy the machine was, kept beside the times; on a GPU, which one, and all is as in a worker."""
     benchmark.extra_info["load"] = os.getloadavg()[0]
     if GPU:
         benchmark.extra_info["gpu"] = torch.cuda.get_device_name(0)
         seed_everything(0)
+    with repeatable():
+        yield
 
 
 # ------------------------------------------------------------------------------------------------------------- kernels

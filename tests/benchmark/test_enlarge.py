@@ -1,0 +1,54 @@
+"""Resizing with a gradient of our own: PyTorch's values and gradient, whatever the size, the type and the layout."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmark.enlarge import Repeatable, repeatable
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("align", [False, True])
+@pytest.mark.parametrize(
+    "how", [{"size": (16, 22)}, {"size": 9}, {"size": (3, 5)}, {"scale_factor": 0.5}, {"scale_factor": (2.0, 1.7)}], ids=str
+)
+def test_values_and_gradients_are_pytorchs(how, align, layout):
+    torch.manual_seed(0)
+    maps = torch.randn(2, 3, 8, 11, dtype=torch.float64).to(memory_format=layout)
+    found = []
+    for context in (torch.enable_grad(), Repeatable()):
+        leaf = maps.clone().requires_grad_()
+        with context:
+            resized = F.interpolate(leaf, **how, mode="bilinear", align_corners=align)
+        slope = torch.randn(resized.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        resized.backward(slope.to(memory_format=layout))
+        found.append((resized.detach(), leaf.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-12, atol=1e-12)
+
+
+def test_half_precision_is_rounded_once():
+    torch.manual_seed(0)
+    maps, slope = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 16, 16).bfloat16()
+    leaf, exact = maps.bfloat16().requires_grad_(), maps.bfloat16().double().requires_grad_()
+    with Repeatable(), torch.autocast("cpu", torch.bfloat16):
+        F.interpolate(leaf, size=(16, 16), mode="bilinear", align_corners=True).backward(slope)
+    F.interpolate(exact, size=(16, 16), mode="bilinear", align_corners=True).backward(slope.double())
+    assert leaf.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(leaf.grad.double(), exact.grad, rtol=2**-8, atol=1e-6)
+
+
+def test_other_modes_are_left_alone():
+    maps = torch.rand(1, 2, 4, 4)
+    with Repeatable():
+        assert torch.equal(
+            F.interpolate(maps, size=(8, 8), mode="nearest"), maps.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        )
+        assert F.interpolate(maps, size=(2, 2), mode="bilinear", antialias=True).shape == (1, 2, 2, 2)
+        assert F.interpolate(maps[0], size=8, mode="linear").shape == (2, 4, 8)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_only_on_a_gpu(monkeypatch, gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert isinstance(repeatable(), Repeatable) == gpu
