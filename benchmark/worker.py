@@ -58,7 +58,7 @@ def main(job_path: str, sealed_path: str, out_path: str) -> None:
 def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
     """Fit, then open the test images and predict; returns times and sizes."""
     from benchmark.bf16 import precision  # loads torch
-    from benchmark.enlarge import repeatable
+    from benchmark.repeatable import repeatable
 
     plugin = plugins.Plugin(**job["plugin"])
     budget = Budget(**job["budget"])
@@ -162,7 +162,13 @@ def seed_everything(seed: int, threads: int = 1) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and on a GPU filling it takes a tenth
+    if torch.cuda.is_available():
+        from benchmark.methods import base
+
+        # A thread that turns batches, not four: two that begin at once leave every warning an error (augment.py), and four
+        # hold up the one that trains. Here and not in base.py, where a change makes all stored runs stale.
+        base.AHEAD["cuda"] = 1
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # a budget in fp32 means that, on a GPU too
 

@@ -7,8 +7,8 @@ import torch
 from benchmark import plugins
 from benchmark.check import data_of, refit
 from benchmark.check.methods import Candidate, agrees_with_the_cpu_on_a_gpu
-from benchmark.enlarge import repeatable
 from benchmark.methods.base import Budget
+from benchmark.repeatable import repeatable
 from benchmark.worker import seed_everything
 from tests.methods.losses.test_all import LOSSES
 
@@ -38,7 +38,7 @@ def test_methods_learn_there_what_they_learn_on_the_cpu(name):
     agrees_with_the_cpu_on_a_gpu(Candidate(METHODS[name], METHODS[name].load()))
 
 
-@pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")  # as in a worker, where they go to its log
+@pytest.mark.filterwarnings("ignore:.*deterministic")  # as in a worker, where they go to its log
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_second_training_gives_the_same_labels(name, precision, record_property):

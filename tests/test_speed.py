@@ -22,7 +22,6 @@ from scipy import ndimage
 from benchmark import plugins, report, sealed
 from benchmark.bf16 import InFloat32, precision
 from benchmark.check import data_of, refit
-from benchmark.enlarge import repeatable
 from benchmark.methods.augment import Augmentation
 from benchmark.methods.base import Budget
 from benchmark.methods.grown import grown_sets
@@ -32,6 +31,7 @@ from benchmark.methods.pce import PartialCrossEntropy
 from benchmark.methods.procns import smooth
 from benchmark.methods.random_walker import RandomWalker
 from benchmark.methods.sizes import fit_image, to_network, unfit
+from benchmark.repeatable import repeatable
 from benchmark.score import COUNTS, METRICS, evaluate
 from benchmark.worker import seed_everything
 from tests.benchmark.report.test_rows import record

@@ -1,10 +1,10 @@
-"""Resizing with a gradient of our own: PyTorch's values and gradient, whatever the size, the type and the layout."""
+"""Resizing and cross-entropy of our own: PyTorch's values and gradients, whatever the size, the type and the layout."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.enlarge import Repeatable, repeatable
+from benchmark.repeatable import Repeatable, repeatable
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -46,6 +46,30 @@ def test_other_modes_are_left_alone():
         )
         assert F.interpolate(maps, size=(2, 2), mode="bilinear", antialias=True).shape == (1, 2, 2, 2)
         assert F.interpolate(maps[0], size=8, mode="linear").shape == (2, 4, 8)
+
+
+@pytest.mark.parametrize("ignore", [-100, 255])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_cross_entropy_is_pytorchs(reduction, ignore):
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (2, 5, 6))
+    labels[0, :2] = ignore
+    found = []
+    for context in (torch.enable_grad(), Repeatable()):
+        logits = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+        with context:
+            loss = F.cross_entropy(logits, labels, ignore_index=ignore, reduction=reduction)
+        loss.sum().backward()
+        found.append((loss.detach(), logits.grad))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
+def test_cross_entropy_with_weights_or_soft_labels_is_left_alone():
+    logits, labels = torch.randn(1, 3, 4, 4), torch.randint(0, 3, (1, 4, 4))
+    for target, named in ((labels, {"weight": torch.rand(3)}), (labels, {"label_smoothing": 0.1}), (logits.softmax(1), {})):
+        with Repeatable():
+            found = F.cross_entropy(logits, target, **named)
+        assert torch.equal(found, F.cross_entropy(logits, target, **named))
 
 
 @pytest.mark.parametrize("gpu", [False, True])

@@ -1,7 +1,7 @@
-"""Bilinear resizing on a GPU whose gradient is the same each time, and no slower than one whose sums come as they like.
+"""On a GPU, what PyTorch adds up in an order that changes from run to run: here in one that does not.
 
-PyTorch's own gradient adds in an order that changes from run to run, or, where it is asked for the same each time, by
-sorted indices: on an H200 that was most of a step of the U-Net.
+Asked for the same sums each time, PyTorch resizes by sorted indices, which on an H200 took as long as all else in a step
+of the U-Net, and has no cross-entropy of images at all: it warns.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -20,20 +20,34 @@ def repeatable() -> AbstractContextManager[Any]:
 
 
 class Repeatable(TorchFunctionMode):
-    """Within it, `F.interpolate(mode="bilinear")` has PyTorch's values, and its gradient as two products of matrices."""
+    """Within it, bilinear `F.interpolate` and `F.cross_entropy` of images are the same each time: PyTorch's, but for rounding."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The function, or this one in its place."""
+        """The function, or one in its place."""
         named = kwargs or {}
-        ours = function is F.interpolate and named.get("mode") == "bilinear" and len(args) == 1
-        if not ours or named.get("antialias") or named.get("recompute_scale_factor") or args[0].dim() != 4:
-            return function(*args, **named)
-        size, scale = (named.get(key) for key in ("size", "scale_factor"))
-        return Resized.apply(args[0], _pair(size), _pair(scale), bool(named.get("align_corners")))
+        if function is F.interpolate and named.get("mode") == "bilinear" and not named.get("antialias"):
+            size, scale = named.get("size"), named.get("scale_factor")
+            if args[0].dim() == 4 and not named.get("recompute_scale_factor"):
+                return Resized.apply(args[0], _pair(size), _pair(scale), bool(named.get("align_corners")))
+        if function is F.cross_entropy and args[0].dim() == 4 and not args[1].is_floating_point():
+            plain = named.get("weight") is None and not named.get("label_smoothing")
+            if plain:
+                return _cross_entropy(*args[:2], named.get("ignore_index", -100), named.get("reduction", "mean"))
+        return function(*args, **named)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, ignore: int, reduction: str) -> Tensor:
+    """Of logits (n, k, h, w) and labels (n, h, w)."""
+    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    with torch.autocast(logits.device.type, enabled=False):
+        log_probs = F.log_softmax(logits.float() if logits.dtype.itemsize < 4 else logits, 1)
+    told = labels != ignore
+    losses = -log_probs.where(labels[:, None] == classes, 0).sum(1).where(told, 0)
+    return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / told.sum()}[reduction]
 
 
 class Resized(torch.autograd.Function):
-    """Maps (n, c, h, w) resized to a size (h', w'), or by a scale."""
+    """Maps (n, c, h, w) resized to a size (h', w'), or by a scale; the gradient is two products of matrices."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, size: list[int] | None, scale: list[float] | None, aligned: bool) -> Tensor:
@@ -63,14 +77,13 @@ def _matrix(
 ) -> Tensor:
     """(side, resized side): what each resized pixel takes of each pixel."""
     unit = torch.eye(side, device=device, dtype=dtype)[None, None]
-    resized = _resized(unit, size and [side, size], scale and [1.0, scale], aligned)
-    return resized[0, 0].contiguous()
+    return _resized(unit, size and [side, size], scale and [1.0, scale], aligned)[0, 0]
 
 
 def _resized(maps: Tensor, size: Any, scale: Any, aligned: bool) -> Tensor:
-    return torch.ops.aten.upsample_bilinear2d.vec(maps, size, aligned, scale)
+    return torch.ops.aten.upsample_bilinear2d.vec(maps, size, aligned, scale)  # type: ignore[no-any-return]
 
 
 def _pair(value: Any) -> Any:
     """One value for both axes, or one each."""
-    return list(value) if isinstance(value, (tuple, list, torch.Size)) else value and [value, value]
+    return list(value) if isinstance(value, tuple | list | torch.Size) else value and [value, value]
