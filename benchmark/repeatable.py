@@ -20,7 +20,7 @@ def repeatable() -> AbstractContextManager[Any]:
 
 
 class Repeatable(TorchFunctionMode):
-    """Within it, bilinear `F.interpolate` and `F.cross_entropy` of images are the same each time: PyTorch's, but for rounding."""
+    """In it, bilinear `F.interpolate` and `F.cross_entropy` of images are PyTorch's but for rounding, the same each time."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The function, or one in its place."""
