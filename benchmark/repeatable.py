@@ -4,45 +4,67 @@ Asked for the same sums each time, PyTorch resizes by sorted indices, which on a
 of the U-Net, and has no cross-entropy of images at all: it warns.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+_interpolate, _cross_entropy = F.interpolate, F.cross_entropy
 
 
-def repeatable() -> AbstractContextManager[Any]:
-    """What a run is made in; it changes something where there is a GPU alone."""
-    return Repeatable() if torch.cuda.is_available() else nullcontext()
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """What a run is made in; where there is a GPU, bilinear `F.interpolate` and `F.cross_entropy` of images are ours.
+
+    In their place, not in a mode of PyTorch's, which would look at every call: that doubled the time of a gated CRF.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    with patch.object(F, "interpolate", interpolate), patch.object(F, "cross_entropy", cross_entropy):
+        yield
 
 
-class Repeatable(TorchFunctionMode):
-    """In it, bilinear `F.interpolate` and `F.cross_entropy` of images are PyTorch's but for rounding, the same each time."""
+def interpolate(
+    input: Tensor,  # noqa: A002
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Tensor:
+    """PyTorch's values, and of bilinear resizing its gradient but for rounding."""
+    if mode != "bilinear" or input.dim() != 4 or antialias or recompute_scale_factor:
+        return _interpolate(input, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+    resized: Tensor = Resized.apply(input, _pair(size), _pair(scale_factor), bool(align_corners))
+    return resized
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The function, or one in its place."""
-        named = kwargs or {}
-        if function is F.interpolate and named.get("mode") == "bilinear" and not named.get("antialias"):
-            size, scale = named.get("size"), named.get("scale_factor")
-            if args[0].dim() == 4 and not named.get("recompute_scale_factor"):
-                return Resized.apply(args[0], _pair(size), _pair(scale), bool(named.get("align_corners")))
-        if function is F.cross_entropy and args[0].dim() == 4 and not args[1].is_floating_point():
-            plain = named.get("weight") is None and not named.get("label_smoothing")
-            if plain:
-                return _cross_entropy(*args[:2], named.get("ignore_index", -100), named.get("reduction", "mean"))
-        return function(*args, **named)
 
-
-def _cross_entropy(logits: Tensor, labels: Tensor, ignore: int, reduction: str) -> Tensor:
-    """Of logits (n, k, h, w) and labels (n, h, w)."""
-    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
-    with torch.autocast(logits.device.type, enabled=False):
-        log_probs = F.log_softmax(logits.float() if logits.dtype.itemsize < 4 else logits, 1)
-    told = labels != ignore
-    losses = -log_probs.where(labels[:, None] == classes, 0).sum(1).where(told, 0)
+def cross_entropy(
+    input: Tensor,  # noqa: A002
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """PyTorch's but for rounding: of images (n, k, h, w) and labels (n, h, w) that weigh alike."""
+    odd = weight is not None or label_smoothing or size_average is not None or reduce is not None
+    if input.dim() != 4 or target.is_floating_point() or odd:
+        return _cross_entropy(input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+    classes = torch.arange(input.shape[1], device=input.device).view(1, -1, 1, 1)
+    with torch.autocast(input.device.type, enabled=False):
+        log_probs = F.log_softmax(input.float() if input.dtype.itemsize < 4 else input, 1)
+    told = target != ignore_index
+    losses = -log_probs.where(target[:, None] == classes, 0).sum(1).where(told, 0)
     return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / told.sum()}[reduction]
 
 
@@ -81,7 +103,7 @@ def _matrix(
 
 
 def _resized(maps: Tensor, size: Any, scale: Any, aligned: bool) -> Tensor:
-    return torch.ops.aten.upsample_bilinear2d.vec(maps, size, aligned, scale)  # type: ignore[no-any-return]
+    return torch.ops.aten.upsample_bilinear2d.vec(maps, size, aligned, scale)
 
 
 def _pair(value: Any) -> Any:
