@@ -142,9 +142,10 @@ class ProCNS(NetMethod):
         shape, first, changed = (len(self.images), self.classes, *self.images.shape[2:]), self.average is None, 0
         average = torch.zeros(shape, dtype=torch.float16) if self.average is None else self.average
         for index, image in slices:
-            old = average[index]
-            average[index] = new = running_average(old.float(), self.probs(image).cpu(), self.alpha).half()
+            old = average[index].to(self.device)  # on a processor the choice of classes takes longer than a GPU's whole pass
+            new = running_average(old.float(), self.probs(image), self.alpha).half()
             changed += int((old.argmax(1) != new.argmax(1)).sum())
+            average[index] = new.cpu()
         if not first:
             self.log(done - 1, changed=changed / average[:, 0].numel())
         self.average = average
