@@ -92,7 +92,7 @@ FAULTS = {
     "exits": ("os._exit(3)", "", "it ended with status 3"),
     "is_killed": ("os.kill(os.getpid(), signal.SIGKILL)", "", r"it was killed by SIGKILL, twice \(out of memory\?\)"),
     "diverges": ("log(0, loss=float('nan'))", "", "FloatingPointError: loss is nan at step 0"),
-    "hangs": ("time.sleep(1000)", "", "it ran longer than 20 s"),
+    "hangs": ("time.sleep(1000)", "", "it ran longer than 60 s"),
     "misshapes": ("pass", "return np.zeros((1, 2, 2), np.uint8)", "it must give uint8 \\(1, 32, 32\\)"),
     "floats": ("pass", "return scan.image[:, 0]", "predict gave float32"),
     "invents": ("pass", "return np.full((1, 32, 32), 7, np.uint8)", "label 7; there are classes 0 to 1"),
@@ -105,7 +105,7 @@ def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path):
     """All kinds of faults in one sweep, a sound method last."""
     methods = [write_method(tmp_path, name, *filter(None, bodies[:2])) for name, bodies in FAULTS.items()]
     plan, results = small_plan([*methods, "prior"]), tmp_path / "results"
-    screen = run_sweep(plan, results, timeout=20)
+    screen = run_sweep(plan, results, timeout=60)  # to start a worker on a busy machine takes some
     assert ("prior", "done", "") in screen.lines
     for job in plan.jobs[:-1]:
         run = json.loads((Place(results).folder(job) / "run.json").read_text())
