@@ -165,8 +165,8 @@ def seed_everything(seed: int, threads: int = 1) -> None:
     if torch.cuda.is_available():
         from benchmark.methods import base
 
-        # A thread that turns batches, not four: two that begin at once leave every warning an error (augment.py), and four
-        # hold up the one that trains. Here and not in base.py, where a change makes all stored runs stale.
+        # One thread that turns batches, not four: of two that begin at once, one can leave every warning an error for good
+        # (augment.py). Here and not in base.py, where a change makes all stored runs stale.
         base.AHEAD["cuda"] = 1
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
     torch.backends.cudnn.benchmark = False
