@@ -69,7 +69,7 @@ def test_reference_runs_can_be_reported(folder, tmp_path):
     assert "not run" not in (written / "table.md").read_text()
     assert (REFERENCE / "README.md").read_text().count(f"## {folder}") == 1
     again = "python -m benchmark report --results results/reference"
-    for committed in [path for kind in ("md", "tex") for path in sorted((REPORTS / folder).glob(f"*.{kind}"))]:
+    for committed in [path for kind in ("md", "tex", "csv") for path in sorted((REPORTS / folder).glob(f"*.{kind}"))]:
         assert (written / committed.name).read_bytes() == committed.read_bytes(), (
             f"{committed} is not of these runs: {again}"
         )

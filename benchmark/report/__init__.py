@@ -113,7 +113,8 @@ def _write(read: Rows, results: Path, folder: Path, wish: Wish) -> None:
     }
     for name, frame in (numbers | {"runs": read.runs}).items():
         if len(frame):
-            frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+            # 12 digits: the last ones of a sum differ between processors
+            frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.12g")
     made = list(_tables(read, summary, numbers, wish.metrics))
     for table in made:
         below = "".join(f"\n- {note}" for note in table.notes)
