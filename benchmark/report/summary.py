@@ -156,6 +156,7 @@ def _cell(values: np.ndarray, facts: Facts) -> dict[str, object]:
         return {}
     low, high = np.clip(statistics.interval(values), facts.low, facts.high)
     per_seed = np.nanmean(values[known.any(1)], axis=1)
+    per_seed -= per_seed[0]  # for their spread alone: that of equal seeds is 0, not a rounding error
     return {
         "mean": float(np.nanmean(values)),
         "low": low,
