@@ -17,12 +17,12 @@ import pandas as pd
 from markupsafe import Markup, escape
 from PIL import Image
 
-from benchmark import __version__, comparable
-from benchmark.data import COLOURS, UNLABELLED
-from benchmark.jobs import PROTOCOL
-from benchmark.report.cases import LIMIT, Case
-from benchmark.report.figures import Drawn
-from benchmark.report.rows import Rows
+from benchmark import __version__, store
+from benchmark.images import COLOURS, UNLABELLED
+from benchmark.plan.jobs import PROTOCOL
+from benchmark.report.figures.cases import LIMIT, Case
+from benchmark.report.figures.style import SavedFigure
+from benchmark.report.runs import Rows
 from benchmark.report.statistics import ALPHA, LEVEL, RESAMPLES
 from benchmark.report.tables import Table
 
@@ -46,7 +46,7 @@ Record = dict[str, Any]
 class Content:
     """What stands on the page beside the tables."""
 
-    drawn: Sequence[Drawn] = ()
+    drawn: Sequence[SavedFigure] = ()
     cases: Iterable[Case] = ()  # in the order in which the browser steps through them
     left_out: Sequence[str] = ()  # sentences: which columns have no pictures, and why
     results: Path | None = None  # for what failed runs wrote, and what runs were made with
@@ -136,7 +136,7 @@ def _bold(text: str) -> Markup:
 # ------------------------------------------------------------------------------------------------------ figures
 
 
-def _figure(number: int, drawn: Drawn, folder: Path) -> Record:
+def _figure(number: int, drawn: SavedFigure, folder: Path) -> Record:
     drawing = _inlined((folder / f"{drawn.name}.svg").read_text(), f"drawing{number}-")
     return {"name": drawn.name, "title": drawn.title, "caption": drawn.caption, "drawing": drawing}
 
@@ -274,7 +274,7 @@ def _records(read: Rows, results: Path | None) -> dict[str, Record]:
     found: dict[str, Record] = {}
     if results is not None:
         for name, runs in read.runs[read.runs.state != "missing"].groupby("stored", sort=False):
-            home = comparable.stored(str(name))[str(name)] if name else results
+            home = store.stored(str(name))[str(name)] if name else results
             found |= {run: json.loads((home / "runs" / run / "run.json").read_text()) for run in runs.folder.unique()}
     return found
 
