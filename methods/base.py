@@ -109,6 +109,10 @@ class NetMethod(Method):
     def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:
         """Anything to do after a pass; `slices` gives (index, image) batches, not augmented, on the device."""
 
+    def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
+        """A training scan at network size: its image (s, c, size, size) and label sets (s, size, size) to learn from."""
+        return to_network(scan.image, size), fit_sets(scan.allowed, size, classes)
+
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Build and train the network; one seed, the process's (torch.initial_seed), settles order and augmentation."""
         seed = torch.initial_seed() % 2**63
@@ -117,8 +121,8 @@ class NetMethod(Method):
         self.memory: Tensor | None = None
         self.memory_fill = IGNORE
         self.snapshots = []
-        self.images = torch.cat([to_network(scan.image, budget.size) for scan in data])
-        self.allowed = np.concatenate([fit_sets(scan.allowed, budget.size, data.classes) for scan in data])
+        images, sets = zip(*(self.prepare(scan, data.classes, budget.size) for scan in data), strict=True)
+        self.images, self.allowed = torch.cat(images), np.concatenate(sets)
         self.build(data.channels, data.classes, budget)
         for module in self._modules().values():
             module.to(self.device).to(memory_format=torch.channels_last)  # a fifth faster on CPUs; images follow the weights
