@@ -30,9 +30,9 @@ from benchmark.datasets.weak import Annotation, Annotator, parse, set_type
 from benchmark.executors import Ended, Executor, Running, Task, scratch
 from benchmark.grown import Grown
 from benchmark.jobs import Job, Plan
-from benchmark.metrics import Named, measure
+from benchmark.metrics import Named
 from benchmark.pictures import Keeper
-from benchmark.score import COUNTS, METRICS, evaluate
+from benchmark.score import evaluate
 
 Cell = tuple[str, str, str, int, bool]  # data set, annotation, split, seed, held-out marks: a sealed folder is for these
 
@@ -441,11 +441,9 @@ def _score(
             labels = _label_map(out / f"{stem}{number:04d}")
             if labels.dtype != np.uint8 or labels.max(initial=0) >= len(dataset.classes):
                 raise ValueError(f"the label map {stem} of scan {number} holds {labels.dtype} up to {labels.max(initial=0)}")
-            scores = evaluate(labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance)
-            others = measure(own_metrics, labels, scan.mask, dataset.regions, scan.spacing)
-            for region, found in scores.items():
+            scores = evaluate(labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance, own=own_metrics)
+            for region, values in scores.items():
                 row = {**where, "region": region, "unit": "mm" if scan.spacing else "px"}
-                values = {key: found[key] for key in (*METRICS, *COUNTS)} | others[region]
                 own.append(row | {key: "" if np.isnan(value) else value for key, value in values.items()})
     return rows
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import io
+import math
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -20,6 +21,7 @@ from benchmark.__main__ import app
 from benchmark.datasets import weak
 from benchmark.report import published, rows, tables
 from benchmark.report.summary import MEAN, summarise
+from benchmark.score import OVERLAPS, SURFACE_METRICS
 
 ROOT = Path(__file__).parents[1]
 NOWHERE = Path("nowhere")  # a data set's folder that isn't there: what it says of itself needs none
@@ -103,6 +105,15 @@ def costs() -> str:
         stored = list(csv.DictReader(file))
     lines = [[f"`{c['annotation']}`", f"{float(c['seconds']):g} s", c["per"], c["source"], c["note"]] for c in stored]
     return table(["format", "time", "per", "source", "what was annotated"], lines)
+
+
+def metrics() -> str:
+    """Every metric that a scan is scored with: its definition, between which values it lies, and which are better."""
+    better, lines = {1: "more", -1: "less", 0: "near 0"}, []
+    for name, each in {**OVERLAPS, **SURFACE_METRICS}.items():
+        span = f"{each.low:g} ".replace("-", "−") + ("upwards" if math.isinf(each.high) else f"to {each.high:g}")
+        lines.append([f"`{name}`", each.definition, span, better[each.better]])
+    return table(["name", "definition", "range", "better"], lines)
 
 
 def commands() -> str:
