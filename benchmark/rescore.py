@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import InputError, comparable, plugins
-from benchmark.datasets.base import Survey, check_split
+from benchmark.datasets.base import Dataset, Survey, check_split
 from benchmark.datasets.files import read_npz
 from benchmark.jobs import PROTOCOL
 from benchmark.metrics import Named
@@ -23,11 +23,8 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
     read and scored before anything is written; raises InputError where a data set is not at hand or was changed since, or
     a run holds no label maps.
     """
-    found = {results / "runs" / run["folder"]: run for run in comparable.records(results)}
-    runs = {folder: run for folder, run in found.items() if run["state"] == "done"}
-    if not runs:
-        raise InputError(f"{results / 'runs'} holds no runs that are done")
-    sets, own = _DataSets(data, named), [named_metric(plugins.get("metric", text)) for text in metrics]
+    runs = done(results)
+    sets, own = DataSets(data, named), [named_metric(plugins.get("metric", text)) for text in metrics]
     scored = {folder: _scored(folder, run, sets, own) for folder, run in runs.items()}
     for folder, (tables, chosen) in scored.items():
         for name, rows in tables.items():
@@ -43,7 +40,15 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
     return len(scored)
 
 
-class _DataSets:
+def done(results: Path) -> dict[Path, dict[str, Any]]:
+    """The records of the runs that are done, by folder; raises InputError if there are none."""
+    found = {results / "runs" / run["folder"]: run for run in comparable.records(results) if run["state"] == "done"}
+    if not found:
+        raise InputError(f"{results / 'runs'} holds no runs that are done")
+    return found
+
+
+class DataSets:
     """The data sets of the runs, each looked through once."""
 
     def __init__(self, data: Path, named: Iterable[str]) -> None:
@@ -63,8 +68,8 @@ class _DataSets:
         return self.surveys[key]
 
 
-def _scored(folder: Path, run: dict[str, Any], sets: _DataSets, own: Sequence[Named]) -> tuple[Tables, dict[str, Any]]:
-    """A run's tables, and what it selects of its snapshots."""
+def unchanged(folder: Path, run: dict[str, Any], sets: DataSets) -> Dataset:
+    """The data set of a run; raises InputError where it, its split or the protocol was changed since."""
     identity = run["identity"]
     if identity["protocol"] != PROTOCOL:
         raise InputError(f"{folder} is of protocol {identity['protocol']}; this version has {PROTOCOL}")
@@ -75,13 +80,19 @@ def _scored(folder: Path, run: dict[str, Any], sets: _DataSets, own: Sequence[Na
     for name, scans in (("scans", split.test), *([("val_scans", split.val)] if run.get("snapshots") else [])):
         if run.get(name) != list(scans):
             raise InputError(f"{folder}/run.json is damaged: its {name} are not those of its split; run it again")
+    return survey.dataset
+
+
+def _scored(folder: Path, run: dict[str, Any], sets: DataSets, own: Sequence[Named]) -> tuple[Tables, dict[str, Any]]:
+    """A run's tables, and what it selects of its snapshots."""
+    dataset = unchanged(folder, run, sets)
     for path in (*folder.glob("label*.npz"), *folder.glob("step*.npz")):
         read_npz(path, "labels")  # names a file that is damaged, or holds objects
     try:
-        tables, chosen = {"cases.csv": score_run(survey.dataset, run["scans"], folder, own)}, dict[str, Any]()
+        tables, chosen = {"cases.csv": score_run(dataset, run["scans"], folder, own)}, dict[str, Any]()
         if kept := run.get("snapshots"):
             scans = run["scans"], run["val_scans"]
-            tables["snapshots.csv"], chosen = score_snapshots(survey.dataset, *scans, kept, folder)
+            tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, kept, folder)
         return tables, chosen
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
