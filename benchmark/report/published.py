@@ -207,7 +207,7 @@ def _check_together(rows: Mapping[str, Number]) -> None:
         regions = _regions(rows[next(iter(table.values()))].dataset)
         if MEAN not in table or not regions or not set(regions) <= set(table):
             continue
-        mean = sum(printed[region] for region in regions) / len(regions)
+        mean = sum((printed[region] for region in regions), Decimal()) / len(regions)
         last_digit = Decimal(10) ** min(int(each.as_tuple().exponent) for each in printed.values())
         if abs(mean - printed[MEAN]) > Decimal("1.5") * last_digit:  # half a digit on both sides, and half as much again
             raise InputError(f"{table[MEAN]}: the mean is {printed[MEAN]}, that of its regions {float(mean):.4g}")
