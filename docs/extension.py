@@ -37,6 +37,7 @@ DIRECTIVES = {
     "presets": facts.presets,
     "annotations": facts.annotations,
     "costs": facts.costs,
+    "metrics": facts.metrics,
     "commands": facts.commands,
     "options": facts.options_of,
 }

@@ -9,10 +9,10 @@ import sys
 import pandas as pd
 import pytest
 
-from benchmark import store
-from benchmark.datasets import annotations, simulate
+from benchmark.datasets import simulate
 from benchmark.plan import plugins
 from benchmark.plan.presets import PRESETS, read_preset
+from benchmark.score.evaluate import OVERLAPS, SURFACE_METRICS
 from docs import facts
 from tests.pages import PAGES, ROOT, blocks, run
 from tests.sweeps import BUDGET, run_sweep, small_plan
@@ -164,6 +164,11 @@ def test_a_data_set_says_of_what_a_region_is_the_union():
 
 def test_folds_of_one_family_are_one():
     assert "| Splits | `strat5/0` to `strat5/4`, `wsl4mis/0` to `wsl4mis/4` |" in facts.data_set("acdc")
+
+
+def test_every_metric_has_its_definition_and_range():
+    assert rows_of(facts.metrics()) == [*OVERLAPS, *SURFACE_METRICS]
+    assert "| `rve` | (\\|P\\| − \\|T\\|) / \\|T\\|: relative volume error | −1 upwards | near 0 |" in facts.metrics()
 
 
 def test_every_preset_has_its_row():

@@ -236,7 +236,7 @@ def normal_tables():
         Table("agreement", "Agreement", tables.agreement_table(summary), []),
         Table("ablations", "Parts", tables.ablation_table(varied), []),
         Table("costs", "Costs", tables.cost_table(spent), []),
-        Table("published", "Published", tables.published_table(published.beside(cells, published.read())), []),
+        Table("published", "Published", tables.published_table(published.compare(cells, published.read())), []),
     ]
 
 
