@@ -172,13 +172,14 @@ def presets() -> str:
     lines = []
     for path in sorted(jobs.PRESETS.glob("*.toml")):
         preset = jobs.read_preset(path.stem)
-        budget = ", ".join(f"{k} {v}" for k, v in preset.budget.items() if k not in ("dataset", "method"))
-        named = [f"{link(path.stem, path)}: {preset.title}", budget or "the default"]
+        title = f": {preset.title}"
         for part in preset.parts or [jobs.Part()]:
             own = {name: getattr(part, name) or getattr(preset, name) for name in ("methods", "datasets", "annotations")}
             seeds = ", ".join(map(str, part.seeds or preset.seeds))
-            lines.append([named[0], *map(codes, own.values()), seeds, named[1]])
-            named = ["", ""]
+            budget = {k: v for k, v in (preset.budget | part.budget).items() if k not in ("dataset", "method")}
+            spent = ", ".join(f"{k} {v}" for k, v in budget.items()) or "the default"
+            lines.append([link(path.stem, path) + title, *map(codes, own.values()), seeds, spent])
+            title = ""
     return table(["preset", "methods", "data sets", "annotations", "seeds", "budget"], lines)
 
 
@@ -215,7 +216,7 @@ def _command(name: str, command: Any, level: int) -> Iterator[str]:
         default = "required" if each.required else "" if unset else f"`{each.default}`"
         lines.append([shown, default, (each.help or "") + (f" Or `{each.envvar}`." if each.envvar else "")])
     if lines:
-        yield table(["flag", "default", ""], lines)
+        yield table(["flag", "default", "meaning"], lines)
     for sub, own in getattr(command, "commands", {}).items():
         yield from _command(f"{name} {sub}", own, level + 1)
 
@@ -241,8 +242,8 @@ def options(cls: type, leave_out: Iterable[str] = ()) -> str:
     if not lines:
         return "None."
     if not any(line[2] for line in lines):
-        return table(["name", "default", ""], [[line[0], line[1], line[3]] for line in lines])
-    return table(["name", "default", "tuned within", ""], lines)
+        return table(["name", "default", "meaning"], [[line[0], line[1], line[3]] for line in lines])
+    return table(["name", "default", "tuned within", "meaning"], lines)
 
 
 def default(each: "dataclasses.Field[Any]") -> str:
@@ -292,30 +293,31 @@ def reference_result(name: str) -> str:
         return "None yet."
     lines = []
     for (kept, column, row), group in own.groupby(["stored", "column", "method"], sort=False):
-        first, options_of_row = group.iloc[0], row.removeprefix(name).strip()
+        first, scores = group.iloc[0], dict(zip(group.metric, group.score, strict=True))
+        what = f"`{column}` {row.removeprefix(name).strip()}".strip()
         state = f"{first.runs}, stale" if first.stale else str(first.runs)
-        about = [f"`{kept}`", f"`{column}` {options_of_row}", *(score(group, metric) for metric in WANTED)]
-        lines.append([*about, state, f"{first.steps} steps, {first['size']} px"])
+        budget = f"{first.steps} steps, {first['size']} px"
+        lines.append([f"`{kept}`", what, *(scores[metric] for metric in WANTED), state, budget])
     below = f"\n\n{MEANS}" + (f" {STALE}" if own.stale.any() else "")
     return table(["set", "data set, annotation", *WANTED.values(), "runs", "budget"], lines) + below
 
 
-def score(group: pd.DataFrame, metric: str) -> str:
-    """The cell that a report has for a metric, without the marks that compare it with other rows."""
-    (line,) = group[group.metric == metric].assign(stale=0, place="").itertuples(index=False)
-    text, bracket, rest = tables.cell(line).partition(" (")
-    return text + (f" {line.unit}" if line.unit else "") + bracket + rest
-
-
 @cache
 def stored_cells() -> pd.DataFrame:
-    """Means over all regions of the stored runs, with `stored`, the name of their set."""
+    """Means over all regions of the stored runs, with `stored`, the name of their set, and `score`, the text of the cell."""
     parts = []
     for name, folder in comparable.stored(comparable.ALL).items():
         report = REPORTS / name / "table.csv"  # the same numbers, where a report of them is committed
         cells = pd.read_csv(report) if report.exists() else summarise(rows.read(folder)).cells
         parts.append(cells[(cells.region == MEAN) & cells.metric.isin(WANTED) & cells["mean"].notna()].assign(stored=name))
-    return pd.concat(parts, ignore_index=True).fillna({"unit": ""})
+    found = pd.concat(parts, ignore_index=True).fillna({"unit": ""})
+    return found.assign(score=[score(line) for line in found.assign(stale=0, place="").itertuples()])
+
+
+def score(line: Any) -> str:
+    """The cell that a report has for a metric, with the unit after the interval."""
+    text, bracket, rest = tables.cell(line).partition(" (")
+    return text + (f" {line.unit}" if line.unit else "") + bracket + rest
 
 
 # --------------------------------------------------------------------------------------------------------- data sets
@@ -344,8 +346,8 @@ def regions(named: Mapping[str, tuple[int, ...]], classes: tuple[str, ...]) -> s
 
 
 def listed(facts: Mapping[str, Any]) -> str:
-    """Facts by name as a table without a heading."""
-    return table(["", ""], [[name, str(value)] for name, value in facts.items()])
+    """Facts by name as a table."""
+    return table(["property", "value"], [[name, str(value)] for name, value in facts.items()])
 
 
 def table(heading: list[str], lines: Iterable[list[str]]) -> str:
