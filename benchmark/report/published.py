@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
 from benchmark import InputError
+from benchmark.datasets import annotations
 from benchmark.inputs import explain
 from benchmark.plan import plugins
 from benchmark.report.summary import MEAN
