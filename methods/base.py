@@ -15,10 +15,9 @@ from benchmark.methods.augment import IGNORE, Augmentation, prefetch
 from benchmark.methods.resize import fit_sets, to_native_size, to_network
 from benchmark.seal.contract import Budget, Log, Range, TestScan, WeakData, WeakScan
 
-PREFETCH_THREADS = {
-    "cpu": 0,
-    "cuda": 4,
-}  # threads that augment the next batches: a GPU would wait for them, a CPU is busy anyway
+# Threads that augment the next batches: a GPU would wait for them, a CPU is busy anyway. One, not several: of two that set
+# up albumentations at once, one can leave every warning an error for good (augment.py).
+PREFETCH_THREADS = {"cpu": 0, "cuda": 1}
 
 __all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "Range", "TestScan", "WeakData", "poly"]
 
