@@ -1,6 +1,7 @@
 """Location prior: where in the frame was each class marked? It never looks at an image."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from benchmark.seal.contract import Budget, Log, TestScan, WeakData
 class Prior(Method):
     """A control of this project: the most frequent class among the training marks around each place."""
 
+    role: ClassVar[str] = "location prior"
     spread: float = 0.05  # of the smoothing, as a share of the frame
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:

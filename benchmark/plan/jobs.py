@@ -45,6 +45,7 @@ class Job:
     code: str  # fingerprint of the method's code
     revision: int | None  # of a method of this suite
     simulator: int  # version
+    role: str = ""  # of its row in reports
 
     def identity(self) -> dict[str, Any]:
         """Everything that settles the number, and nothing that doesn't."""
@@ -116,6 +117,7 @@ class Plan:
             {
                 "folder": str(job.folder),
                 "label": job.method,
+                "role": job.role,
                 "identity": job.identity(),
                 "common": dataclasses.asdict(job.common),
             }
@@ -271,6 +273,7 @@ def _job(
         code=plugins.fingerprint(row.plugin),
         revision=revision(row.plugin),
         simulator=simulate.VERSION,
+        role=plugins.role(row.cls),
     )
 
 

@@ -31,6 +31,7 @@ from benchmark.score import metrics
 
 T = TypeVar("T")
 
+PRIOR, BASE, SUPERVISED = ROLES = ("location prior", "base", "supervised")  # of methods in reports
 NAME = re.compile(r"\w[\w.+-]{0,99}")  # of a method or a data set: folders are called so
 KINDS = {"method": "benchmark.methods", "data set": "benchmark.datasets", "metric": "benchmark.metrics"}  # -> entry points
 PARENTS = {  # kind -> module and name of the class that its plug-ins extend
@@ -173,6 +174,11 @@ def describe(plugin: Plugin) -> dict[str, Any]:
     if not wanted:
         return {"idea": _first_line(tree), "paper": ""}
     return {**_class_constants(wanted[-1], path), "idea": _first_line(tree), "paper": _first_line(wanted[-1])}
+
+
+def role(cls: type) -> str:
+    """What a method is in reports, one of ROLES or nothing; a subclass, which does something else, doesn't inherit it."""
+    return str(vars(cls).get("role", ""))
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark import InputError
+from benchmark.plan.plugins import PRIOR
 from benchmark.report import ablations, costs, figures, page, published, runs, statistics, tables
 from benchmark.report.figures.cases import gallery
 from benchmark.report.figures.montage import montage
@@ -113,6 +114,7 @@ def _write(read: Rows, results: Path, folder: Path, options: ReportOptions) -> N
     }
     for name, frame in (numbers | {"runs": read.runs}).items():
         if len(frame):
+            frame = frame.drop(columns="role", errors="ignore")  # which run.json has
             # 12 digits: the last ones of a sum differ between processors
             frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.12g")
     made = list(_tables(read, summary, numbers, options.metrics))
@@ -132,7 +134,7 @@ def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOp
     pictures = gallery(source.read, source.results, embed=options.embed_images)
     paged = "html" in options.formats
     kinds = [kind for kind in KINDS if kind in options.formats or (kind == "svg" and paged)]
-    drawn = [*figures.draw(source, folder, kinds), *montage(pictures.examples(), folder, kinds)]
+    drawn = [*figures.draw(source, folder, kinds), *montage(pictures.examples(), source.read.roles, folder, kinds)]
     if paged:
         content = page.Content(drawn, pictures.cases(), pictures.left_out, source.results)
         (folder / "index.html").write_text(page.render(source.read, made, folder, content))
@@ -173,7 +175,8 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     said.append(
         f"Mean over patients and seeds, ± its spread over seeds, and a {statistics.LEVEL:.0%} interval (crossed bootstrap "
         "of both). HD95: 95th percentile of the pooled surface distances; a region that was not predicted counts as missed, "
-        "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, `prior` apart. "
+        "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, "
+        f"`{read.named(PRIOR)}` apart. "
         f"Bold: the best, where its lead on every other row without gaps holds; {tables.TIED}: rows that can't be told from "
         f"the best. Model selection: {SELECTED[read.selection]}."
     )

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from benchmark.plan import compare, plugins
 from benchmark.plan.compare import column as column_of
 from benchmark.plan.compare import family
 from benchmark.plan.jobs import PROTOCOL
+from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.plan.revisions import is_stale
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.metrics import BUILT_IN, Facts, read_facts
@@ -33,14 +34,15 @@ SELECTIONS = ("last", "weakval", "val", "test")
 TRACKS = ("equal", "tuned")
 COST_FIELDS = ("fit_s", "predict_s", "parameters", "memory_mib", "device_memory_mib", "device")  # as a worker reports them
 RUN_COLUMNS = [
-    *("folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
+    *("folder", "column", "row", "role", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
     *("hash", "method", "options", "data", "stored", *COST_FIELDS),  # options as JSON; data: the split's fingerprint
 ]
 TEXTS = ("scan", "patient", "region", "unit")  # whatever they look like: patient 007 is not 7
 DTYPES = {**dict.fromkeys(TEXTS, str), **dict.fromkeys(METRICS, float)}
 UNDEFINED = {metric: ["", "nan"] for metric in METRICS}
-CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
-
+CASE_COLUMNS = ["folder", "column", "row", "role", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
+# of methods whose runs don't say it, as those from before 2026-11-28; nothing else in reports knows a method by its name
+ROLES = {"prior": PRIOR, "pce": BASE, "pce_balanced": BASE, "pce_dice": SUPERVISED}
 
 AGAIN = "remove that folder and run again"
 Placed = tuple[Record, str, str]  # a run with its column and row
@@ -59,6 +61,18 @@ class Rows:
     selection: str = "last"  # which snapshot of each run was scored
     snapshot_cases: pd.DataFrame | None = None  # CASE_COLUMNS and `selection`, of the runs that kept snapshots
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # the suite's, and those of its user
+
+    @cached_property
+    def roles(self) -> dict[str, str]:
+        """The role of each row that has one, the methods themselves before their variants."""
+        known = self.runs[self.runs.role != ""].drop_duplicates("row")
+        ordered = known.assign(variant=known.row != known.method).sort_values("variant", kind="stable")
+        return dict(zip(ordered.row, ordered.role, strict=True))
+
+    def named(self, *roles: str) -> str:
+        """Names of the methods with one of these roles: those of this project, and others in these runs."""
+        known = ROLES | dict(zip(self.runs.method, self.runs.role, strict=True))
+        return ", ".join(method for method, role in known.items() if role in roles)
 
     def track(self, name: str) -> "Rows":
         """Only the columns of one track: methods with the published values, or with values chosen by trials."""
@@ -241,12 +255,9 @@ def _scores(done: Sequence[Placed], name: str) -> pd.DataFrame:
             raise
         lines = [body.count("\n") for _, body in own]
         parts.append(part.assign(run=np.repeat([number for number, _ in own], lines)))
-    facts = [
-        {"folder": r["folder"], "split": r["identity"]["split"], "seed": r["identity"]["seed"], "column": column, "row": row}
-        for r, column, row in done
-    ]
+    facts = [(r["folder"], r["identity"]["split"], r["identity"]["seed"], column, row, _role(r)) for r, column, row in done]
     together = pd.concat(parts[1:] or parts, ignore_index=True).sort_values("run", kind="stable", ignore_index=True)
-    return together.join(pd.DataFrame(facts, columns=["folder", "split", "seed", "column", "row"]), on="run")
+    return together.join(pd.DataFrame(facts, columns=["folder", "split", "seed", "column", "row", "role"]), on="run")
 
 
 def _table(heading: str, body: str) -> pd.DataFrame:
@@ -296,6 +307,7 @@ def _run(record: Record) -> Record:
         spent["device"] = record.get("processor", "cpu")
     return {
         "folder": record["folder"],
+        "role": _role(record),
         "split": record["identity"]["split"],
         "seed": record["identity"]["seed"],
         "state": record["state"],
@@ -367,6 +379,10 @@ def _belongs(external: Record, ours: Record) -> bool:
 
 def _track(budget: dict[str, Any]) -> str:
     return "tuned" if budget.get("tune") else "equal"
+
+
+def _role(record: Record) -> str:
+    return str(record.get("role", ROLES.get(record["identity"]["method"], "")))
 
 
 def _row(record: Record) -> tuple[str, str]:

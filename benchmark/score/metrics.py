@@ -123,7 +123,7 @@ BUILT_IN: dict[str, Facts] = {  # in the order of a report
     ),
 }
 COLUMNS = (  # of frames that scores lie in
-    *("folder", "column", "row", "method", "run", "part", "step", "split", "seed", "selection", "scan", "patient"),
+    *("folder", "column", "row", "role", "method", "run", "part", "step", "split", "seed", "selection", "scan", "patient"),
     *("region", "unit", "n_missed", "n_ghost", "n_absent"),
 )
 TAKEN = (*BUILT_IN, *COLUMNS)  # names that no other metric may have

@@ -143,6 +143,7 @@ class Sweep:
             "identity": job.identity(),
             "hash": job.hash,
             "label": job.method,
+            "role": job.role,
             "common": dataclasses.asdict(job.common),
             "why_own_budget": job.reason,
             "code": job.code,

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.plan.plugins import PRIOR
 from benchmark.report.figures.style import FigureData, FigureSpec, _labelled, _legend, _what, grid, headed, logarithmic
 
 
 def cost(source: FigureData) -> FigureSpec | None:
     """The metric against training time, with the methods that no other beats in both."""
     runs = source.read.runs[(source.read.runs.state == "done") & (source.read.runs.fit_s > 0)]
-    runs = runs[runs.row != "prior"]  # trained in no time, it would stretch both axes and begin each front
+    runs = runs[runs.role != PRIOR]  # trained in no time, it would stretch both axes and begin each front
     seconds = runs.groupby(["column", "row"], observed=True, as_index=False).agg(seconds=("fit_s", "mean"))
     cells = source.cells.merge(seconds.rename(columns={"row": "method"}), on=["column", "method"])
     cells = cells[cells.groupby("column", observed=True)["column"].transform("size") > 1]
@@ -32,7 +33,7 @@ def cost(source: FigureData) -> FigureSpec | None:
     timed = source.shown(cells.column, cells.method)
     caption = f"{_what(source)}, against mean training time of a run{_trials(source, columns)}."
     caption += " Grey steps: no other method is both faster and better." if source.facts.better else ""
-    caption += " The prior, which trains no network, is left out." if (source.cells.method == "prior").any() else ""
+    caption += " The prior, which trains no network, is left out." if (source.cells.role == PRIOR).any() else ""
     caption += f" {_devices(timed)}"
     legend = {method: {**how, "linestyle": "none"} for method, how in _legend(source, cells.method).items()}
     return FigureSpec("cost", f"{source.label()} against training time", caption, figure, source.origin(timed), legend)

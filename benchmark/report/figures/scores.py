@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.plan.plugins import PRIOR
 from benchmark.report import statistics
 from benchmark.report.figures.style import (
     COLOURS,
@@ -66,7 +67,8 @@ def paired(source: FigureData) -> FigureSpec | None:
     figure, panels = grid(len(apart), height_of(methods), methods, sharey=True)
     listed(panels, methods)
     for panel, (column, own) in zip(panels, apart.items(), strict=True):
-        _differing(panel, {methods.index(method): each for method, each in own.items()}, own, many=many)
+        scale = [each for row, each in own.items() if source.read.roles.get(row) != PRIOR] or list(own.values())
+        _differing(panel, {methods.index(method): each for method, each in own.items()}, scale, many=many)
         headed(panel, column)
         label = source.label(source.cells[source.cells.column == column])
         panel.set_xlabel(f"{label} minus {plain(wrapped(shown[column], 20, 1))}")
@@ -120,10 +122,9 @@ def _verdict(mean: float, low: float, high: float, better: int) -> str:
     return "better" if better * mean > 0 else "worse" if better else "other"
 
 
-def _differing(panel: Any, lines: Mapping[int, _Apart], names: Iterable[str], *, many: bool) -> None:
-    """The differences of one column, each at its height; the prior, which may be far away, does not settle the scale."""
-    kept = [each for each, name in zip(lines.values(), names, strict=True) if name != "prior"] or list(lines.values())
-    together = np.concatenate([[0.0], *([*each.by_patient, each.mean, each.low, each.high] for each in kept)])
+def _differing(panel: Any, lines: Mapping[int, _Apart], scale: Iterable[_Apart], *, many: bool) -> None:
+    """The differences of one column, each at its height, on a scale for some of them: a location prior may be far away."""
+    together = np.concatenate([[0.0], *([*each.by_patient, each.mean, each.low, each.high] for each in scale)])
     together = together[~np.isnan(together)]
     room = 0.05 * np.ptp(together) or 0.05
     edges = float(together.min() - room), float(together.max() + room)

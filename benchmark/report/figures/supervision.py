@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.plan.plugins import SUPERVISED
 from benchmark.report import supervision
 from benchmark.report.figures.style import (
     COLOURS,
@@ -25,6 +26,7 @@ from benchmark.report.figures.style import (
     plain,
     wrapped,
 )
+from benchmark.report.supervision import BASES
 
 SHARES = (-0.6, 1.6)  # of a gap: what lies beyond is an arrow at the edge
 CLOSE = 0.035  # of a panel's width: names of formats that are nearer to each other are moved apart
@@ -44,7 +46,8 @@ def gap(source: FigureData) -> FigureSpec | None:
         headed(panel, column)
     caption = (
         "Share of the gap in Dice that is closed: 0 is the best of "
-        f"{', '.join(supervision.BASES)} on the same marks, 1 is {supervision.FULL} on full masks. Mean and 95 % interval "
+        f"{source.read.named(*BASES)} on the same marks, 1 is {source.read.named(SUPERVISED)} on full masks. "
+        "Mean and 95 % interval "
         f"(crossed bootstrap; all three from the same draws of patients and seeds). {_no_gap(frame)}"
     )
     runs = source.shown([*known.column, *known.full_column], [*known.method, *known.full])

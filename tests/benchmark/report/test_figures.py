@@ -256,7 +256,7 @@ def case(dice=0.5, methods=("prior", "pce_dice", "entropy"), size=64):
 
 
 def test_a_montage_shows_best_median_and_worst_and_says_by_which_rule(tmp_path):
-    [made] = montage({"acdc point": [case(dice) for dice in (0.9, 0.8, 0.7, 0.6, 0.5)]}, tmp_path)
+    [made] = montage({"acdc point": [case(dice) for dice in (0.9, 0.8, 0.7, 0.6, 0.5)]}, runs.ROLES, tmp_path)
     svg = (tmp_path / "montage.svg").read_text()
     for text in ("best", "scan 0.9", "median", "scan 0.7", "worst", "scan 0.5", "slice 3 of 9", "Dice 0.680", "LV_$x$"):
         assert text in svg, text
@@ -269,7 +269,7 @@ def test_a_montage_shows_best_median_and_worst_and_says_by_which_rule(tmp_path):
 def test_each_column_with_cases_has_a_montage_of_the_same_bytes(tmp_path):
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
-        made = montage({"none": [], "few": [case(0.9), case(0.1)], "one": [case()]}, folder)
+        made = montage({"none": [], "few": [case(0.9), case(0.1)], "one": [case()]}, runs.ROLES, folder)
         assert [each.name for each in made] == ["montage", "montage2"]
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
@@ -277,7 +277,7 @@ def test_each_column_with_cases_has_a_montage_of_the_same_bytes(tmp_path):
 
 def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_names_the_others(tmp_path):
     methods = [f"m{n}" for n in range(8)] + ["pce_dice", HOSTILE, "prior"]  # from the best to the worst
-    [made] = montage({"c": [case(methods=methods)]}, tmp_path, ["svg"])
+    [made] = montage({"c": [case(methods=methods)]}, runs.ROLES, tmp_path, ["svg"])
     assert f"Not shown: m6, m7, {HOSTILE}." in made.caption
     svg = (tmp_path / "montage.svg").read_text()
     assert all(f">{name}<" in svg for name in (*methods[:6], "pce_dice", "prior"))
@@ -287,7 +287,7 @@ def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_
 def test_a_method_without_a_score_or_a_prediction_leaves_a_gap(tmp_path):
     one = case(methods=("pce_dice", "entropy"))
     two = replace(one, predictions={"pce_dice": one.truth}, scores={"pce_dice": {"dice": np.nan, "hd95": np.nan}})
-    assert montage({"c": [one, two]}, tmp_path, ["svg"])
+    assert montage({"c": [one, two]}, runs.ROLES, tmp_path, ["svg"])
     assert "no Dice" in (tmp_path / "montage.svg").read_text()
 
 
