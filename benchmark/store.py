@@ -1,0 +1,682 @@
+"""Results on disk: what a run leaves, read from a folder of runs or from a packed one, and how either is written.
+
+A live folder holds `plan.json` and, for each run, `runs/<dataset>/<annotation>/<method>/<split>-seed0-<hash8>/` with
+`run.json`, `cases.csv`, `train.jsonl` and `label*.npz`; or `run.json` with the reason of a failure and `output.txt`. Where
+snapshots are kept, `snapshots.csv` and `step*.npz` hold their scores and label maps. A packed folder holds the runs of
+several such folders, each run once and without label maps, in four compressed tables, and a small file for each folder.
+"""
+
+import csv
+import fcntl
+import gzip
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TextIO
+
+import numpy as np
+import pandas as pd
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from benchmark import InputError
+
+Record = dict[str, Any]
+Rows = list[dict[str, Any]]
+Tables = Mapping[str, Rows]  # rows by the file that holds them
+
+AGAIN = "remove that folder and run again"
+ADDED = ("folder", "results", "stored")  # said of a run by where it lies, never by its record
+CASES, SNAPSHOTS = "cases.csv", "snapshots.csv"
+RUNS, LOGS, SUMS = "runs.jsonl.gz", "logs.jsonl.gz", "SHA256SUMS"  # of a packed folder
+KEY = 8  # digits of a run's hash, which end its folder's name; in packed tables they stand for the run
+TEXTS = ("scan", "patient", "region", "unit")  # whatever they look like: patient 007 is not 7
+MOST_VALUES = 2**30  # of an array that is read
+
+
+# ----------------------------------------------------------------------------------------------------- what is valid
+
+
+class Sound(BaseModel):
+    """Fields and their types; others may be there too."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Identity(Sound):
+    """What settles a run's numbers."""
+
+    protocol: int
+    method: str
+    options: dict[str, Any]
+    dataset: str
+    dataset_options: dict[str, Any]
+    annotation: str
+    simulator: int
+    split: str
+    seed: int
+    budget: dict[str, Any]
+    data: str
+
+
+class Worker(Sound):
+    """What the learner's process reports."""
+
+    fit_s: float | None = None
+    predict_s: float | None = None
+    parameters: float | None = None
+    memory_mib: float | None = None
+    device_memory_mib: float | None = None
+    device: str = ""
+
+
+class Snapshot(Sound):
+    """The scores of a step that rules choose by."""
+
+    step: int
+    weakval: float | None
+    val_dice: float | None
+    test_dice: float | None
+
+
+class Selected(Sound):
+    """The step that each rule chose."""
+
+    last: int
+    weakval: int
+    val: int
+    test: int
+
+
+class Run(Sound):
+    """`run.json`; fields with a value here are missing in older runs, or in those of another kind."""
+
+    state: Literal["done", "failed"]
+    label: str
+    code: str
+    identity: Identity
+    common: dict[str, Any]
+    reason: str = ""
+    why_own_budget: str = ""
+    hash: str = ""
+    finished: str = ""
+    version: str = ""
+    commit: str = ""
+    role: str = ""
+    revision: int = 0
+    external: bool = False
+    patients_known: bool | None = None
+    worker: Worker = Worker()
+    regions: list[str] = []
+    scans: list[str] = []
+    val_scans: list[str] = []
+    snapshots: list[Snapshot] = []
+    selected: Selected | None = None
+    labelled_share: dict[str, float | None] = {}
+    labelled_depth_px: dict[str, float | None] = {}
+    labelled_pixels: dict[str, float | None] = {}
+    labelled_slices: float | None = None
+    labelled_objects: float | None = None
+
+
+def _inside(folder: str) -> str:
+    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        raise ValueError("which leads out of the results")
+    return folder
+
+
+class Planned(Sound):
+    """A run that was asked for."""
+
+    folder: Annotated[str, AfterValidator(_inside)]
+    label: str
+    identity: Identity
+    common: dict[str, Any]
+
+
+class Plan(Sound):
+    """`plan.json`."""
+
+    runs: list[Planned]
+    name: str = ""
+    title: str = ""
+    against: str = ""
+
+
+class PackedRun(Sound):
+    """A line of `runs.jsonl.gz`."""
+
+    folder: Annotated[str, AfterValidator(_inside)]
+    tables: dict[str, list[str]]  # the columns of each of its tables
+    run: Run
+
+
+def check(held: object, schema: type[Sound], where: object, advice: str) -> None:
+    """Raise InputError that names the file, the field and what it should be, where something doesn't fit a schema."""
+    try:
+        schema.model_validate(held)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            problem = f"it has no {field}"
+        else:
+            said = first["msg"].removeprefix("Value error, ").replace("Input should be", "and should be")
+            problem = f"{field or 'what it holds'} is {first['input']!r:.60}, {said}"
+        raise InputError(f"{where} is damaged ({problem}); {advice}") from error
+
+
+def read_json(path: Path, schema: type[Sound], advice: str) -> dict[str, Any]:
+    """The object in a JSON file; raises InputError that ends with `advice` where it doesn't fit the schema."""
+    try:
+        held: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}); {advice}") from error
+    check(held, schema, path, advice)
+    return held
+
+
+def read_npz(path: Path, *names: str) -> list[np.ndarray]:
+    """Arrays of numbers in an .npz, by name; raises InputError for all else, pickled objects among it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in names:
+                with archive.open(f"{name}.npy") as file:
+                    np.lib.format.read_magic(file)
+                    shape, _, _ = np.lib.format.read_array_header_1_0(file)
+                    if math.prod(shape) > MOST_VALUES:
+                        raise ValueError(f"{name} has shape {shape}, and {MOST_VALUES:,} values are the most that is read")
+        with np.load(path, allow_pickle=False) as held:
+            return [held[name] for name in names]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} can't be read ({error}); it should hold the arrays {', '.join(names)}") from error
+
+
+# ---------------------------------------------------------------------------------------------------- a live folder
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """Runs, their scores and their plan. A run is named by its folder below `runs/`."""
+
+    root: Path
+
+    def path(self, run: str | Path) -> Path:
+        """Where a run's files lie."""
+        return self.root / "runs" / run
+
+    def records(self) -> list[Record]:
+        """What `run.json` says of each run, with its name as `folder`."""
+        paths = sorted((self.root / "runs").glob("*/*/*/*/run.json"))
+        return [_read_record(path) | {"folder": path.parent.relative_to(self.root / "runs").as_posix()} for path in paths]
+
+    def record(self, run: str | Path) -> Record | None:
+        """What `run.json` says of one run; None if it isn't there."""
+        path = self.path(run) / "run.json"
+        return _read_record(path) if path.is_file() else None
+
+    def plan(self) -> dict[str, Any]:
+        """The latest plan; without runs if there is none."""
+        path = self.root / "plan.json"
+        return read_json(path, Plan, "remove it, and plan again") if path.is_file() else {"runs": []}
+
+    def cases(self, runs: Iterable[str]) -> pd.DataFrame:
+        """Scores of runs by scan and region, as `run` the run's name; what older runs were not scored with is NaN."""
+        return self._table(CASES, runs)
+
+    def snapshots(self, runs: Iterable[str]) -> pd.DataFrame:
+        """The same of the snapshots of runs, with `part` (val or test) and `step`."""
+        return self._table(SNAPSHOTS, runs)
+
+    def has_snapshots(self, run: str) -> bool:
+        """Whether the scores of a run's snapshots are there."""
+        return (self.path(run) / SNAPSHOTS).is_file()
+
+    def log(self, run: str) -> list[str]:
+        """The lines of a run's training log, JSON objects; none without a log."""
+        path = self.path(run) / "train.jsonl"
+        return _text(path, path).split("\n")[:-1] if path.is_file() else []
+
+    def output(self, run: str) -> dict[str, str]:
+        """What a failed run wrote, by the name of its file."""
+        paths = [self.path(run) / name for name in ("error.txt", "output.txt")]
+        return {path.name: path.read_text(errors="replace") for path in paths if path.is_file()}
+
+    def label_map(self, run: str, number: int) -> np.ndarray:
+        """The predicted labels of a test scan, uint8 (slices, height, width)."""
+        return read_npz(self.path(run) / f"label{number:04d}.npz", "labels")[0]
+
+    def _table(self, name: str, runs: Iterable[str]) -> pd.DataFrame:
+        """One file of every run. Files with the same heading are parsed at once, in a third of the time."""
+        bodies: dict[str, dict[str, str]] = {}  # by heading and run
+        for run in runs:
+            heading, _, body = _text(self.path(run) / name, f"{name} in {self.path(run)}").partition("\n")
+            bodies.setdefault(heading, {})[run] = body.rstrip("\n") + "\n"
+        parts = [pd.DataFrame(columns=["run", *TEXTS])]
+        for heading, own in bodies.items():
+            try:
+                part = _parsed(f"{heading}\n{''.join(own.values())}")
+            except ValueError:
+                self._refuse_damaged(name, heading, own)
+                raise
+            counts = [body.count("\n") for body in own.values()]
+            parts.append(part.assign(run=np.repeat(list(own), counts)))
+        return pd.concat(parts[1:] or parts, ignore_index=True)
+
+    def _refuse_damaged(self, name: str, heading: str, bodies: Mapping[str, str]) -> None:
+        """Raise InputError that names the run whose scores can't be parsed."""
+        for run, body in bodies.items():
+            try:
+                _parsed(f"{heading}\n{body}")
+            except ValueError as error:
+                said = " ".join(str(error).split())
+                raise InputError(f"{name} in {self.path(run)} is damaged ({said}); {AGAIN}") from error
+
+    # -------------------------------------------------------------------------------------------------- writing
+
+    def prepare(self) -> None:
+        """Make the folder; raises InputError where it can't be written."""
+        try:
+            for part in ("runs", ".locks", ".staging"):
+                (self.root / part).mkdir(parents=True, exist_ok=True)
+            probe = self.root / ".staging" / f"probe-{_unique_suffix()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise InputError(f"the results folder {self.root} can't be written: {error.strerror}") from error
+
+    def remember(self, plan: Mapping[str, Any]) -> None:
+        """Keep a plan in place of an older one, so that a report can show what is missing."""
+        staged = self.root / ".staging" / f"plan-{_unique_suffix()}"
+        staged.write_text(json.dumps(plan, indent=1) + "\n")
+        staged.replace(self.root / "plan.json")
+
+    def lock(self, key: str) -> TextIO | None:
+        """The lock of the run with that hash, held until it is closed or this process ends; None if another has it."""
+        file = (self.root / ".locks" / key[:16]).open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return None
+        return file
+
+    def store(self, run: str | Path, record: Record, files: Iterable[Path], tables: Tables) -> None:
+        """Put a run into its place: whole or absent, whenever this process is killed."""
+        staged = self.root / ".staging" / record["hash"][:16]  # the run's lock guards it
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        for path in files:
+            if path.suffix == ".npy":
+                np.savez_compressed(staged / f"{path.stem}.npz", labels=np.load(path, allow_pickle=False))
+            else:
+                shutil.copyfile(path, staged / path.name)
+        for name, rows in tables.items():
+            write_table(staged / name, list(rows[0]), [row.values() for row in rows])
+        write_json(staged / "run.json", record)
+        for path in staged.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        final = self.path(run)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        old = staged.with_suffix(".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if final.exists():
+            final.rename(old)
+        staged.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(path: Path, held: Mapping[str, Any]) -> None:
+    """Write an object as the files of this project have it."""
+    path.write_text(json.dumps(held, indent=1) + "\n")
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write rows as CSV below a line with the names of their columns."""
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+
+
+def _read_record(path: Path) -> Record:
+    """A run's `run.json`. Its files may not be links, which could bring any file of their reader's into a report."""
+    record = read_json(path, Run, AGAIN)
+    if links := [each.name for each in path.parent.iterdir() if each.is_symlink()]:
+        raise InputError(f"{path.parent}: {links[0]} is a link; a run holds files of its own")
+    return {name: value for name, value in record.items() if name not in ADDED}
+
+
+def _text(path: Path, what: object) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} is damaged ({error}); {AGAIN}") from error
+
+
+def _parsed(text: str) -> pd.DataFrame:
+    """Scores as they are written; raises ValueError where a value isn't what its column holds."""
+    heading = text[: text.index("\n")].split(",")
+    counts = [name for name in heading if name == "step" or name.startswith("n_")]
+    others = [name for name in heading if name not in ("run", "part", *TEXTS, *counts)]
+    types = {**dict.fromkeys(("run", "part"), "category"), **dict.fromkeys(TEXTS, str), **dict.fromkeys(others, float)}
+    undefined = {name: ["", "nan"] for name in others}
+    table = pd.read_csv(io.StringIO(text), dtype=types, keep_default_na=False, na_values=undefined)
+    if len(table) != text.count("\n") - 1:
+        raise ValueError("a row is not one line")
+    if missing := [name for name in TEXTS if name not in table]:
+        raise ValueError(f"it has no {missing[0]}")
+    if odd := [name for name in (*others, *counts) if table[name].dtype.kind not in "iuf" or np.isinf(table[name]).any()]:
+        raise ValueError(f"{odd[0]} is not a number somewhere")
+    return table
+
+
+def _unique_suffix() -> str:
+    """A name that no other runner takes, be it on another machine."""
+    return os.urandom(6).hex()
+
+
+# --------------------------------------------------------------------------------------------------- a packed folder
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """The files of a packed folder, each read once and compared with its checksum."""
+
+    root: Path
+
+    @cached_property
+    def sums(self) -> dict[str, str]:
+        """SHA-256 of the files by name."""
+        lines = (line.split("  ", 1) for line in _text(self.root / SUMS, self.root / SUMS).splitlines())
+        return {name: digest for digest, name in lines}
+
+    @property
+    def sets(self) -> list[str]:
+        """The names of the sets of runs."""
+        return sorted(path.stem for path in (self.root / "sets").glob("*.json"))
+
+    @cached_property
+    def runs(self) -> dict[str, Record]:
+        """What a PackedRun says of each, by key."""
+        lines = [json.loads(line) for line in self.text(RUNS).splitlines()]
+        for number, line in enumerate(lines, 1):
+            check(line, PackedRun, f"line {number} of {self.root / RUNS}", "pack the runs again")
+        return {line["folder"][-KEY:]: line for line in lines}
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """Scores of all runs, with the run's key as `run`."""
+        return _parsed(self.text(CASES + ".gz"))
+
+    @cached_property
+    def snapshots(self) -> pd.DataFrame:
+        """Scores of all snapshots, with the run's key as `run`."""
+        return _parsed(self.text(SNAPSHOTS + ".gz"))
+
+    @cached_property
+    def logs(self) -> dict[str, list[str]]:
+        """The lines of the training logs by the run's key."""
+        start = len('{"run": "') + KEY
+        found: dict[str, list[str]] = {}
+        for line in self.text(LOGS).splitlines():
+            found.setdefault(line[start - KEY : start], []).append("{" + line[start + len('", ') :])
+        return found
+
+    @cached_property
+    def rows(self) -> dict[str, dict[str, Rows]]:
+        """The cells of both tables, as they are written, by file and the run's key."""
+        found: dict[str, dict[str, Rows]] = {CASES: {}, SNAPSHOTS: {}}
+        for name, by_run in found.items():
+            for row in csv.DictReader(io.StringIO(self.text(f"{name}.gz"))):
+                by_run.setdefault(row["run"], []).append(row)
+        return found
+
+    def text(self, name: str) -> str:
+        """What a file holds, unpacked; raises InputError where its checksum is another."""
+        path = self.root / name
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} can't be read: {error.strerror}") from error
+        if (found := hashlib.sha256(raw).hexdigest()) != self.sums.get(name):
+            said = f"its SHA-256 is {found[:12]}... and {SUMS} says {self.sums.get(name, 'none')[:12]}..."
+            raise InputError(f"{path} is damaged ({said}); get the packed folder again")
+        return (gzip.decompress(raw) if name.endswith(".gz") else raw).decode()
+
+
+@dataclass(frozen=True)
+class PackedSet(ResultsFolder):
+    """A set of runs in a packed folder; it is only read, and has no label maps."""
+
+    pack: _Pack
+
+    def path(self, run: str | Path) -> Path:
+        """Raise InputError: a packed run has no folder."""
+        raise InputError(
+            f"{self.root} is packed: its runs can't be changed and have no label maps; to get folders: "
+            f"python -m benchmark unpack --results {self.root} --out FOLDER"
+        )
+
+    def prepare(self) -> None:
+        """Raise InputError: nothing is written into a packed folder."""
+        self.path("")
+
+    def records(self) -> list[Record]:
+        """What `run.json` says of each run, with its name as `folder`."""
+        lines = sorted((self.pack.runs[key] for key in self._keys), key=lambda line: line["folder"].split("/"))
+        return [line["run"] | {"folder": line["folder"]} for line in lines]
+
+    def plan(self) -> dict[str, Any]:
+        """The plan that the runs were made by."""
+        runs = [self._planned(self.pack.runs[each]) if isinstance(each, str) else each for each in self._set["runs"]]
+        return {**self._set["plan"], "runs": runs}
+
+    def has_snapshots(self, run: str) -> bool:
+        """Whether the scores of a run's snapshots are there."""
+        return SNAPSHOTS in self.pack.runs[run[-KEY:]]["tables"]
+
+    def log(self, run: str) -> list[str]:
+        """The lines of a run's training log, JSON objects; none without a log."""
+        return self.pack.logs.get(run[-KEY:], [])
+
+    def output(self, run: str) -> dict[str, str]:
+        """Nothing: what failed runs wrote is not packed."""
+        return {}
+
+    def _table(self, name: str, runs: Iterable[str]) -> pd.DataFrame:
+        names = {run[-KEY:]: run for run in runs}
+        table = self.pack.cases if name == CASES else self.pack.snapshots
+        table = table[table.run.isin(names)]
+        return table.assign(run=table.run.astype(str).map(names))
+
+    @cached_property
+    def _set(self) -> dict[str, Any]:
+        held: dict[str, Any] = json.loads(self.pack.text(f"sets/{self.root.name}.json"))
+        return held
+
+    @property
+    def _keys(self) -> list[str]:
+        return [each for each in self._set["runs"] if isinstance(each, str)] + self._set["others"]
+
+    @staticmethod
+    def _planned(line: Record) -> Record:
+        return {"folder": line["folder"], **{name: line["run"][name] for name in ("label", "identity", "common")}}
+
+
+# ------------------------------------------------------------------------------------------------ folders by their path
+
+
+def open_results(path: Path) -> ResultsFolder:
+    """The results folder at a path, there or still to be made, or one set of a packed folder: `results/reference/smoke`."""
+    if _is_packed(path):
+        names = ", ".join(str(path / name) for name in _Pack(path).sets)
+        raise InputError(f"{path} is a packed folder of several sets of runs; name one of them: {names}")
+    if _is_packed(path.parent) and path.name in (pack := _Pack(path.parent)).sets:
+        return PackedSet(path, pack)
+    return ResultsFolder(path)
+
+
+def within(path: Path) -> dict[str, ResultsFolder]:
+    """The results folders in a folder, or the sets of a packed one, by name; none where the path itself is one."""
+    if _is_packed(path):
+        pack = _Pack(path)
+        return {name: PackedSet(path / name, pack) for name in pack.sets}
+    if (path / "runs").is_dir():
+        return {}
+    return {each.name: ResultsFolder(each) for each in sorted(path.glob("*")) if (each / "runs").is_dir()}
+
+
+def _is_packed(path: Path) -> bool:
+    return (path / RUNS).is_file()
+
+
+# ------------------------------------------------------------------------------------------------ packing and unpacking
+
+
+def pack(results: Path, out: Path, every: int = 1) -> int:
+    """Pack a results folder, or all in a folder, each run once; returns how many runs.
+
+    `every`: of the log's lines that hold a loss, keep every so-manyth, and the last. Label maps, pictures and what failed
+    runs wrote are left out. The same runs give the same bytes (with the same zlib).
+    """
+    if _is_packed(out):
+        raise InputError(f"{out} is packed already; remove its files, or give another folder")
+    folders = within(results) or {results.resolve().name: open_results(results)}
+    runs: dict[str, _Unpacked] = {}
+    sets = {}
+    for name, folder in folders.items():
+        there = {record["folder"]: _unpacked(folder, record, every) for record in folder.records()}
+        for table in (CASES, SNAPSHOTS):
+            folder._table(table, [run for run, held in there.items() if table in held.tables])  # raises where one is damaged
+        for run, held in there.items():
+            known = runs.setdefault(run[-KEY:], held)
+            if (known.folder, known.record, known.tables) != (held.folder, held.record, held.tables):
+                raise InputError(f"{folder.path(run)} differs from {known.home.path(known.folder)}; remove one of the two")
+            runs[run[-KEY:]] = max(known, held, key=lambda each: len(each.log))
+        sets[f"sets/{name}.json"] = _set(folder.plan(), there)
+    if not runs:
+        raise InputError(f"{results} holds no runs to pack")
+    _write_packed(out, dict(sorted(runs.items(), key=lambda each: each[1].place)), sets)
+    return len(runs)
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """A run before it is packed."""
+
+    home: ResultsFolder
+    folder: str
+    record: Record
+    tables: dict[str, list[list[str]]]  # lines of cells by file, their heading first
+    log: list[str]
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Sorts runs on the same scans together, which compresses best."""
+        identity = self.record["identity"]
+        return identity["dataset"], identity["split"], self.folder
+
+
+def _unpacked(folder: ResultsFolder, record: Record, every: int) -> _Unpacked:
+    run = record["folder"]
+    tables = {}
+    for name in (CASES, SNAPSHOTS):
+        if (path := folder.path(run) / name).is_file():
+            with path.open(newline="") as file:
+                tables[name] = list(csv.reader(file))
+    own = {name: value for name, value in record.items() if name != "folder"}
+    return _Unpacked(folder, run, own, tables, _thinned(folder.log(run), every))
+
+
+def _thinned(log: Sequence[str], every: int) -> list[str]:
+    losses = [number for number, line in enumerate(log) if '"loss"' in line]
+    dropped = set(losses) - {*losses[::every], *losses[-1:]}
+    return [line for number, line in enumerate(log) if number not in dropped]
+
+
+def _set(plan: Record, there: Mapping[str, _Unpacked]) -> Record:
+    """What `sets/<name>.json` says: the plan, with the keys of runs that are there in place of these, and other runs."""
+    runs, others = [], dict.fromkeys(there)
+    for planned in plan["runs"]:
+        held = there.get(planned["folder"])
+        as_planned = held and all(held.record[name] == planned[name] for name in ("label", "identity", "common"))
+        runs.append(planned["folder"][-KEY:] if as_planned else planned)
+        if as_planned:
+            others.pop(planned["folder"], None)
+    about = {name: value for name, value in plan.items() if name != "runs"}
+    return {"plan": about, "runs": runs, "others": [run[-KEY:] for run in others]}
+
+
+def _write_packed(out: Path, runs: Mapping[str, _Unpacked], sets: Mapping[str, Record]) -> None:
+    """Write the files of a packed folder, the checksums last."""
+    lines = [
+        {"folder": held.folder, "tables": {name: rows[0] for name, rows in held.tables.items()}, "run": held.record}
+        for held in runs.values()
+    ]
+    files = {RUNS: _compressed("".join(json.dumps(line) + "\n" for line in lines))}
+    logs = [f'{{"run": "{key}", {line[1:]}\n' for key, held in runs.items() for line in held.log]
+    files[LOGS] = _compressed("".join(logs))
+    for name in (CASES, SNAPSHOTS):
+        files[f"{name}.gz"] = _compressed(_joined(runs, name))
+    files |= {name: (json.dumps(held, indent=1) + "\n").encode() for name, held in sets.items()}
+    for name, content in sorted(files.items()):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(content)
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())]
+    (out / SUMS).write_text("".join(sums))
+
+
+def _joined(runs: Mapping[str, _Unpacked], name: str) -> str:
+    """One table of all runs, with the run's key in front; empty where a run lacks a column."""
+    tables = {key: held.tables[name] for key, held in runs.items() if name in held.tables}
+    columns = list(dict.fromkeys(column for heading, *_ in tables.values() for column in heading)) or [*TEXTS]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["run", *columns], restval="", lineterminator="\n")
+    writer.writeheader()
+    for key, (heading, *rows) in tables.items():
+        writer.writerows({"run": key, **dict(zip(heading, row, strict=True))} for row in rows)
+    return text.getvalue()
+
+
+def _compressed(text: str) -> bytes:
+    held = io.BytesIO()
+    with gzip.GzipFile("", "wb", 9, held, mtime=0) as file:  # no name and no time in it
+        file.write(text.encode())
+    return held.getvalue()
+
+
+def unpack(packed: Path, out: Path) -> int:
+    """Write `out/<set>/` for each set of a packed folder, or for one set, as results folders; returns how many runs."""
+    folders = within(packed) or {packed.name: open_results(packed)}
+    count = 0
+    for name, folder in folders.items():
+        if not isinstance(folder, PackedSet):
+            raise InputError(f"{folder.root} is not a packed folder of runs")
+        target = ResultsFolder(out / name)
+        if target.root.exists():
+            raise InputError(f"{target.root} is there already; remove it, or give another folder")
+        for record in folder.records():
+            _write_unpacked(target, folder.pack, record)
+            count += 1
+        write_json(target.root / "plan.json", folder.plan())
+    return count
+
+
+def _write_unpacked(target: ResultsFolder, pack: _Pack, record: Record) -> None:
+    """Write the files of one run."""
+    run = record.pop("folder")
+    path, key = target.path(run), run[-KEY:]
+    path.mkdir(parents=True)
+    write_json(path / "run.json", record)
+    for name, columns in pack.runs[key]["tables"].items():
+        rows = pack.rows[name].get(key, [])
+        write_table(path / name, columns, ([row[column] for column in columns] for row in rows))
+    if log := pack.logs.get(key):
+        (path / "train.jsonl").write_text("".join(f"{line}\n" for line in log))
