@@ -228,6 +228,16 @@ def test_the_same_runs_give_the_same_bytes_wherever_they_lie(live, packed, tmp_p
     assert all(data[4:8] == bytes(4) for name, data in content(packed).items() if name.endswith(".gz")), "no time in them"
 
 
+def test_a_set_names_its_runs_by_key_and_says_what_is_missing(live, tmp_path):
+    live.remember(live.plan() | {"runs": live.plan()["runs"][1:]})
+    pack(live.root, tmp_path / "packed")
+    held = json.loads((tmp_path / "packed/sets/mine.json").read_text())
+    assert held["plan"] == {"name": "n", "title": "A title"}
+    assert held["runs"] == [record("prior")["hash"][:8], live.plan()["runs"][-1]]
+    assert held["others"] == [record()["hash"][:8]]
+    assert len(open_results(tmp_path / "packed/mine").records()) == 2
+
+
 def test_a_run_of_two_sets_is_packed_once_with_the_fuller_log(live, tmp_path):
     other = ResultsFolder(live.root.parent / "other")
     run = add(other, record(), [ROW | {"nsd": 0.25}, ROW | {"region": "a, b", "nsd": "nan"}], LOG[::2])
