@@ -253,6 +253,10 @@ class ResultsFolder:
         """The predicted labels of a test scan, uint8 (slices, height, width)."""
         return read_npz(self.path(run) / f"label{number:04d}.npz", "labels")[0]
 
+    def has_label_maps(self, run: str) -> bool:
+        """Whether a run's predictions are there."""
+        return (self.path(run) / "label0000.npz").is_file()
+
     def _table(self, name: str, runs: Iterable[str]) -> pd.DataFrame:
         """One file of every run. Files with the same heading are parsed at once, in a third of the time."""
         bodies: dict[str, dict[str, str]] = {}  # by heading and run
@@ -481,6 +485,10 @@ class PackedSet(ResultsFolder):
     def has_snapshots(self, run: str) -> bool:
         """Whether the scores of a run's snapshots are there."""
         return SNAPSHOTS in self.pack.runs[run[-KEY:]]["tables"]
+
+    def has_label_maps(self, run: str) -> bool:
+        """Return False: these are not packed."""
+        return False
 
     def log(self, run: str) -> list[str]:
         """The lines of a run's training log, JSON objects; none without a log."""

@@ -213,6 +213,7 @@ def test_a_packed_folder_reads_as_the_live_one(live, packed):
     assert there.records() == live.records()
     assert there.plan() == live.plan()
     assert [there.log(run) for run in runs] == [live.log(run) for run in runs]
+    assert [each.has_label_maps(runs[0]) for each in (live, there)] == [True, False]
     assert [there.has_snapshots(run) for run in runs] == [live.has_snapshots(run) for run in runs]
     for read in (ResultsFolder.cases, ResultsFolder.snapshots):
         own = runs if read is ResultsFolder.cases else runs[1:]
