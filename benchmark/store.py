@@ -16,7 +16,7 @@ import math
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -229,11 +229,11 @@ class ResultsFolder:
 
     def cases(self, runs: Iterable[str]) -> pd.DataFrame:
         """Scores of runs by scan and region, as `run` the run's name; what older runs were not scored with is NaN."""
-        return self._table(CASES, runs)
+        return self.table(CASES, runs)
 
     def snapshots(self, runs: Iterable[str]) -> pd.DataFrame:
         """The same of the snapshots of runs, with `part` (val or test) and `step`."""
-        return self._table(SNAPSHOTS, runs)
+        return self.table(SNAPSHOTS, runs)
 
     def has_snapshots(self, run: str) -> bool:
         """Whether the scores of a run's snapshots are there."""
@@ -257,7 +257,7 @@ class ResultsFolder:
         """Whether a run's predictions are there."""
         return (self.path(run) / "label0000.npz").is_file()
 
-    def _table(self, name: str, runs: Iterable[str]) -> pd.DataFrame:
+    def table(self, name: str, runs: Iterable[str]) -> pd.DataFrame:
         """One file of every run. Files with the same heading are parsed at once, in a third of the time."""
         bodies: dict[str, dict[str, str]] = {}  # by heading and run
         for run in runs:
@@ -296,8 +296,8 @@ class ResultsFolder:
         except OSError as error:
             raise InputError(f"the results folder {self.root} can't be written: {error.strerror}") from error
 
-    def remember(self, plan: Mapping[str, Any]) -> None:
-        """Keep a plan in place of an older one, so that a report can show what is missing."""
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Write the latest plan in place of an older one, so that a report can show what is missing."""
         staged = self.root / ".staging" / f"plan-{_unique_suffix()}"
         staged.write_text(json.dumps(plan, indent=1) + "\n")
         staged.replace(self.root / "plan.json")
@@ -323,7 +323,7 @@ class ResultsFolder:
             else:
                 shutil.copyfile(path, staged / path.name)
         for name, rows in tables.items():
-            write_table(staged / name, list(rows[0]), [row.values() for row in rows])
+            write_cases(staged / name, rows)
         write_json(staged / "run.json", record)
         for path in staged.iterdir():
             with path.open("rb") as file:
@@ -343,10 +343,12 @@ def write_json(path: Path, held: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(held, indent=1) + "\n")
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write rows as CSV below a line with the names of their columns."""
+def write_cases(path: Path, rows: Rows) -> None:
+    """Write rows of scores as CSV below a line with their names."""
     with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _read_record(path: Path) -> Record:
@@ -390,7 +392,7 @@ def _unique_suffix() -> str:
 
 
 @dataclass(frozen=True)
-class _Pack:
+class Pack:
     """The files of a packed folder, each read once and compared with its checksum."""
 
     root: Path
@@ -456,10 +458,10 @@ class _Pack:
 
 
 @dataclass(frozen=True)
-class PackedSet(ResultsFolder):
+class PackedFolder(ResultsFolder):
     """A set of runs in a packed folder; it is only read, and has no label maps."""
 
-    pack: _Pack
+    pack: Pack
 
     def path(self, run: str | Path) -> Path:
         """Raise InputError: a packed run has no folder."""
@@ -498,7 +500,8 @@ class PackedSet(ResultsFolder):
         """Nothing: what failed runs wrote is not packed."""
         return {}
 
-    def _table(self, name: str, runs: Iterable[str]) -> pd.DataFrame:
+    def table(self, name: str, runs: Iterable[str]) -> pd.DataFrame:
+        """`cases.csv` or `snapshots.csv` of every run."""
         names = {run[-KEY:]: run for run in runs}
         table = self.pack.cases if name == CASES else self.pack.snapshots
         table = table[table.run.isin(names)]
@@ -523,168 +526,24 @@ class PackedSet(ResultsFolder):
 
 def open_results(path: Path) -> ResultsFolder:
     """The results folder at a path, there or still to be made, or one set of a packed folder: `results/reference/smoke`."""
-    if _is_packed(path):
-        names = ", ".join(str(path / name) for name in _Pack(path).sets)
+    if is_packed(path):
+        names = ", ".join(str(path / name) for name in Pack(path).sets)
         raise InputError(f"{path} is a packed folder of several sets of runs; name one of them: {names}")
-    if _is_packed(path.parent) and path.name in (pack := _Pack(path.parent)).sets:
-        return PackedSet(path, pack)
+    if is_packed(path.parent) and path.name in (pack := Pack(path.parent)).sets:
+        return PackedFolder(path, pack)
     return ResultsFolder(path)
 
 
 def within(path: Path) -> dict[str, ResultsFolder]:
     """The results folders in a folder, or the sets of a packed one, by name; none where the path itself is one."""
-    if _is_packed(path):
-        pack = _Pack(path)
-        return {name: PackedSet(path / name, pack) for name in pack.sets}
+    if is_packed(path):
+        pack = Pack(path)
+        return {name: PackedFolder(path / name, pack) for name in pack.sets}
     if (path / "runs").is_dir():
         return {}
     return {each.name: ResultsFolder(each) for each in sorted(path.glob("*")) if (each / "runs").is_dir()}
 
 
-def _is_packed(path: Path) -> bool:
+def is_packed(path: Path) -> bool:
+    """Whether a folder is a packed one."""
     return (path / RUNS).is_file()
-
-
-# ------------------------------------------------------------------------------------------------ packing and unpacking
-
-
-def pack(results: Path, out: Path, every: int = 1) -> int:
-    """Pack a results folder, or all in a folder, each run once; returns how many runs.
-
-    `every`: of the log's lines that hold a loss, keep every so-manyth, and the last. Label maps, pictures and what failed
-    runs wrote are left out. The same runs give the same bytes (with the same zlib).
-    """
-    if _is_packed(out):
-        raise InputError(f"{out} is packed already; remove its files, or give another folder")
-    folders = within(results) or {results.resolve().name: open_results(results)}
-    runs: dict[str, _Unpacked] = {}
-    sets = {}
-    for name, folder in folders.items():
-        there = {record["folder"]: _unpacked(folder, record, every) for record in folder.records()}
-        for table in (CASES, SNAPSHOTS):
-            folder._table(table, [run for run, held in there.items() if table in held.tables])  # raises where one is damaged
-        for run, held in there.items():
-            known = runs.setdefault(run[-KEY:], held)
-            if (known.folder, known.record, known.tables) != (held.folder, held.record, held.tables):
-                raise InputError(f"{folder.path(run)} differs from {known.home.path(known.folder)}; remove one of the two")
-            runs[run[-KEY:]] = max(known, held, key=lambda each: len(each.log))
-        sets[f"sets/{name}.json"] = _set(folder.plan(), there)
-    if not runs:
-        raise InputError(f"{results} holds no runs to pack")
-    _write_packed(out, dict(sorted(runs.items(), key=lambda each: each[1].place)), sets)
-    return len(runs)
-
-
-@dataclass(frozen=True)
-class _Unpacked:
-    """A run before it is packed."""
-
-    home: ResultsFolder
-    folder: str
-    record: Record
-    tables: dict[str, list[list[str]]]  # lines of cells by file, their heading first
-    log: list[str]
-
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """Sorts runs on the same scans together, which compresses best."""
-        identity = self.record["identity"]
-        return identity["dataset"], identity["split"], self.folder
-
-
-def _unpacked(folder: ResultsFolder, record: Record, every: int) -> _Unpacked:
-    run = record["folder"]
-    tables = {}
-    for name in (CASES, SNAPSHOTS):
-        if (path := folder.path(run) / name).is_file():
-            with path.open(newline="") as file:
-                tables[name] = list(csv.reader(file))
-    own = {name: value for name, value in record.items() if name != "folder"}
-    return _Unpacked(folder, run, own, tables, _thinned(folder.log(run), every))
-
-
-def _thinned(log: Sequence[str], every: int) -> list[str]:
-    losses = [number for number, line in enumerate(log) if '"loss"' in line]
-    dropped = set(losses) - {*losses[::every], *losses[-1:]}
-    return [line for number, line in enumerate(log) if number not in dropped]
-
-
-def _set(plan: Record, there: Mapping[str, _Unpacked]) -> Record:
-    """What `sets/<name>.json` says: the plan, with the keys of runs that are there in place of these, and other runs."""
-    runs, others = [], dict.fromkeys(there)
-    for planned in plan["runs"]:
-        held = there.get(planned["folder"])
-        as_planned = held and all(held.record[name] == planned[name] for name in ("label", "identity", "common"))
-        runs.append(planned["folder"][-KEY:] if as_planned else planned)
-        if as_planned:
-            others.pop(planned["folder"], None)
-    about = {name: value for name, value in plan.items() if name != "runs"}
-    return {"plan": about, "runs": runs, "others": [run[-KEY:] for run in others]}
-
-
-def _write_packed(out: Path, runs: Mapping[str, _Unpacked], sets: Mapping[str, Record]) -> None:
-    """Write the files of a packed folder, the checksums last."""
-    lines = [
-        {"folder": held.folder, "tables": {name: rows[0] for name, rows in held.tables.items()}, "run": held.record}
-        for held in runs.values()
-    ]
-    files = {RUNS: _compressed("".join(json.dumps(line) + "\n" for line in lines))}
-    logs = [f'{{"run": "{key}", {line[1:]}\n' for key, held in runs.items() for line in held.log]
-    files[LOGS] = _compressed("".join(logs))
-    for name in (CASES, SNAPSHOTS):
-        files[f"{name}.gz"] = _compressed(_joined(runs, name))
-    files |= {name: (json.dumps(held, indent=1) + "\n").encode() for name, held in sets.items()}
-    for name, content in sorted(files.items()):
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_bytes(content)
-    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())]
-    (out / SUMS).write_text("".join(sums))
-
-
-def _joined(runs: Mapping[str, _Unpacked], name: str) -> str:
-    """One table of all runs, with the run's key in front; empty where a run lacks a column."""
-    tables = {key: held.tables[name] for key, held in runs.items() if name in held.tables}
-    columns = list(dict.fromkeys(column for heading, *_ in tables.values() for column in heading)) or [*TEXTS]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["run", *columns], restval="", lineterminator="\n")
-    writer.writeheader()
-    for key, (heading, *rows) in tables.items():
-        writer.writerows({"run": key, **dict(zip(heading, row, strict=True))} for row in rows)
-    return text.getvalue()
-
-
-def _compressed(text: str) -> bytes:
-    held = io.BytesIO()
-    with gzip.GzipFile("", "wb", 9, held, mtime=0) as file:  # no name and no time in it
-        file.write(text.encode())
-    return held.getvalue()
-
-
-def unpack(packed: Path, out: Path) -> int:
-    """Write `out/<set>/` for each set of a packed folder, or for one set, as results folders; returns how many runs."""
-    folders = within(packed) or {packed.name: open_results(packed)}
-    count = 0
-    for name, folder in folders.items():
-        if not isinstance(folder, PackedSet):
-            raise InputError(f"{folder.root} is not a packed folder of runs")
-        target = ResultsFolder(out / name)
-        if target.root.exists():
-            raise InputError(f"{target.root} is there already; remove it, or give another folder")
-        for record in folder.records():
-            _write_unpacked(target, folder.pack, record)
-            count += 1
-        write_json(target.root / "plan.json", folder.plan())
-    return count
-
-
-def _write_unpacked(target: ResultsFolder, pack: _Pack, record: Record) -> None:
-    """Write the files of one run."""
-    run = record.pop("folder")
-    path, key = target.path(run), run[-KEY:]
-    path.mkdir(parents=True)
-    write_json(path / "run.json", record)
-    for name, columns in pack.runs[key]["tables"].items():
-        rows = pack.rows[name].get(key, [])
-        write_table(path / name, columns, ([row[column] for column in columns] for row in rows))
-    if log := pack.logs.get(key):
-        (path / "train.jsonl").write_text("".join(f"{line}\n" for line in log))

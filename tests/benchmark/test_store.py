@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import InputError, store
-from benchmark.store import ResultsFolder, open_results, pack, unpack, within
+from benchmark import InputError, packing, store
+from benchmark.packing import pack, unpack
+from benchmark.store import ResultsFolder, open_results, within
 
 ROW = {"scan": "007", "patient": "NA", "region": "faz", "unit": "px", "dice": 1 / 3, "hd95": "", "n_missed": 0}
 LOSSES = [{"step": step, "seconds": 0.1, "loss": 1 / (step + 1)} for step in range(5)]
@@ -43,7 +44,7 @@ def add(results, run, rows=(ROW,), log=LOG, snapshots=()):
     scratch.rmdir()
     planned = {"folder": folder_of(run), **{name: run[name] for name in ("label", "identity", "common")}}
     plan = {"name": "n", "title": "A title"} | results.plan()
-    results.remember(plan | {"runs": [*plan["runs"], planned]})
+    results.write_plan(plan | {"runs": [*plan["runs"], planned]})
     return folder_of(run)
 
 
@@ -55,7 +56,7 @@ def live(tmp_path):
     add(results, record("prior"), log=(), snapshots=[{"part": part, "step": 5, **ROW} for part in ("val", "test")])
     gone = record(seed=9)
     planned = {"folder": folder_of(gone), **{name: gone[name] for name in ("label", "identity", "common")}}
-    results.remember(results.plan() | {"runs": [*results.plan()["runs"], planned]})
+    results.write_plan(results.plan() | {"runs": [*results.plan()["runs"], planned]})
     return results
 
 
@@ -170,7 +171,7 @@ def test_a_link_among_the_files_of_a_run_is_refused(live, tmp_path, name):
 def test_a_plan_that_leads_out_of_the_results_is_refused(live, folder):
     plan = live.plan()
     plan["runs"][0]["folder"] = folder
-    live.remember(plan)
+    live.write_plan(plan)
     with pytest.raises(InputError, match="plan.json is damaged .runs.0.folder is '.*', which leads out of the results"):
         live.plan()
 
@@ -230,7 +231,7 @@ def test_the_same_runs_give_the_same_bytes_wherever_they_lie(live, packed, tmp_p
 
 
 def test_a_set_names_its_runs_by_key_and_says_what_is_missing(live, tmp_path):
-    live.remember(live.plan() | {"runs": live.plan()["runs"][1:]})
+    live.write_plan(live.plan() | {"runs": live.plan()["runs"][1:]})
     pack(live.root, tmp_path / "packed")
     held = json.loads((tmp_path / "packed/sets/mine.json").read_text())
     assert held["plan"] == {"name": "n", "title": "A title"}
@@ -280,7 +281,7 @@ def test_a_packed_file_that_is_missing_is_named(packed):
 
 def test_a_packed_run_that_leads_out_of_the_results_is_refused(packed, tmp_path):
     line = {"folder": "../../x/pce/default-seed0-12345678", "tables": {}, "run": record()}
-    (packed / "runs.jsonl.gz").write_bytes(store._compressed(json.dumps(line) + "\n"))
+    (packed / "runs.jsonl.gz").write_bytes(packing._compressed(json.dumps(line) + "\n"))
     sums = (packed / "SHA256SUMS").read_text().splitlines()
     digest = hashlib.sha256((packed / "runs.jsonl.gz").read_bytes()).hexdigest()
     sums = [f"{digest}  runs.jsonl.gz" if line.endswith("runs.jsonl.gz") else line for line in sums]
@@ -322,4 +323,4 @@ def test_folders_are_found_by_their_path(live, packed, tmp_path):
     assert within(tmp_path / "nothing") == {}
     assert open_results(live.root) == live
     assert open_results(tmp_path / "new") == ResultsFolder(tmp_path / "new")
-    assert isinstance(open_results(Path(packed / "mine")), store.PackedSet)
+    assert isinstance(open_results(Path(packed / "mine")), store.PackedFolder)
