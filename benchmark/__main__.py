@@ -15,7 +15,7 @@ from benchmark import InputError, __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmark.executors import Executor
+    from benchmark.train.local import Executor
 
 app = typer.Typer(
     name="benchmark",
@@ -32,6 +32,7 @@ DataFolder = Annotated[
     Path, typer.Option("--data", envvar="BENCHMARK_DATA", help="Folder that holds one folder per data set.")
 ]
 Results = Annotated[Path, typer.Option("--results", help="Folder that keeps the runs.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder that is made.")]
 Reports = Annotated[Path, typer.Option("--reports", help="Folder that receives reports.")]
 
 
@@ -41,8 +42,8 @@ DataSet = Annotated[str, typer.Argument(metavar="NAME", help="A data set, NAME:P
 @app.command("list")
 def list_() -> None:
     """Show methods, groups, data sets, annotations and presets."""
-    from benchmark.jobs import PRESETS
-    from benchmark.screen import show_list
+    from benchmark.plan.presets import PRESETS
+    from benchmark.terminal import show_list
 
     show_list(PRESETS.glob("*.toml"))
 
@@ -76,9 +77,11 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the jobs, and stop.")] = False,
 ) -> None:
     """Train, predict and score; the same command again resumes."""
-    from benchmark import screen, shards
-    from benchmark.jobs import Request, make_plan
-    from benchmark.runner import Place, Sweep
+    from benchmark import terminal
+    from benchmark.plan.jobs import make_plan, parse_shard, select_shard, state
+    from benchmark.plan.presets import Request
+    from benchmark.store import open_results
+    from benchmark.train.sweep import Sweep
 
     if rerun not in ("", "stale", "all"):
         raise InputError(f"--rerun is {rerun!r}; it must be stale or all")
@@ -95,29 +98,29 @@ def run(
         data=data,
     )
     if shard:
-        shards.parse(shard)
-    make_executor, place = _executor(executor, address, device), Place(results)
-    with screen.status("reading and checking the data"):
+        parse_shard(shard)
+    make_executor, stored = _executor(executor, address, device), open_results(results)
+    with terminal.status("reading and checking the data"):
         plan = make_plan(request)
-    jobs = shards.shard(plan.jobs, shard) if shard else plan.jobs
-    screen.show_warnings(plan.warnings)
+    jobs = select_shard(plan.jobs, shard) if shard else plan.jobs
+    terminal.show_warnings(plan.warnings)
     if dry_run:
-        screen.show_plan(dataclasses.replace(plan, jobs=jobs), [(job, place.state(job)) for job in jobs])
+        terminal.show_plan(dataclasses.replace(plan, jobs=jobs), [(job, state(stored, job)) for job in jobs])
         return
     if not plan.jobs:
-        screen.show_not_claimed(plan)
+        terminal.show_not_claimed(plan)
         raise InputError("there is nothing to run: no method learns from these annotations")
     hide = [data, results, *(dataset.root for dataset in plan.datasets.values())]
     chosen = make_executor(workers, max(job.budget.threads for job in plan.jobs), timeout or None, hide)
-    with screen.Watcher() as watcher:
-        states = Sweep(plan, place, chosen, watcher, rerun).run(jobs)
+    with terminal.Watcher() as watcher:
+        states = Sweep(plan, stored, chosen, watcher, rerun).run(jobs)
     if shard:
         _end_shard(shard, states, results, reports)
         return
-    screen.show_not_claimed(plan)
+    terminal.show_not_claimed(plan)
     from benchmark.report import show, write
 
-    screen.show_table(*show(results, "tuned" if any(job.budget.tune for job in plan.jobs) else "equal"))
+    terminal.show_table(*show(results, "tuned" if any(job.budget.tune for job in plan.jobs) else "equal"))
     print(f"report: {write(results, reports)}")
     if states["failed"]:
         print(f"{states['failed']} runs failed; the report names them, and the same command tries them again")
@@ -140,9 +143,9 @@ def report(
     ] = False,
 ) -> None:
     """Write tables, figures and a page from the runs in a results folder."""
-    from benchmark.report import FORMATS, Wish, tables, write
+    from benchmark.report import FORMATS, ReportOptions, tables, write
 
-    wish = Wish(
+    options = ReportOptions(
         reference=reference,
         selection=selection,
         only=_split(only),
@@ -150,7 +153,7 @@ def report(
         formats=_split(format_) or FORMATS,
         embed_images=embed_images,
     )
-    print(f"report: {write(results, reports, wish)}")
+    print(f"report: {write(results, reports, options)}")
 
 
 @app.command()
@@ -177,7 +180,7 @@ def score(
     if not folders:
         if split or name or annotations or seed:
             raise InputError("--split, --name, --annotations and --seed are of predictions; name these with --predictions")
-        from benchmark.rescore import rescore
+        from benchmark.score.stored import rescore
 
         print(f"{rescore(results, data, named, _split(metrics))} runs scored")
         return
@@ -189,9 +192,35 @@ def score(
         raise InputError(
             f"--datasets is {datasets!r}; with --predictions it names their one data set, such as acdc or folder:PATH"
         )
-    from benchmark import external
+    from benchmark import terminal
+    from benchmark.score import external
 
-    external.score(external.Predictions(folders, named[0], split, name, annotations, seed), results, data)
+    with terminal.status("reading and scoring the label maps"):
+        lines, warnings = external.score(
+            external.Predictions(folders, named[0], split, name, annotations, seed), results, data
+        )
+    terminal.show_warnings(warnings)
+    print("\n".join(lines))
+
+
+@app.command()
+def pack(
+    out: Out,
+    results: Results = Path("results"),
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Keep of each log every N-th loss, and the last.")] = 1,
+) -> None:
+    """Pack a results folder, or all in a folder, into a few compressed tables without label maps."""
+    from benchmark.packing import pack
+
+    print(f"{pack(results, out, every)} runs packed in {out}")
+
+
+@app.command()
+def unpack(out: Out, results: Results = Path("results")) -> None:
+    """Make results folders of a packed folder again."""
+    from benchmark.packing import unpack
+
+    print(f"{unpack(results, out)} runs unpacked in {out}")
 
 
 @app.command()
@@ -200,7 +229,7 @@ def new(
     kind: Annotated[str, typer.Option(help="method, dataset or metric.")] = "method",
 ) -> None:
     """Write a commented method, data set or metric to start from; it passes `check` as it is."""
-    from benchmark.new import write
+    from benchmark.plan.new import write
 
     write(path, kind)
     print(f"wrote {path}; when you have changed it: python -m benchmark check {path}")
@@ -222,11 +251,12 @@ def check(
 @data_app.command("splits")
 def data_splits(name: DataSet, data: DataFolder = Path("data")) -> None:
     """Show the splits of a data set."""
-    from benchmark import plugins, screen
+    from benchmark import terminal
     from benchmark.datasets.base import check_split
+    from benchmark.plan import plugins
 
     dataset = plugins.open_data_set(name, data)
-    screen.show_splits(dataset, {split: check_split(dataset, split) for split in dataset.splits()})
+    terminal.show_splits(dataset, {split: check_split(dataset, split) for split in dataset.splits()})
 
 
 @data_app.command("check")
@@ -237,7 +267,7 @@ def data_check(
     reports: Reports = Path("reports"),
 ) -> None:
     """Read every scan and say what is there and what is wrong; status 1 if anything is."""
-    from benchmark.data import check
+    from benchmark.check.survey import check
 
     raise typer.Exit(check(name, data, reports if pictures else None))
 
@@ -252,9 +282,14 @@ def data_simulate(
     pictures: Annotated[bool, typer.Option("--pictures", help="Also write a contact sheet.")] = False,
 ) -> None:
     """Simulate an annotation of every scan and write it as label maps (PNG or NIfTI; 255 is unlabelled) with a manifest."""
-    from benchmark.data import simulate
+    from benchmark.check.survey import sample_sheet
+    from benchmark.plan.plugins import open_data_set
+    from benchmark.seal.export import simulate
 
-    print(f"{simulate(name, data, annotation, out, seed=seed, pictures=pictures)} label maps in {out}")
+    dataset = open_data_set(name, data)
+    print(f"{simulate(dataset, annotation, out, seed=seed)} label maps in {out}")
+    if pictures:
+        sample_sheet(dataset, annotation).save(out / "pictures.png")
 
 
 @data_app.command("export")
@@ -270,9 +305,10 @@ def data_export(
     """Write a split's images and weak labels for another training loop."""
     if layout != "nnunet":
         raise InputError(f"there is no layout {layout!r}; there is nnunet")
-    from benchmark.data import export
+    from benchmark.plan.plugins import open_data_set
+    from benchmark.seal.export import export
 
-    print(f"exported to {export(name, data, annotations, split, out, seed=seed)}")
+    print(f"exported to {export(open_data_set(name, data), annotations, split, out, seed=seed)}")
 
 
 @data_app.command("spacing")
@@ -317,7 +353,7 @@ def main() -> None:
 def _executor(name: str, address: str, device: str) -> "Callable[[int, int, float | None, list[Path]], Executor]":
     """What makes the executor of (workers, threads, timeout, hidden folders); wrong flags are refused at once."""
     if name == "local":
-        from benchmark.executors import Local, cores, devices
+        from benchmark.train.local import Local, cores, devices
 
         if address:
             raise InputError("--address is a Ray cluster's; it needs --executor ray")
@@ -330,7 +366,7 @@ def _executor(name: str, address: str, device: str) -> "Callable[[int, int, floa
         return local
     if name != "ray":
         raise InputError(f"--executor is {name!r}; it must be local or ray")
-    from benchmark.ray_executor import Cluster, Ray, refuse
+    from benchmark.train.ray.client import Cluster, Ray, refuse
 
     refuse(device)
     where = address or os.environ.get("RAY_ADDRESS", "")

@@ -12,11 +12,12 @@ import gzip
 import hashlib
 import io
 import json
-import math
 import os
+import re
 import shutil
-import zipfile
+import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,11 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from benchmark import InputError
+from benchmark.inputs import is_there, read_json, read_npz
 
+INSIDE = Path(__file__).parent / "reference"  # where a wheel has them
+FOLDER = INSIDE if INSIDE.is_dir() else Path(__file__).parents[1] / "results/reference"
+ALL = "reference"
 Record = dict[str, Any]
 Rows = list[dict[str, Any]]
 Tables = Mapping[str, Rows]  # rows by the file that holds them
@@ -38,7 +43,6 @@ CASES, SNAPSHOTS = "cases.csv", "snapshots.csv"
 RUNS, LOGS, SUMS = "runs.jsonl.gz", "logs.jsonl.gz", "SHA256SUMS"  # of a packed folder
 KEY = 8  # digits of a run's hash, which end its folder's name; in packed tables they stand for the run
 TEXTS = ("scan", "patient", "region", "unit")  # whatever they look like: patient 007 is not 7
-MOST_VALUES = 2**30  # of an array that is read
 
 
 # ----------------------------------------------------------------------------------------------------- what is valid
@@ -158,8 +162,8 @@ class PackedRun(Sound):
     run: Run
 
 
-def check(held: object, schema: type[Sound], where: object, advice: str) -> None:
-    """Raise InputError that names the file, the field and what it should be, where something doesn't fit a schema."""
+def check(held: Record, schema: type[Sound], where: object, advice: str) -> Record:
+    """Return what fits a schema; raises InputError that names the file, the field and what it should be."""
     try:
         schema.model_validate(held)
     except ValidationError as error:
@@ -171,32 +175,7 @@ def check(held: object, schema: type[Sound], where: object, advice: str) -> None
             said = first["msg"].removeprefix("Value error, ").replace("Input should be", "and should be")
             problem = f"{field or 'what it holds'} is {first['input']!r:.60}, {said}"
         raise InputError(f"{where} is damaged ({problem}); {advice}") from error
-
-
-def read_json(path: Path, schema: type[Sound], advice: str) -> dict[str, Any]:
-    """The object in a JSON file; raises InputError that ends with `advice` where it doesn't fit the schema."""
-    try:
-        held: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); {advice}") from error
-    check(held, schema, path, advice)
     return held
-
-
-def read_npz(path: Path, *names: str) -> list[np.ndarray]:
-    """Arrays of numbers in an .npz, by name; raises InputError for all else, pickled objects among it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in names:
-                with archive.open(f"{name}.npy") as file:
-                    np.lib.format.read_magic(file)
-                    shape, _, _ = np.lib.format.read_array_header_1_0(file)
-                    if math.prod(shape) > MOST_VALUES:
-                        raise ValueError(f"{name} has shape {shape}, and {MOST_VALUES:,} values are the most that is read")
-        with np.load(path, allow_pickle=False) as held:
-            return [held[name] for name in names]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} can't be read ({error}); it should hold the arrays {', '.join(names)}") from error
 
 
 # ---------------------------------------------------------------------------------------------------- a live folder
@@ -225,7 +204,9 @@ class ResultsFolder:
     def plan(self) -> dict[str, Any]:
         """The latest plan; without runs if there is none."""
         path = self.root / "plan.json"
-        return read_json(path, Plan, "remove it, and plan again") if path.is_file() else {"runs": []}
+        if not path.is_file():
+            return {"runs": []}
+        return check(read_json(path, again := "remove it, and plan again"), Plan, path, again)
 
     def cases(self, runs: Iterable[str]) -> pd.DataFrame:
         """Scores of runs by scan and region, as `run` the run's name; what older runs were not scored with is NaN."""
@@ -353,7 +334,7 @@ def write_cases(path: Path, rows: Rows) -> None:
 
 def _read_record(path: Path) -> Record:
     """A run's `run.json`. Its files may not be links, which could bring any file of their reader's into a report."""
-    record = read_json(path, Run, AGAIN)
+    record = check(read_json(path, AGAIN), Run, path, AGAIN)
     if links := [each.name for each in path.parent.iterdir() if each.is_symlink()]:
         raise InputError(f"{path.parent}: {links[0]} is a link; a run holds files of its own")
     return {name: value for name, value in record.items() if name not in ADDED}
@@ -381,6 +362,19 @@ def _parsed(text: str) -> pd.DataFrame:
     if odd := [name for name in (*others, *counts) if table[name].dtype.kind not in "iuf" or np.isinf(table[name]).any()]:
         raise ValueError(f"{odd[0]} is not a number somewhere")
     return table
+
+
+def commit() -> str:
+    """The checkout's commit, with `+` where files were changed; empty outside a checkout."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return ""
+    git = ["git", "-C", str(folder)]
+    with suppress(OSError, subprocess.CalledProcessError):
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+        return head + ("+" if changed.strip() else "")
+    return ""
 
 
 def _unique_suffix() -> str:
@@ -544,6 +538,77 @@ def within(path: Path) -> dict[str, ResultsFolder]:
     return {each.name: ResultsFolder(each) for each in sorted(path.glob("*")) if (each / "runs").is_dir()}
 
 
+def stored(name: str) -> dict[str, ResultsFolder]:
+    """Stored runs by name: `reference` is all that travel with the package, else one of these, or a folder's path."""
+    there = within(FOLDER)
+    if name == ALL:
+        return there
+    if name in there:
+        return {name: there[name]}
+    path = Path(name)
+    if is_there(path / "runs") or is_there(path.parent / "sets" / f"{path.name}.json"):
+        return {str(path.resolve()): open_results(path)}
+    if is_there(path / RUNS):
+        return {str((path / each).resolve()): folder for each, folder in within(path).items()}
+    raise InputError(f"there are no stored runs {name!r}; there are {', '.join([ALL, *there])}, or give a results folder")
+
+
 def is_packed(path: Path) -> bool:
     """Whether a folder is a packed one."""
     return (path / RUNS).is_file()
+
+
+# -------------------------------------------------------------------------------------------------- pictures
+
+BYTE = np.dtype(np.uint8)
+PICTURES_AGAIN = "remove that folder; the next sweep makes the pictures again"
+
+
+class About(Sound):
+    """`about.json` of pictures."""
+
+    data: str  # fingerprint of the split
+    scans: list[str]
+    classes: list[str]
+    redistribute: bool
+    licence: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class CasePictures:
+    """Pictures of the test scans of one split of one data set."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, results: Path, dataset: str, split: str) -> "CasePictures":
+        """Those of a results folder, whether or not they exist."""
+        return cls(results / "pictures" / plain(dataset) / plain(split))
+
+    def about(self) -> dict[str, Any]:
+        """What `about.json` says: data (their fingerprint), scans, classes, redistribute, licence; empty without one."""
+        path = self.folder / "about.json"
+        if not path.is_file():
+            return {}
+        return check(read_json(path, PICTURES_AGAIN), About, path, PICTURES_AGAIN)
+
+    def image(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image (slices, height, width, 3) and mask (slices, height, width) of a test scan, uint8."""
+        path = self.folder / f"{number:04d}.npz"
+        planes, mask = read_npz(path, "image", "mask")
+        if planes.ndim != 4 or mask.shape != (len(planes), *planes.shape[2:]) or {planes.dtype, mask.dtype} != {BYTE}:
+            raise InputError(f"{path} is damaged (its image is {planes.shape}, its mask {mask.shape}); {PICTURES_AGAIN}")
+        return np.moveaxis(planes if planes.shape[1] == 3 else planes[:, :1].repeat(3, 1), 1, -1), mask
+
+    def marks(self, number: int, annotation: str) -> np.ndarray | None:
+        """Labels (slices, height, width) with 255 where nothing is marked; None if none were kept."""
+        path = self.folder / plain(annotation) / f"{number:04d}.npz"
+        if not path.is_file():
+            return None
+        return read_npz(path, "marks")[0]
+
+
+def plain(name: str) -> str:
+    """A name as a folder may be called."""
+    return re.sub(r"^\.+$|[^\w.@+=-]", "-", name)

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmark import InputError
+from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import ROLES, Dataset, Scan, Split, label_map, stored_split
 from benchmark.datasets.files import Spacing, as_float, by_stem, read_hdf5, read_nifti, scaled
-from benchmark.datasets.weak import from_labels
 
 UNLABELLED = 4  # in the files' scribbles
 ONE_PATIENT = {"patient076": "patient074"}  # both frames hold the same pixels, with other labels: never to be split

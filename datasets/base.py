@@ -101,7 +101,7 @@ def stored_split(dataset: str, name: str, there: Iterable[str], root: Path) -> d
     return {role: tuple(patients) for role, patients in roles.items()}
 
 
-class OwnData(Dataset):
+class UserDataset(Dataset):
     """A set that its user names by path: what is not read off its files is not known here."""
 
     by_path = True
@@ -224,7 +224,7 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
 
 
 @dataclass(frozen=True)
-class Look:
+class SplitSummary:
     """What the scans of a split hold."""
 
     fingerprint: str  # SHA-256 of all of it
@@ -234,7 +234,7 @@ class Look:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class ScanSummary:
     """What is kept of a scan that was read."""
 
     everything: str  # digest
@@ -244,15 +244,15 @@ class Seen:
     thumbnail: np.ndarray
 
 
-class Survey:
+class Inventory:
     """A data set that was looked through: every scan of a split is read and checked once."""
 
     def __init__(self, dataset: Dataset, options: Mapping[str, object]) -> None:
         self.dataset = dataset
         self.options = options
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, ScanSummary] = {}
 
-    def look(self, name: str) -> Look:
+    def look(self, name: str) -> SplitSummary:
         """Look through a split; raises InputError for whatever can't be used, and for identical pixels in two parts."""
         split = check_split(self.dataset, name)
         roles = {scan: role for role, scans in split.roles().items() for scan in scans}
@@ -278,14 +278,14 @@ class Survey:
             for ours, theirs in near_duplicates({scan: seen[scan].thumbnail for scan in roles})
             if roles[ours] != roles[theirs]
         )
-        return Look(hashlib.sha256(total.encode()).hexdigest(), tuple(drawn), maskless, warnings)
+        return SplitSummary(hashlib.sha256(total.encode()).hexdigest(), tuple(drawn), maskless, warnings)
 
     def read(self, name: str) -> Scan:
         """Load and check a scan, and remember what it is."""
         scan = self.dataset.load(name)
         check_scan(scan, self.dataset)
         drawn, masked = tuple(scan.drawn), scan.mask is not None
-        self.seen[name] = Seen(digest(scan), _array_digest(scan.image), masked, drawn, thumbnail(scan.image))
+        self.seen[name] = ScanSummary(digest(scan), _array_digest(scan.image), masked, drawn, thumbnail(scan.image))
         return scan
 
 

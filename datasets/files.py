@@ -4,11 +4,8 @@ Files may come from anyone: nothing in them is run, no other file that they name
 hold is looked at before memory is asked for.
 """
 
-import math
 import warnings
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import h5py
@@ -18,11 +15,10 @@ from PIL import Image
 
 from benchmark import InputError
 from benchmark.datasets.base import label_map, refuse_name
+from benchmark.inputs import check_size, named_errors
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # as Pillow calls them
-MOST_VALUES = 2**30  # of an array; a CT of 512 x 512 x 2000 has half as many
-DENSEST = 10_000  # bytes of an array per byte of its file; deflate, which all of these formats use, reaches 1,032
 Spacing = tuple[float, float, float]
 
 
@@ -98,9 +94,9 @@ def read_labels(path: Path, colours: Sequence[Sequence[int]] = (), threshold: in
 
 def read_nifti(path: Path) -> tuple[np.ndarray, Spacing]:
     """A volume as (slices, rows, columns), in the order of SimpleITK's arrays, and its spacing in mm in that order."""
-    with _named(path):
+    with named_errors(path):
         volume = nib.Nifti1Image.from_filename(path)
-        _refuse_too_much(path, volume.shape, volume.get_data_dtype())
+        check_size(path, volume.shape, volume.get_data_dtype())
         array = np.asarray(volume.dataobj)
         zooms = [float(zoom) for zoom in volume.header.get_zooms()[:3]]
     if array.ndim == 4 and array.shape[3] == 1:
@@ -113,25 +109,11 @@ def read_nifti(path: Path) -> tuple[np.ndarray, Spacing]:
 
 def read_hdf5(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) -> dict[str, np.ndarray]:
     """Arrays of an HDF5 file: those needed, and those of the wanted that are there."""
-    with _named(path), h5py.File(path) as file:
+    with named_errors(path), h5py.File(path) as file:
         there = list(file)
         if missing := sorted(set(needed) - set(there)):
             raise InputError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(there) or 'nothing'}")
         return {key: _array(file, key, path) for key in (*needed, *wanted) if key in there}
-
-
-def read_npz(path: Path, *names: str) -> list[np.ndarray]:
-    """Arrays of numbers in an .npz, by name; raises InputError for all else, pickled objects among it."""
-    with _named(path):
-        with zipfile.ZipFile(path) as archive:
-            for name in names:
-                with archive.open(f"{name}.npy") as file:
-                    version = np.lib.format.read_magic(file)
-                    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                    shape, _, dtype = header[version](file)
-                    _refuse_too_much(path, shape, dtype)
-        with np.load(path, allow_pickle=False) as held:
-            return [held[name] for name in names]
 
 
 def as_float(array: np.ndarray) -> np.ndarray:
@@ -151,7 +133,7 @@ def scaled(volume: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarr
 
 def _opened(path: Path) -> Image.Image:
     """The first picture of a file; one of the formats that are promised, whatever the file is called."""
-    with _named(path), warnings.catch_warnings():
+    with named_errors(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of metadata, which nothing here reads
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels on
         with Image.open(path, formats=FORMATS) as picture:
@@ -160,7 +142,7 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _converted(picture: Image.Image, mode: str, path: Path) -> Image.Image:
-    with _named(path), warnings.catch_warnings():
+    with named_errors(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of transparency, which is dropped
         return picture.convert(mode)
 
@@ -176,29 +158,5 @@ def _array(file: h5py.File, key: str, path: Path) -> np.ndarray:
     held = file[key] if isinstance(link, h5py.HardLink) else None
     if not isinstance(held, h5py.Dataset) or held.external or held.is_virtual:
         raise InputError(f"{path}, {key} is no array of this file; links and arrays in other files are not followed")
-    _refuse_too_much(path, held.shape, held.dtype)
+    check_size(path, held.shape, held.dtype)
     return np.asarray(held[()])
-
-
-def _refuse_too_much(path: Path, shape: Sequence[int] | None, dtype: np.dtype) -> None:
-    """Raise InputError for what is no array of numbers, or says that it is larger than its file can hold."""
-    if dtype.kind not in "biuf" or not shape:
-        raise InputError(f"{path} holds {dtype} in shape {shape}; intensities are numbers; labels are whole numbers")
-    count = math.prod(map(int, shape))
-    if min(shape) < 1 or count > MOST_VALUES or count * dtype.itemsize > DENSEST * path.stat().st_size:
-        raise InputError(
-            f"{path} says that it holds an array of shape {tuple(shape)} in {path.stat().st_size} bytes; that can't be, or "
-            f"it is more than the {MOST_VALUES:,} values that are read"
-        )
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turns whatever a library raises on a damaged file into an InputError that names the file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # of damaged files h5py, nibabel, Pillow, zipfile and NumPy raise almost anything
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path} can't be read ({said}); it may be truncated: copy it again") from error

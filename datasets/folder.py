@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from benchmark import InputError
-from benchmark.datasets.base import ROLES, OwnData, Scan, Split, hashed_folds
+from benchmark.datasets.annotations import from_labels
+from benchmark.datasets.base import ROLES, Scan, Split, UserDataset, hashed_folds
 from benchmark.datasets.files import by_stem, pairs, read_image, read_labels
-from benchmark.datasets.weak import from_labels
-from benchmark.plugins import checked, read_toml
+from benchmark.inputs import checked, read_toml
 
 UNLABELLED = 255  # in the label maps of `weak/`
 
@@ -42,7 +42,7 @@ class Facts:
 
 
 @dataclass
-class Folder(OwnData):
+class Folder(UserDataset):
     """`folder:PATH`: PNG, JPEG, TIFF or BMP; an image and its mask have one name.
 
     Masks hold labels from 0, or 0 and 255, or colours with a table in `dataset.toml`. `weak/<format>/` holds drawn

@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmark import InputError
+from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import Dataset, Scan, Split, label_map, stored_split
 from benchmark.datasets.files import by_stem, read_nifti, scaled
-from benchmark.datasets.weak import from_labels
 
 UNLABELLED = 4  # in the files' scribbles
 FOLDERS = {"train": "train", "val": "val", "test": "TestSet"}

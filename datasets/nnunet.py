@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from benchmark import InputError
-from benchmark.datasets.base import OwnData, Scan, Split, hashed_folds, label_map
+from benchmark.datasets.annotations import from_labels
+from benchmark.datasets.base import Scan, Split, UserDataset, hashed_folds, label_map
 from benchmark.datasets.files import PICTURES, Spacing, by_stem, read_image, read_labels, read_nifti, scaled
-from benchmark.datasets.weak import from_labels
-from benchmark.plugins import checked
+from benchmark.inputs import checked
 
 ENDINGS = (".nii.gz", ".nii", *PICTURES)
 NEEDED = ("labels", "channel_names", "file_ending")
@@ -31,7 +31,7 @@ class Facts:
 
 
 @dataclass
-class NnUnet(OwnData):
+class NnUnet(UserDataset):
     """`nnunet:PATH`: `dataset.json`, `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`; perhaps `imagesTs`, `labelsTs`.
 
     NIfTI volumes with their spacing (scaled to [0, 1] between their percentiles 0.5 and 99.5), or pictures. Labels that

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from benchmark import InputError
+from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import Dataset, Scan, Split, label_map, stored_split
 from benchmark.datasets.files import as_float, by_stem, pairs, read_hdf5, read_image, read_labels
-from benchmark.datasets.weak import from_labels
 
 DRAWN = {  # ProCNS's and FedICRA's keys -> names of drawn annotations
     "keypoint": "point",

@@ -15,10 +15,15 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pandas as pd
 import typer
 
-from benchmark import comparable, jobs, plugins, tuning
+from benchmark import store
+from benchmark.plan import presets
+from benchmark.plan import plugins
+from benchmark.plan import trials
 from benchmark.__main__ import app
-from benchmark.datasets import weak
-from benchmark.report import published, rows, tables
+from benchmark.datasets import annotations
+from benchmark.report import published
+from benchmark.report import runs
+from benchmark.report import tables
 from benchmark.report.summary import MEAN, summarise
 
 ROOT = Path(__file__).parents[1]
@@ -75,11 +80,11 @@ def data_set(name: str) -> str:
 def presets() -> str:
     """Every preset with what it compares, a line for each of its parts."""
     lines = []
-    for path in sorted(jobs.PRESETS.glob("*.toml")):
-        preset = jobs.read_preset(path.stem)
+    for path in sorted(presets.PRESETS.glob("*.toml")):
+        preset = presets.read_preset(path.stem)
         budget = ", ".join(f"{k} {v}" for k, v in preset.budget.items() if k not in ("dataset", "method"))
         named = [f"{link(path.stem, path)}: {preset.title}", budget or "the default"]
-        for part in preset.parts or [jobs.Part()]:
+        for part in preset.parts or [presets.Part()]:
             own = {name: getattr(part, name) or getattr(preset, name) for name in ("methods", "datasets", "annotations")}
             seeds = ", ".join(map(str, part.seeds or preset.seeds))
             lines.append([named[0], *map(codes, own.values()), seeds, named[1]])
@@ -90,10 +95,10 @@ def presets() -> str:
 def annotations() -> str:
     """Every form of annotation with its options and their defaults."""
     lines = []
-    for form, known in weak.OPTIONS.items():
+    for form, known in annotations.OPTIONS.items():
         shown = [f"`{name}={value:g}`" if isinstance(value, float) else f"`{name}={value}`" for name, value in known.items()]
-        choices = [f"`{name}`: {codes(weak.CHOICES[name])}" for name in known if name in weak.CHOICES]
-        lines.append([f"`{form}`", ", ".join(shown) or "none", "; ".join(choices), "yes" if form in weak.MARKS else "no"])
+        choices = [f"`{name}`: {codes(annotations.CHOICES[name])}" for name in known if name in annotations.CHOICES]
+        lines.append([f"`{form}`", ", ".join(shown) or "none", "; ".join(choices), "yes" if form in annotations.MARKS else "no"])
     return table(["form", "options", "choices", "density"], lines)
 
 
@@ -136,7 +141,7 @@ def options_of(name: str) -> str:
 
 def options(cls: type, leave_out: Iterable[str] = ()) -> str:
     """A dataclass's fields: default, the range that may be tuned, and the comment beside them."""
-    ranges, said, hints, lines = tuning.ranges(cls), comments(cls), get_type_hints(cls), []
+    ranges, said, hints, lines = trials.ranges(cls), comments(cls), get_type_hints(cls), []
     for each in dataclasses.fields(cls):
         if each.init and each.name not in leave_out:
             tuned = f"{ranges[each.name].low:g} to {ranges[each.name].high:g}" if each.name in ranges else ""
@@ -216,8 +221,8 @@ def score(group: pd.DataFrame, metric: str) -> str:
 def stored_cells() -> pd.DataFrame:
     """Means over all regions of the runs that travel with the package, with `stored`, the name of their set."""
     parts = []
-    for name, folder in comparable.stored(comparable.ALL).items():
-        cells = summarise(rows.read(folder)).cells
+    for name, folder in store.stored(store.ALL).items():
+        cells = summarise(runs.read_folder(folder)).cells
         parts.append(cells[(cells.region == MEAN) & cells.metric.isin(WANTED) & cells["mean"].notna()].assign(stored=name))
     return pd.concat(parts, ignore_index=True)
 

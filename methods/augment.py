@@ -20,67 +20,67 @@ with warnings.catch_warnings(action="error"):
 
 IGNORE = 255  # unlabelled pixels in label maps
 
-Place = TypeVar("Place")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 
 
 class Augmentation:
-    """Turns an image and everything that belongs to its pixels alike; a place in time settles the turn.
+    """Random augmentation of an image, its label sets and its pseudo-labels; the draw is seeded by (seed, step, row).
 
-    New corners are black and say nothing. Threads may share one.
+    Corners that a rotation leaves empty are black and unlabelled. Threads may share an instance.
     """
 
     def __init__(self, seed: int, classes: int, fill: int = IGNORE) -> None:
         self.seed, self.fill = seed, fill
         self.everything = (1 << classes) - 1
-        self.own = threading.local()
+        self._local = threading.local()
 
     def __call__(self, step: int, row: int, image: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Image (c, h, w) and sets (h, w), turned as (seed, step, row) says; sets are picked, not mixed."""
+        """Return image (c, h, w) and label sets (h, w), augmented alike: linear for the image, nearest for the sets."""
         everything = allowed.dtype.type(self.everything)
         ruled_out = allowed ^ everything  # what is filled with 0 must mean "nothing known"
-        done = self._turned(step, row, image=image.transpose(1, 2, 0), mask=ruled_out)
+        done = self._augment(step, row, image=image.transpose(1, 2, 0), mask=ruled_out)
         return done["image"].transpose(2, 0, 1), done["mask"] ^ everything
 
     def memory(self, step: int, row: int, memory: np.ndarray) -> np.ndarray:
-        """What a method remembers of that image, turned like it.
+        """Return a method's memory of that image, augmented like the image.
 
-        A label map (h, w) of integers, picked and filled with `fill`, or float maps (k, h, w), filled with 0.
+        A label map (h, w) of integers: nearest, filled with `fill`; or float maps (k, h, w): linear, filled with 0.
         """
         if memory.ndim == 3:
             maps = memory.transpose(1, 2, 0).astype(np.float32)
-            return self._turned(step, row, image=maps)["image"].transpose(2, 0, 1).astype(memory.dtype)
+            return self._augment(step, row, image=maps)["image"].transpose(2, 0, 1).astype(memory.dtype)
         from_fill = (memory.astype(np.int32) - self.fill) % (IGNORE + 1)
-        done = self._turned(step, row, image=np.zeros((*memory.shape, 1), np.uint8), mask=from_fill)
+        done = self._augment(step, row, image=np.zeros((*memory.shape, 1), np.uint8), mask=from_fill)
         return ((done["mask"] + self.fill) % (IGNORE + 1)).astype(memory.dtype)
 
-    def _turned(self, step: int, row: int, **targets: np.ndarray) -> dict[str, Any]:
-        if not hasattr(self.own, "turn"):
-            self.own.turn = _turn()
-        states = np.random.SeedSequence([self.seed, step, row]).generate_state(len(self.own.turn.transforms))
-        for transform, state in zip(self.own.turn.transforms, states, strict=True):
+    def _augment(self, step: int, row: int, **targets: np.ndarray) -> dict[str, Any]:
+        if not hasattr(self._local, "pipeline"):
+            self._local.pipeline = _pipeline()
+        states = np.random.SeedSequence([self.seed, step, row]).generate_state(len(self._local.pipeline.transforms))
+        for transform, state in zip(self._local.pipeline.transforms, states, strict=True):
             transform.set_random_seed(int(state))
-        turned: dict[str, Any] = self.own.turn(**targets)
-        return turned
+        augmented: dict[str, Any] = self._local.pipeline(**targets)
+        return augmented
 
 
-def _turn() -> A.Compose:
+def _pipeline() -> A.Compose:
     nearest, linear = cv2.INTER_NEAREST, cv2.INTER_LINEAR
     rotate = {"mask_interpolation": nearest, "fill": 0, "fill_mask": 0, "p": 0.5}
     with warnings.catch_warnings(action="error"):  # albumentations only warns of an argument that it doesn't know
         return A.Compose([A.D4(p=1.0), A.Rotate(45, linear, cv2.BORDER_CONSTANT, **rotate)])
 
 
-def ahead(make: Callable[[Place], Made], places: Iterable[Place], threads: int) -> Iterator[Made]:
-    """What is made of each place, in order; threads make the next ones while the last one is used. Without any, in turn."""
+def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item], threads: int) -> Iterator[Loaded]:
+    """Yield `load(item)` of each item, in order; so many threads load the next ones meanwhile. 0: load when asked for."""
     if not threads:
-        yield from map(make, places)
+        yield from map(load, items)
         return
-    waiting: deque[Future[Made]] = deque()
+    waiting: deque[Future[Loaded]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for place in places:
-                waiting.append(pool.submit(make, place))
+            for item in items:
+                waiting.append(pool.submit(load, item))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()
             while waiting:

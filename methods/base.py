@@ -4,29 +4,23 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.jobs import Budget
 from benchmark.methods import networks
-from benchmark.methods.augment import IGNORE, Augmentation, ahead
-from benchmark.methods.sizes import fit_sets, to_network, unfit
-from benchmark.sealed import TestScan, WeakData, WeakScan
-from benchmark.tuning import Range
+from benchmark.methods.augment import IGNORE, Augmentation, prefetch
+from benchmark.methods.resize import fit_sets, to_native_size, to_network
+from benchmark.seal.contract import Budget, Log, Range, TestScan, WeakData, WeakScan
 
-AHEAD = {"cpu": 0, "cuda": 4}  # threads that turn the next batches: a GPU would wait, a processor is busy anyway
+PREFETCH_THREADS = {
+    "cpu": 0,
+    "cuda": 4,
+}  # threads that augment the next batches: a GPU would wait for them, a CPU is busy anyway
 
 __all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "Range", "TestScan", "WeakData", "poly"]
-
-
-class Log(Protocol):
-    """Where a method says how it is doing."""
-
-    def __call__(self, step: int, /, **values: float) -> None:
-        """Keep the values of a step; one that is not finite ends the run."""
 
 
 @dataclass
@@ -75,7 +69,7 @@ class Batch:
     image: Tensor  # float32 (n, c, h, w)
     allowed: Tensor  # int32 (n, h, w); bit k: class k is possible here
     index: Tensor  # int64 (n,): which training slice each row is
-    memory: Tensor | None  # the rows of the method's memory, turned like the image
+    memory: Tensor | None  # the rows of the method's memory, augmented like the image
 
     @property
     def labels(self) -> Tensor:
@@ -90,7 +84,7 @@ class NetMethod(Method):
 
     Most methods write `loss` and nothing else. `self.budget`, `self.log(step, name=value)`, `self.rng` and
     `self.device` are there from `build` on. `self.memory`, if a method sets it, is a CPU tensor with a row per training
-    slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w). Turned corners of labels get
+    slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w). Empty corners of rotated label maps get
     `self.memory_fill`, IGNORE unless `build` says otherwise.
     """
 
@@ -135,7 +129,7 @@ class NetMethod(Method):
         height, width = scan.image.shape[-2:]
         labels = []
         for image in to_network(scan.image, self.budget.size).split(self.budget.batch):
-            probs = unfit(self.probs(image.to(self.device)), height, width)
+            probs = to_native_size(self.probs(image.to(self.device)), height, width)
             labels.append(probs.argmax(1).to(torch.uint8).cpu())
         return torch.cat(labels).numpy()
 
@@ -166,7 +160,10 @@ class NetMethod(Method):
         total, count, bits = 0.0, 0, torch.tensor([1 << k for k in range(classes)]).view(1, -1, 1, 1)
         parts = np.split(scan.allowed.astype(np.int64), range(self.budget.batch, len(scan.allowed), self.budget.batch))
         for image, part in zip(to_network(scan.image, self.budget.size).split(self.budget.batch), parts, strict=True):
-            probs, sets = unfit(self.probs(image.to(self.device)), height, width).cpu().double(), torch.from_numpy(part)
+            probs, sets = (
+                to_native_size(self.probs(image.to(self.device)), height, width).cpu().double(),
+                torch.from_numpy(part),
+            )
             inside = (probs * (sets[:, None] & bits != 0)).sum(1)[sets != (1 << classes) - 1]
             total, count = total - float(inside.clamp_min(1e-12).log().sum()), count + inside.numel()
         return total / count if count else math.nan
@@ -175,7 +172,7 @@ class NetMethod(Method):
         return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
 
     def _train(self, augmentation: Augmentation, order: np.random.Generator) -> None:
-        budget, threads = self.budget, AHEAD[self.device.type]
+        budget, threads = self.budget, PREFETCH_THREADS[self.device.type]
         optimiser = torch.optim.SGD(
             self.net.parameters(), budget.lr, momentum=budget.momentum, weight_decay=budget.weight_decay
         )
@@ -207,22 +204,22 @@ class NetMethod(Method):
             waiting = waiting[self.budget.batch :]
 
     def _batches(self, augmentation: Augmentation, order: np.random.Generator, threads: int) -> Iterator[Batch]:
-        """Each step's batch; what a method remembers is read when its step comes, all else may be turned before."""
+        """Each step's batch; a method's memory is read when its step comes, all else may be augmented before."""
 
-        def turned(place: tuple[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            step, rows = place
+        def load_batch(item: tuple[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            step, rows = item
             pairs = [augmentation(step, n, self.images[row].numpy(), self.allowed[row]) for n, row in enumerate(rows)]
             return np.stack([image for image, _ in pairs]), np.stack([sets for _, sets in pairs], dtype=np.int32), rows
 
-        for step, (image, allowed, rows) in enumerate(ahead(turned, enumerate(self._order(order)), threads)):
+        for step, (image, allowed, rows) in enumerate(prefetch(load_batch, enumerate(self._order(order)), threads)):
             memory = None
             if self.memory is not None:
                 of_rows = [augmentation.memory(step, n, self.memory[row].numpy()) for n, row in enumerate(rows)]
-                memory = self._moved(np.stack(of_rows))
-            yield Batch(self._moved(image), self._moved(allowed), self._moved(rows), memory)
+                memory = self._to_device(np.stack(of_rows))
+            yield Batch(self._to_device(image), self._to_device(allowed), self._to_device(rows), memory)
 
-    def _moved(self, array: np.ndarray) -> Tensor:
-        """An array on the device; nobody waits for it to arrive there."""
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        """Copy an array to the device, without waiting until it arrives."""
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch, NetMethod, Range
+from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import dense_crf, partial_cross_entropy
+from benchmark.seal.contract import Range
 
 
 @dataclass

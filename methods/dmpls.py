@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.methods import networks
-from benchmark.methods.base import Batch, Budget, NetMethod, Range
+from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, squared_dice
+from benchmark.seal.contract import Budget, Range
 
 
 @dataclass

@@ -10,9 +10,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from benchmark.methods import networks
-from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod, poly
+from benchmark.methods.augment import IGNORE
+from benchmark.methods.base import Batch, NetMethod, poly
 from benchmark.methods.losses import partial_cross_entropy
-from benchmark.methods.scribble2label import as_sets, where_open
+from benchmark.methods.pseudo_labels import as_sets, where_open
+from benchmark.seal.contract import Budget
 
 
 @dataclass

@@ -7,7 +7,7 @@ import torch
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from benchmark.methods.base import IGNORE
+from benchmark.methods.augment import IGNORE
 from benchmark.methods.grown import Grown
 from benchmark.methods.losses.pairwise import half_window, overlap
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from benchmark.methods.base import IGNORE
+from benchmark.methods.augment import IGNORE
 from benchmark.methods.grown import Grown
 
 

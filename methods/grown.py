@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.methods.base import IGNORE, Budget, Log, WeakData
+from benchmark.methods.augment import IGNORE
 from benchmark.methods.pce_dice import PartialCrossEntropyDice
-from benchmark.sealed import WeakScan
+from benchmark.seal.contract import Budget, Log, WeakData, WeakScan
 
 Grow = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
@@ -23,7 +23,7 @@ class Grown(PartialCrossEntropyDice):
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Grow the marks, then train."""
-        grown = data.relabel(lambda scan: grown_sets(scan, data.classes, self.grow), lasting=True)
+        grown = data.relabel(lambda scan: grown_sets(scan, data.classes, self.grow), cache=True)
         super().fit(grown, budget, log)
 
 

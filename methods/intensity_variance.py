@@ -5,8 +5,9 @@ from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch, NetMethod, Range, ramp
+from benchmark.methods.base import Batch, NetMethod, ramp
 from benchmark.methods.losses import intensity_variance, partial_cross_entropy
+from benchmark.seal.contract import Range
 
 
 @dataclass

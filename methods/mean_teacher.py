@@ -7,8 +7,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from benchmark.methods.base import Batch, Budget, NetMethod, Range, ramp
+from benchmark.methods.base import Batch, NetMethod, ramp
 from benchmark.methods.losses import partial_cross_entropy
+from benchmark.seal.contract import Budget, Range
 
 
 @dataclass

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch, NetMethod, Range
+from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import mumford_shah, partial_cross_entropy
+from benchmark.seal.contract import Range
 
 
 @dataclass

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from benchmark.methods.base import Budget, Log, Method, TestScan, WeakData
-from benchmark.methods.sizes import fit_sets, unfit
+from benchmark.methods.base import Method
+from benchmark.methods.resize import fit_sets, to_native_size
+from benchmark.seal.contract import Budget, Log, TestScan, WeakData
 
 
 @dataclass
@@ -33,5 +34,5 @@ class Prior(Method):
     def predict(self, scan: TestScan) -> np.ndarray:
         """The same map for every slice, brought to the scan's size."""
         slices, _, height, width = scan.image.shape
-        labels = unfit(self.shares[None], height, width).argmax(1).to(torch.uint8)
+        labels = to_native_size(self.shares[None], height, width).argmax(1).to(torch.uint8)
         return labels.numpy().repeat(slices, 0)

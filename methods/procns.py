@@ -30,8 +30,11 @@ import torch.nn.functional as F
 from scipy.optimize import curve_fit
 from torch import Tensor
 
-from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod, Range, poly
+from benchmark.methods.augment import IGNORE
+from benchmark.methods.base import Batch, NetMethod, poly
 from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
+from benchmark.methods.pseudo_labels import running_average
+from benchmark.seal.contract import Budget, Range
 
 # of each published task: the first phase's share of all steps, and the confidence from which a disagreement is noise.
 # FAZ: 100 epochs of 59 steps in 30,000; polyp: 100 of 75 in 60,000; ODOC: 400 of 66 in 30,000, where 66 follows from the
@@ -191,11 +194,6 @@ class ProCNS(NetMethod):
 
 
 # ---------------------------------------------------------------------------------- noise perception and masking (ANPM)
-
-
-def running_average(average: Tensor, probs: Tensor, alpha: float) -> Tensor:
-    """A step of an average that starts from zeros: after m equal predictions p it is (1 - (1 - alpha)^m) p."""
-    return alpha * probs + (1 - alpha) * average
 
 
 @torch.no_grad()

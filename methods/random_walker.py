@@ -6,8 +6,9 @@ from typing import Annotated
 import numpy as np
 from skimage.segmentation import random_walker
 
-from benchmark.methods.base import IGNORE, Range
+from benchmark.methods.augment import IGNORE
 from benchmark.methods.grown import Grown
+from benchmark.seal.contract import Range
 
 
 @dataclass

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.methods.base import IGNORE, Batch, Budget, NetMethod, Range
+from benchmark.methods.augment import IGNORE
+from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy
-from benchmark.methods.procns import running_average
+from benchmark.methods.pseudo_labels import as_sets, running_average, where_open
+from benchmark.seal.contract import Budget, Range
 
 
 @dataclass
@@ -77,14 +79,3 @@ def confident_labels(average: Tensor, confidence: float) -> Tensor:
     """The class whose average (n, k, h, w) is above `confidence`, uint8 (n, h, w); IGNORE where none is."""
     most, label = average.max(1)
     return torch.where(most > confidence, label, IGNORE).to(torch.uint8)
-
-
-def where_open(labels: Tensor, allowed: Tensor) -> Tensor:
-    """Labels, uint8 (n, h, w), where the marks, int32 (n, h, w), allow them and not them alone; else IGNORE."""
-    own = 1 << labels.int().clamp(max=30)
-    return torch.where((allowed & own != 0) & (allowed != own), labels, IGNORE)
-
-
-def as_sets(labels: Tensor, otherwise: Tensor) -> Tensor:
-    """Labels (n, h, w) as sets, int32 (n, h, w); where they are IGNORE, the sets `otherwise`."""
-    return torch.where(labels == IGNORE, otherwise, 1 << labels.int().clamp(max=30))

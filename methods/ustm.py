@@ -7,9 +7,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from benchmark.methods.base import Batch, Range, ramp
+from benchmark.methods.base import Batch, ramp
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.mean_teacher import MeanTeacher
+from benchmark.seal.contract import Range
 
 
 @dataclass

@@ -27,4 +27,4 @@ def wait_for(condition: Callable[[], Any], seconds: float = 90) -> Any:
 def workers_of(pid: int) -> list[int]:
     """Worker processes that a runner has started."""
     children = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in children.splitlines() if "benchmark.worker" in line]
+    return [int(line.split()[0]) for line in children.splitlines() if "benchmark.train.worker" in line]

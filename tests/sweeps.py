@@ -3,9 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
-from benchmark.executors import Local
-from benchmark.jobs import Job, Plan, Request, make_plan
-from benchmark.runner import Place, Sweep
+from benchmark.plan.jobs import Job, Plan, make_plan
+from benchmark.plan.presets import Request
+from benchmark.store import ResultsFolder
+from benchmark.train.local import Local
+from benchmark.train.sweep import Sweep
 
 TINY = [f"octa_phantom.{field}" for field in ("size=32", "train=2", "val=0", "test=2")]
 BUDGET = ["steps=2", "batch=2", "size=32"]
@@ -38,7 +40,7 @@ def run_sweep(
 ) -> Recorder:
     """Run it with two local workers; returns what the screen was shown."""
     screen = Recorder()
-    Sweep(plan, Place(results), Local(["cpu"], 2, timeout, [results, *hide]), screen, rerun).run()
+    Sweep(plan, ResultsFolder(results), Local(["cpu"], 2, timeout, [results, *hide]), screen, rerun).run()
     return screen
 
 

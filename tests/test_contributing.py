@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import plugins
 from benchmark.methods import SUPPORT
+from benchmark.plan import plugins
 
 ROOT = Path(__file__).parents[1]
 

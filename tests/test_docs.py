@@ -9,9 +9,10 @@ import sys
 import pandas as pd
 import pytest
 
-from benchmark import comparable, plugins
-from benchmark.datasets import weak
-from benchmark.jobs import PRESETS, read_preset
+from benchmark import store
+from benchmark.datasets import annotations, simulate
+from benchmark.plan import plugins
+from benchmark.plan.presets import PRESETS, read_preset
 from docs import facts
 from tests.pages import PAGES, ROOT, blocks, run
 from tests.sweeps import BUDGET, run_sweep, small_plan
@@ -136,7 +137,7 @@ def test_options_of_bases_are_there_too():
 
 def test_the_reference_result_is_the_mean_over_patients_and_seeds_of_the_stored_cases():
     """In the smoke runs a patient has one scan, and a scan one region."""
-    folder = comparable.stored("smoke")["smoke"] / "runs/octa_phantom/scribble-sim/pce"
+    folder = store.stored("smoke")["smoke"] / "runs/octa_phantom/scribble-sim/pce"
     cases = pd.concat([pd.read_csv(path) for path in folder.glob("*/cases.csv")])
     line = next(line for line in facts.method("pce").splitlines() if line.startswith("| `smoke`"))
     assert f"| {cases.dice.mean():.3f} ± " in line
@@ -146,9 +147,9 @@ def test_the_reference_result_is_the_mean_over_patients_and_seeds_of_the_stored_
 
 @pytest.mark.parametrize("name", ["pce", "procns", "prior"])
 def test_runs_of_other_code_are_called_stale(name):
-    folder = comparable.stored("smoke")["smoke"] / f"runs/octa_phantom/scribble-sim/{name}"
+    folder = store.stored("smoke")["smoke"] / f"runs/octa_phantom/scribble-sim/{name}"
     codes = {json.loads(path.read_text())["code"] for path in folder.glob("*/run.json")}
-    now = plugins.fingerprint(plugins.get("method", name), *weak.sources(weak.parse("scribble:sim")))
+    now = plugins.fingerprint(plugins.get("method", name), *simulate.sources(annotations.parse("scribble:sim")))
     line = next(line for line in facts.method(name).splitlines() if line.startswith("| `smoke`"))
     assert (", stale" in line) == (codes != {now})
 
@@ -220,5 +221,5 @@ def test_the_page_names_every_field_of_a_run(part, stored):
 
 def test_the_page_on_presets_names_every_key():
     page = (ROOT / "docs/reference/presets.md").read_text()
-    for name in rows_of(facts.options_of("benchmark.jobs.Preset")):
+    for name in rows_of(facts.options_of("benchmark.plan.presets.Preset")):
         assert re.search(rf"^\| `{name}[`.]", page, re.M), name

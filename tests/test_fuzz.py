@@ -20,17 +20,19 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmark import InputError, comparable, plugins
+from benchmark import InputError, store
 from benchmark.datasets.acdc import Acdc
 from benchmark.datasets.base import check_scan
-from benchmark.datasets.files import read_hdf5, read_image, read_labels, read_nifti, read_npz
+from benchmark.datasets.files import read_hdf5, read_image, read_labels, read_nifti
 from benchmark.datasets.folder import Folder
 from benchmark.datasets.nnunet import NnUnet
 from benchmark.datasets.pictures import Pictures
 from benchmark.datasets.polyp import Polyp
-from benchmark.jobs import read_preset
-from benchmark.pictures import Album
-from benchmark.report import rows
+from benchmark.inputs import read_npz
+from benchmark.plan import plugins
+from benchmark.plan.presets import read_preset
+from benchmark.report import runs as report_runs
+from benchmark.store import CasePictures
 from tests.twins import nested_discs, volumes
 from tests.twins import pictures as twins
 
@@ -414,9 +416,9 @@ def test_records_with_other_values_are_read_or_refused_by_name(results, given):
     before = path.read_text()
     try:
         path.write_text(json.dumps(edited(json.loads(before), edits)))
-        reads_or_refuses(lambda: rows.read(results), name, str(results))
+        reads_or_refuses(lambda: report_runs.read(results), name, str(results))
         if name == "run.json":
-            reads_or_refuses(lambda: comparable.read_record(path), name, str(path.parent))
+            reads_or_refuses(lambda: store.read_record(path), name, str(path.parent))
     finally:
         path.write_text(before)
 
@@ -428,7 +430,7 @@ def test_damaged_records_are_read_or_refused_by_name(results, given):
     before = path.read_bytes()
     try:
         path.write_bytes(changed(before, changes))
-        reads_or_refuses(lambda: rows.read(results), name, str(results))
+        reads_or_refuses(lambda: report_runs.read(results), name, str(results))
     finally:
         path.write_bytes(before)
 
@@ -438,7 +440,7 @@ def test_an_album_with_other_values_is_read_or_refused_by_name(tmp_path_factory,
     path = tmp_path_factory.getbasetemp() / "about.json"
     about = {"data": "ab", "scans": ["a"], "classes": ["b", "c"], "redistribute": True, "licence": "l", "seed": 0}
     path.write_text(json.dumps(edited(about, edits)))
-    reads_or_refuses(lambda: Album(path.parent).about(), path.name)
+    reads_or_refuses(lambda: CasePictures(path.parent).about(), path.name)
 
 
 # --------------------------------------------------------------------------------------------------------------- CSV

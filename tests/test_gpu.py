@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import plugins
 from benchmark.check import data_of, refit
 from benchmark.check.methods import Candidate, agrees_with_the_cpu_on_a_gpu
-from benchmark.methods.base import Budget
-from benchmark.repeatable import repeatable
-from benchmark.worker import seed_everything
+from benchmark.plan import plugins
+from benchmark.seal.contract import Budget
+from benchmark.train.numerics import repeatable
+from benchmark.train.worker import seed_everything
 from tests.methods.losses.test_all import LOSSES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

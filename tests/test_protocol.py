@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError, report
-from benchmark.external import Predictions, score
-from benchmark.jobs import Request, make_plan
-from benchmark.report import rows, tables
+from benchmark.plan.jobs import make_plan
+from benchmark.plan.presets import Request
+from benchmark.report import runs, tables
 from benchmark.report.summary import summarise
-from benchmark.score import evaluate
+from benchmark.score.evaluate import evaluate
+from benchmark.score.external import Predictions, score
 from tests.benchmark.test_selection import WITH_VAL
 from tests.sweeps import TINY, run_sweep, small_plan, write_method
 
@@ -41,7 +42,7 @@ class Wandering(Method):
 
 
 def summary(results, selection="last"):
-    return summarise(rows.read(results, selection))
+    return summarise(runs.read(results, selection))
 
 
 def dice(found, method):
@@ -148,8 +149,8 @@ def test_one_seed_is_called_too_few_for_a_paper(tmp_path):
 
 
 def test_a_folder_scored_against_itself_is_refused(tmp_path):
-    from benchmark.data import write_labels
     from benchmark.datasets.phantom import OctaPhantom
+    from benchmark.seal.export import write_labels
 
     dataset = OctaPhantom(tmp_path)
     for name in dataset.split("default").test:

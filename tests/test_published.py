@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import report
-from benchmark.datasets.weak import parse
+from benchmark.datasets.annotations import parse
 from benchmark.report import published
 
 PUBLISHED = Path(__file__).parents[1] / "results/published"

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from benchmark import plugins
+from benchmark.plan import plugins
 from docs import facts
 from tests.pages import README, ROOT, SET_UP
 

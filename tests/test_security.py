@@ -18,19 +18,25 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark import InputError, comparable, external, plugins
-from benchmark.data import simulate
+from benchmark import InputError, store
 from benchmark.datasets.acdc import Acdc
 from benchmark.datasets.base import check_scan, check_split
-from benchmark.datasets.files import by_stem, read_hdf5, read_image, read_labels, read_nifti, read_npz
+from benchmark.datasets.files import by_stem, read_hdf5, read_image, read_labels, read_nifti
 from benchmark.datasets.folder import Folder
 from benchmark.datasets.nnunet import NnUnet
 from benchmark.datasets.polyp import Polyp
-from benchmark.external import Predictions
-from benchmark.jobs import Budget, Job, Request, make_plan, plain, read_preset
-from benchmark.pictures import Album, album
-from benchmark.report import rows
-from benchmark.rescore import rescore
+from benchmark.inputs import read_npz
+from benchmark.plan import plugins
+from benchmark.plan.jobs import Job, make_plan
+from benchmark.plan.plugins import open_data_set
+from benchmark.plan.presets import Request, read_preset
+from benchmark.report import runs as report_runs
+from benchmark.score import external
+from benchmark.score.external import Predictions
+from benchmark.score.stored import rescore
+from benchmark.seal.contract import Budget
+from benchmark.seal.export import simulate
+from benchmark.store import CasePictures, plain
 from tests.sweeps import BUDGET, TINY, run_sweep, small_plan
 from tests.twins import acdc, volumes
 from tests.twins import pictures as twins
@@ -177,7 +183,7 @@ def test_a_pickle_that_is_called_a_label_map_is_refused_and_not_run(stored, trap
 
 def test_pickled_pictures_of_an_album_are_refused_and_not_run(stored, trap):
     place, _ = stored
-    own = album(place, "octa_phantom", "default")
+    own = CasePictures.of(place, "octa_phantom", "default")
     np.savez(own.folder / "0000.npz", image=boxed(trap), mask=boxed(trap))
     with pytest.raises(InputError, match=r"0000.npz holds object"):
         own.image(0)
@@ -247,7 +253,7 @@ def test_a_link_among_the_files_of_a_stored_run_is_refused(stored, tmp_path, nam
     (run / name).unlink(missing_ok=True)
     (run / name).symlink_to(tmp_path / "secret")
     with pytest.raises(InputError, match=f"{name} is a link; a run holds files of its own"):
-        rows.read(place)
+        report_runs.read(place)
 
 
 def test_what_a_record_says_of_its_own_folder_does_not_count(stored, tmp_path):
@@ -255,7 +261,7 @@ def test_what_a_record_says_of_its_own_folder_does_not_count(stored, tmp_path):
     place, run = stored
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"folder": "../../..", "stored": str(tmp_path), "results": "/"}))
-    (read,) = comparable.records(place)
+    (read,) = store.records(place)
     assert place / "runs" / read["folder"] == run
     assert not {"stored", "results"} & set(read)
 
@@ -267,7 +273,7 @@ def test_a_plan_that_leads_out_of_the_results_is_refused(stored, folder):
     plan["runs"][0]["folder"] = folder
     (place / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(InputError, match="plan.json is damaged .folder is '.*which leads out of it"):
-        rows.read(place)
+        report_runs.read(place)
 
 
 def test_predictions_that_are_links_to_the_truth_are_refused(tmp_path):
@@ -317,7 +323,7 @@ def test_scans_with_names_that_lead_out_are_neither_checked_in_nor_written(tmp_p
     monkeypatch.setattr(plugins, "open_data_set", lambda *_: dataset)
     dataset.scan = name
     with pytest.raises(InputError, match="a scan of clinic is called"):
-        simulate("odd", tmp_path, "point", tmp_path / "out")
+        simulate(open_data_set("odd", tmp_path), "point", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -351,7 +357,9 @@ def test_no_name_of_a_folder_leads_out_of_the_results():
     for name in ("..", ".", "../..", "/", "..."):
         assert set(plain(name)) - {"."}
         assert "/" not in plain(name)
-        assert album(Path("results"), name, name).folder.resolve().is_relative_to(Path("results/pictures").resolve())
+        assert (
+            CasePictures.of(Path("results"), name, name).folder.resolve().is_relative_to(Path("results/pictures").resolve())
+        )
 
 
 def test_a_run_of_a_data_set_called_dots_stays_in_the_results():
@@ -386,7 +394,7 @@ def test_a_preset_is_found_by_its_own_name_or_by_a_path(name):
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "../../nowhere", "/etc"])
 def test_stored_runs_with_an_odd_name_are_not_there(name):
     with pytest.raises(InputError, match="there are no stored runs"):
-        comparable.stored(name)
+        store.stored(name)
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "a\0b", "/no/where"])
@@ -417,7 +425,7 @@ def test_a_plug_in_that_is_no_python_is_refused_or_none(tmp_path, text):
 @pytest.mark.parametrize("only", ["../x", "<script>", "a\nb", "x" * 5000])
 def test_only_speaks_of_runs_that_are_there(swept, only):
     with pytest.raises(InputError, match="--only speaks of"):
-        rows.read(swept).only([only])
+        report_runs.read(swept).only([only])
 
 
 # -------------------------------------------------------------------------------------------------- values in TOML and JSON
@@ -501,7 +509,7 @@ def test_a_record_with_a_value_that_can_not_be_is_refused(stored, key, value):
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {key: value}))
     with pytest.raises(InputError, match="run.json is damaged .*; remove that folder and run again"):
-        rows.read(place)
+        report_runs.read(place)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "5", "[" * 100000, '{"runs": 5}', '{"runs": [5]}', '{"runs": [{}]}', "\xff"])
@@ -509,7 +517,7 @@ def test_a_plan_that_is_none_is_refused(stored, text):
     place, _ = stored
     (place / "plan.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match="plan.json is damaged .*; remove it, and plan again"):
-        rows.read(place)
+        report_runs.read(place)
 
 
 @pytest.mark.parametrize(("old", "new"), [("faz", "faz,1,2,3"), ("dice", "dicer,dice"), ("scan,", "s,"), ("px", "px,\0")])
@@ -518,7 +526,7 @@ def test_scores_that_are_none_are_refused_by_name(stored, old, new):
     text = (run / "cases.csv").read_text()
     (run / "cases.csv").write_text(text.replace(old, new, 1))
     with pytest.raises(InputError, match="cases.csv in .* is damaged"):
-        rows.read(place)
+        report_runs.read(place)
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "text", "1e999"])
@@ -528,7 +536,7 @@ def test_a_score_that_is_no_number_is_refused_by_name(stored, value):
     cells = dict(zip(header.split(","), first.split(","), strict=True)) | {"dice": value}
     (run / "cases.csv").write_text("\n".join([header, ",".join(cells.values()), *rest]) + "\n")
     with pytest.raises(InputError, match="cases.csv in .* is damaged"):
-        rows.read(place)
+        report_runs.read(place)
 
 
 def test_a_run_whose_scans_are_not_those_of_its_split_is_not_scored(stored, tmp_path):
@@ -543,13 +551,13 @@ def test_a_line_of_a_log_that_is_none_is_refused_by_name(stored):
     place, run = stored
     (run / "train.jsonl").write_text('{"step": 1, "changed": 0.5}\n{"step": 2, "changed": "x"}\n')
     with pytest.raises(InputError, match="train.jsonl is damaged"):
-        rows.pseudo_label_run(rows.read(place), place)
+        report_runs.pseudo_label_run(report_runs.read(place), place)
 
 
 def test_an_album_that_says_too_little_is_refused(tmp_path):
     (tmp_path / "about.json").write_text('{"data": "x"}')
     with pytest.raises(InputError, match="about.json is damaged .it has no scans"):
-        Album(tmp_path).about()
+        CasePictures(tmp_path).about()
 
 
 def test_fixations_with_a_field_of_endless_length_are_refused_by_line(tmp_path):

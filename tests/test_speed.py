@@ -19,21 +19,22 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from benchmark import plugins, report, sealed
-from benchmark.bf16 import InFloat32, precision
+from benchmark import report
 from benchmark.check import data_of, refit
 from benchmark.methods.augment import Augmentation
-from benchmark.methods.base import Budget
 from benchmark.methods.grown import grown_sets
 from benchmark.methods.losses import affinity, dense_crf, gated_crf, partial_cross_entropy, prsa, tree_energy
 from benchmark.methods.networks import UNet
 from benchmark.methods.pce import PartialCrossEntropy
 from benchmark.methods.procns import smooth
 from benchmark.methods.random_walker import RandomWalker
-from benchmark.methods.sizes import fit_image, to_network, unfit
-from benchmark.repeatable import repeatable
-from benchmark.score import COUNTS, METRICS, evaluate
-from benchmark.worker import seed_everything
+from benchmark.methods.resize import to_native_size, to_network, to_network_size
+from benchmark.plan import plugins
+from benchmark.score.evaluate import COUNTS, METRICS, evaluate
+from benchmark.seal import contract, folder
+from benchmark.seal.contract import Budget
+from benchmark.train.numerics import repeatable
+from benchmark.train.worker import seed_everything
 from tests.benchmark.report.test_rows import record
 
 pytestmark = [pytest.mark.speed, pytest.mark.filterwarnings("ignore:.*deterministic")]
@@ -231,14 +232,6 @@ def test_network(benchmark, how):
     benchmark.pedantic(network_step(BATCH, 256, how), rounds=30 if GPU else 3, warmup_rounds=3 if GPU else 1)
 
 
-@pytest.mark.skipif(not isinstance(precision("bf16"), InFloat32), reason="the processor has instructions for bf16")
-@pytest.mark.parametrize("how", ["bf16 channels_last by PyTorch", "bf16 channels_last in fp32", "fp32 channels_last"])
-@pytest.mark.benchmark(group="step of the U-Net without instructions for bf16, 4 x 128 px")
-def test_bf16_without_instructions(benchmark, how):
-    with InFloat32() if how.endswith("in fp32") else nullcontext():
-        benchmark.pedantic(network_step(4, 128, how), rounds=3, warmup_rounds=1)
-
-
 def network_step(batch, side, how="fp32"):
     """A whole step of training without data: forward, loss, backward, SGD."""
     torch.manual_seed(0)
@@ -314,7 +307,7 @@ def test_loading(benchmark, volumes, tmp_path, how):
         return [np.load(path) for path in sorted(tmp_path.glob("*.npy"))]
 
     def opened():
-        return [(np.array(scan.image), np.array(scan.allowed)) for scan in sealed.open_train(tmp_path)]
+        return [(np.array(scan.image), np.array(scan.allowed)) for scan in folder.open_train(tmp_path)]
 
     benchmark.pedantic({"numpy.load": loaded, "ours": opened}[how], rounds=30, warmup_rounds=2)
 
@@ -366,12 +359,12 @@ def test_growing(benchmark, tmp_path, how):
 def test_test_path(benchmark, predictions, tmp_path, how):
     """As WSL4MIS does it: HDF5, nearest neighbours by scipy there and back, medpy. Ours resizes probabilities back."""
     image = ndimage.gaussian_filter(np.random.default_rng(0).random((10, 256, 216), np.float32), 2)
-    scans = [sealed.TestScan(image[:, None]) for _ in predictions]
-    sealed.seal(tmp_path, {"train": [sealed.WeakScan(image[:, None], np.ones(image.shape, np.uint8))]}, scans, 4, 1)
+    scans = [contract.TestScan(image[:, None]) for _ in predictions]
+    folder.seal(tmp_path, {"train": [contract.WeakScan(image[:, None], np.ones(image.shape, np.uint8))]}, scans, 4, 1)
     for number, (_, truth) in enumerate(predictions):
         write_h5(tmp_path / f"{number}.h5", image, truth)
     outputs = [
-        F.one_hot(torch.tensor(fit_image(ours[:, None], 256)[:, 0]).long(), 4).movedim(-1, 1).float()
+        F.one_hot(torch.tensor(to_network_size(ours[:, None], 256)[:, 0]).long(), 4).movedim(-1, 1).float()
         for ours, _ in predictions
     ]
 
@@ -385,10 +378,13 @@ def test_test_path(benchmark, predictions, tmp_path, how):
                 medpy.dc(labels == k, truth == k), medpy.hd95(labels == k, truth == k)
 
     def ours():
-        for scan, probs, (_, truth) in zip(sealed.open_test(tmp_path), outputs, predictions, strict=True):
+        for scan, probs, (_, truth) in zip(folder.open_test(tmp_path), outputs, predictions, strict=True):
             to_network(scan.image, 256)
             evaluate(
-                unfit(probs, 256, 216).argmax(1).to(torch.uint8).numpy(), truth, {"a": (1,), "b": (2,), "c": (3,)}, (1, 1, 1)
+                to_native_size(probs, 256, 216).argmax(1).to(torch.uint8).numpy(),
+                truth,
+                {"a": (1,), "b": (2,), "c": (3,)},
+                (1, 1, 1),
             )
 
     benchmark.pedantic({"published": published, "ours": ours}[how], rounds=3, warmup_rounds=1)
@@ -408,7 +404,7 @@ def save(folder, volumes):
 
 def seal(folder, volumes):
     """The same, sealed; the test side is empty."""
-    sealed.seal(folder, {"train": (sealed.WeakScan(*pair) for pair in volumes)}, [], classes=4, channels=1)
+    folder.seal(folder, {"train": (contract.WeakScan(*pair) for pair in volumes)}, [], classes=4, channels=1)
 
 
 # ------------------------------------------------------------------------------------------------ scores, report, start
@@ -520,7 +516,7 @@ def thousand_runs(tmp_path_factory):
 @pytest.mark.parametrize("how", ["reading the scores alone", "tables and statistics", "with figures and page"])
 @pytest.mark.benchmark(group="report over 1,000 runs, 300,000 rows")
 def test_report(benchmark, thousand_runs, tmp_path, how):
-    texts = report.Wish(formats=("md", "tex", "csv"))
+    texts = report.ReportOptions(formats=("md", "tex", "csv"))
     by = {
         "reading the scores alone": lambda: [pd.read_csv(path) for path in thousand_runs.rglob("cases.csv")],
         "tables and statistics": lambda: report.write(thousand_runs, tmp_path, texts),

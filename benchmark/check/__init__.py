@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from benchmark import InputError, plugins
+from benchmark import InputError
 from benchmark.check.contract import Broken, NotApplicable
 from benchmark.check.data_sets import DATA_SET_CHECKS
 from benchmark.check.data_sets import Candidate as DataSet
@@ -17,6 +17,7 @@ from benchmark.check.methods import METHOD_CHECKS, refit
 from benchmark.check.methods import Candidate as Method
 from benchmark.check.metrics import METRIC_CHECKS
 from benchmark.check.metrics import Candidate as Metric
+from benchmark.plan import plugins
 
 __all__ = ["CHECKS", "Outcome", "Target", "data_of", "outcomes", "refit", "report_on", "targets"]
 

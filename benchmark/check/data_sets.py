@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import plugins
 from benchmark.check.contract import Broken
-from benchmark.datasets.base import Dataset, Scan, Survey, check_scan, check_split, digest
-from benchmark.datasets.weak import Annotator, parse
-from benchmark.sealed import WeakData, WeakScan
+from benchmark.datasets.annotations import parse
+from benchmark.datasets.base import Dataset, Inventory, Scan, check_scan, check_split, digest
+from benchmark.datasets.simulate import Annotator
+from benchmark.plan import plugins
+from benchmark.seal.contract import WeakData, WeakScan
 
 TEXTS = ("name", "modality", "licence", "source", "citation")
 FEW = 4  # scans that are loaded more than once
@@ -90,7 +91,7 @@ def _check_types(scan: Scan) -> None:
 
 def can_be_tested(candidate: Candidate) -> None:
     """In every split held-out and test scans have masks, and no two parts hold identical pixels."""
-    survey = Survey(candidate.open(), {})
+    survey = Inventory(candidate.open(), {})
     for split in survey.dataset.splits():
         survey.look(split)
 

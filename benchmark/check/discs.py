@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from benchmark.datasets.weak import stream, weaken
-from benchmark.sealed import TestScan, WeakData, WeakScan
+from benchmark.datasets.simulate import stream, weaken
+from benchmark.seal.contract import TestScan, WeakData, WeakScan
 
 
 def data_of(annotation: str, channels: int = 1, classes: int = 3, shapes: tuple[tuple[int, ...], ...] = ()) -> WeakData:

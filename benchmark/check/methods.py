@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -16,15 +17,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmark import plugins, sealed, tuning
 from benchmark.check import watch
 from benchmark.check.contract import Broken, NotApplicable
 from benchmark.check.discs import data_of, discs, held_out
-from benchmark.datasets.weak import OPTIONS, from_labels
-from benchmark.executors import Local, Task
-from benchmark.jobs import Budget
-from benchmark.sealed import TestScan, WeakData
-from benchmark.worker import check_labels, seed_everything
+from benchmark.datasets.annotations import OPTIONS, from_labels
+from benchmark.plan import plugins, trials
+from benchmark.seal import folder as sealed
+from benchmark.seal.contract import PROPAGATED, Budget, TestScan, WeakData, read_propagated
+from benchmark.train.local import Local, Task
+from benchmark.train.worker import check_labels, seed_everything
 
 BUDGET = Budget(steps=4, batch=2, size=32)
 ENOUGH = Budget(steps=40, batch=4, size=32)  # to learn bright discs
@@ -73,14 +74,15 @@ def claims_known_annotations(candidate: Candidate) -> None:
 
 
 def imports_no_data_set(candidate: Candidate) -> None:
-    """Its file does not import data sets, where the truth is; the worker would refuse that."""
+    """Of this package its file imports benchmark.methods and benchmark.seal.contract alone, never what knows the truth."""
     path = candidate.plugin.file()
     for node in ast.walk(ast.parse(path.read_text())) if path else ():
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         for module in modules:
-            if module.startswith(("benchmark.datasets", "datasets", "benchmark.runner", "benchmark.score")):
-                raise Broken(f"it imports {module}, which a learner can't see")
+            ours = module.partition(".")[0] in ("benchmark", "datasets")
+            if ours and not re.match(r"benchmark(\.methods\b.*|\.seal\.contract)?$", module):
+                raise Broken(f"it imports {module}; a method may import benchmark.methods and benchmark.seal.contract")
 
 
 def learns_from_all_that_it_claims(candidate: Candidate) -> None:
@@ -94,14 +96,14 @@ def learns_from_all_that_it_claims(candidate: Candidate) -> None:
                 raise Broken(f"{annotation}, {channels} channels: {error}") from error
 
 
-def bears_a_class_that_nobody_marked(candidate: Candidate) -> None:
+def handles_unannotated_class(candidate: Candidate) -> None:
     """Scans without a mark of some class, or without any mark, are data like others."""
     base = candidate.data()
     candidate.fitted(base.relabel(lambda scan: np.where(scan.allowed == 4, 7, scan.allowed).astype(np.uint8)))
     candidate.fitted(base.relabel(lambda scan: from_labels(np.full(scan.allowed.shape, 255), 3, 255)))
 
 
-def bears_a_single_slice(candidate: Candidate) -> None:
+def handles_single_slice(candidate: Candidate) -> None:
     """One training slice, fewer than a batch."""
     candidate.fitted(candidate.data(shapes=((1, 33, 33),)))
 
@@ -120,17 +122,19 @@ def repeats_itself(candidate: Candidate) -> None:
 
 
 def grows_the_same_from_any_seed(candidate: Candidate) -> None:
-    """What it grows once for all runs (`relabel` with `lasting`) is a function of scans and options alone."""
-    data, grown = candidate.data(), []
+    """Label sets that it asks to cache (`relabel` with `cache`) are a function of scans and options alone."""
+    data, propagated = candidate.data(), []
     for seed in SEEDS[:2]:
         with TemporaryDirectory() as folder:
-            data.grown = Path(folder)
+            data.cache = Path(folder)
             refit(candidate.cls(), data, seed=seed, budget=dataclasses.replace(BUDGET, steps=BUDGET.steps - seed))
-            grown.append({path.name: sealed.read_grown(path)[0] for path in sorted(Path(folder).glob(sealed.GROWN))})
-    data.grown = None
-    if not any(grown):
+            propagated.append({path.name: read_propagated(path)[0] for path in sorted(Path(folder).glob(PROPAGATED))})
+    data.cache = None
+    if not any(propagated):
         raise NotApplicable("it keeps nothing that it grew")
-    if grown[0].keys() != grown[1].keys() or not all(np.array_equal(grown[0][name], grown[1][name]) for name in grown[0]):
+    if propagated[0].keys() != propagated[1].keys() or not all(
+        np.array_equal(propagated[0][name], propagated[1][name]) for name in propagated[0]
+    ):
         raise Broken("what it says is lasting depends on the seed or the budget")
 
 
@@ -185,7 +189,7 @@ def keeps_snapshots_without_a_trace(candidate: Candidate) -> None:
 
 def declares_sound_ranges(candidate: Candidate) -> None:
     """At most three options have ranges to tune, and each range holds the published value."""
-    found, method = tuning.ranges(candidate.cls), candidate.cls()
+    found, method = trials.ranges(candidate.cls), candidate.cls()
     for name, each in found.items():
         value = getattr(method, name)
         if value is not None and not each.low <= value <= each.high:
@@ -205,7 +209,7 @@ def is_blind_to_truth(candidate: Candidate) -> None:
             with _masks_within_reach(Path(folder, f"user{brightness}"), brightness), watch.reading() as read:
                 method = candidate.fitted(sealed.open_train(given))
                 labels.append([method.predict(scan) for scan in sealed.open_test(given)])
-            if strange := watch.strange(read, [given, *packaged]):
+            if strange := watch.unexpected_reads(read, [given, *packaged]):
                 raise Broken(f"it reads {strange[0]}; a method is handed images and weak labels, and reads nothing else")
     if not all(map(np.array_equal, *labels)):
         raise Broken("other masks in the data folder change what it predicts")
@@ -320,8 +324,8 @@ METHOD_CHECKS: tuple[Callable[[Candidate], None], ...] = (
     imports_no_data_set,
     is_blind_to_truth,
     learns_from_all_that_it_claims,
-    bears_a_class_that_nobody_marked,
-    bears_a_single_slice,
+    handles_unannotated_class,
+    handles_single_slice,
     repeats_itself,
     grows_the_same_from_any_seed,
     keeps_its_options,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from benchmark.check.contract import Broken
-from benchmark.metrics import Metric, facts_of, named
-from benchmark.plugins import Plugin
-from benchmark.score import diagonal
+from benchmark.plan.plugins import Plugin
+from benchmark.score.evaluate import diagonal
+from benchmark.score.metrics import Metric, facts_of, named
 
 SHAPES = ((1, 9, 12), (4, 10, 8))
 SPACING = (3.0, 0.5, 0.8)  # mm between slices, rows, columns
@@ -107,7 +107,7 @@ def repeats_itself(candidate: Candidate) -> None:
         raise Broken("the same masks get other values in another order")
 
 
-def does_not_care_which_way_up(candidate: Candidate) -> None:
+def is_invariant_to_flips(candidate: Candidate) -> None:
     """Masks that are flipped, or turned together with their spacing, get the same value."""
     metric = candidate.open()
     for ours, truth, spacing in cases(metric):
@@ -130,5 +130,5 @@ METRIC_CHECKS: tuple[Callable[[Candidate], None], ...] = (
     gives_a_perfect_prediction_the_best_value,
     gives_a_miss_the_worst_value,
     repeats_itself,
-    does_not_care_which_way_up,
+    is_invariant_to_flips,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmark
-from benchmark import plugins
+from benchmark.plan import plugins
 
 SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/opt", "/System", "/Library")
 CODE = {".py", ".pyc", ".so", ".pyd"}  # what is imported
@@ -41,7 +41,7 @@ def reading() -> Iterator[list[Path]]:
             made.add(path)
 
 
-def strange(paths: list[Path], given: list[Path]) -> list[Path]:
+def unexpected_reads(paths: list[Path], given: list[Path]) -> list[Path]:
     """Those that are neither code, nor of the system or an installed package, nor in a folder that was given."""
     roots = [str(root.resolve()) for root in (*_installed(), *given)]
     return [path for path in paths if not _is_of_a_package(path) and not _inside(path, [*SYSTEM, *roots])]

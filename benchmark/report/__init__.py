@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 
 from benchmark import InputError
-from benchmark.comparable import within
-from benchmark.report import ablations, costs, figures, page, published, rows, statistics, tables
-from benchmark.report.canvas import KINDS, Source
-from benchmark.report.cases import gallery
-from benchmark.report.montage import montage
-from benchmark.report.rows import Rows
+from benchmark.report import ablations, costs, figures, page, published, runs, statistics, tables
+from benchmark.report.figures.cases import gallery
+from benchmark.report.figures.montage import montage
+from benchmark.report.figures.style import KINDS, FigureData
+from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, Summary, patients, summarise
 from benchmark.report.tables import Table
+from benchmark.store import ResultsFolder, open_results, within
 
 SELECTED = {
     "last": "the last step",
@@ -31,7 +31,7 @@ FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReportOptions:
     """What a report is to show; the default is everything that may be shown."""
 
     reference: str = ""  # row that others are compared with
@@ -44,50 +44,51 @@ class Wish:
     def __post_init__(self) -> None:
         """Raise InputError for what there isn't."""
         for flag, given, known in (
-            ("selection", [self.selection], rows.SELECTIONS),
+            ("selection", [self.selection], runs.SELECTIONS),
             ("format", self.formats, FORMATS),
         ):
             if strange := [name for name in given if name not in known]:
                 raise InputError(f"--{flag} is {strange[0]!r}; it must be {', '.join(known)}")
 
 
-ALL = Wish()
+ALL = ReportOptions()
 
 
-def write(results: Path, reports: Path, wish: Wish = ALL) -> Path:
+def write(results: Path, reports: Path, options: ReportOptions = ALL) -> Path:
     """Write `reports/<name>/` whole, in place of an older one; returns the folder. Tuned runs get a folder inside it.
 
     Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`.
     """
-    if (results / "runs").is_dir() or not (several := within(results)):
-        return _write_one(results, reports, wish)
+    several = within(results)
+    if not several:
+        return _write_one(open_results(results), reports, options)
     together = reports / results.resolve().name
     for name, folder in several.items():
         try:
-            _write_one(folder, together, wish, name)
+            _write_one(folder, together, options, name)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
     return together
 
 
-def _write_one(results: Path, reports: Path, wish: Wish, name: str = "") -> Path:
+def _write_one(results: ResultsFolder, reports: Path, options: ReportOptions, name: str = "") -> Path:
     """The report on one results folder, in a folder of that name or else of its plan's."""
-    read = rows.read(results, wish.selection)
-    if strange := [name for name in wish.metrics if name not in read.metrics]:
+    read = runs.read_folder(results, options.selection)
+    if strange := [name for name in options.metrics if name not in read.metrics]:
         raise InputError(
             f"--metric is {strange[0]!r}; it must be {', '.join(read.metrics)}, or one that the runs were scored with: "
             "python -m benchmark score --metrics FILE"
         )
-    if wish.only:
-        read = read.only(wish.only)
+    if options.only:
+        read = read.only(options.only)
     name = name or read.name
     folder, staged = reports / name, reports / f".{name}.new"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     equal, tuned = read.track("equal"), read.track("tuned")
     if len(tuned.runs) and len(equal.runs):
-        _write(tuned, results, staged / "tuned", wish)
-    _write(equal if len(equal.runs) else tuned, results, staged, wish)
+        _write(tuned, results, staged / "tuned", options)
+    _write(equal if len(equal.runs) else tuned, results, staged, options)
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)
     return folder
@@ -95,19 +96,19 @@ def _write_one(results: Path, reports: Path, wish: Wish, name: str = "") -> Path
 
 def show(results: Path, track: str = "equal") -> tuple[pd.DataFrame, list[str]]:
     """The main table of a track and its notes, for the screen."""
-    read = rows.read(results).track(track)
+    read = runs.read(results).track(track)
     summary = summarise(read)
     return tables.main_table(summary.cells).map(lambda text: text.replace("**", "")), notes(read, summary)
 
 
-def _write(read: Rows, results: Path, folder: Path, wish: Wish) -> None:
+def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOptions) -> None:
     folder.mkdir(exist_ok=True)
-    summary = summarise(read, wish.reference, wish.metrics)
+    summary = summarise(read, options.reference, options.metrics)
     numbers = {
         "table": summary.cells,
         "patients": patients(read.cases, read.metrics),
         **{name: getattr(summary, name) for name in ("tests", "ranks", "agreement", "columns", "leaks")},
-        "ablations": ablations.ablations(read, summary, wish.metrics),
+        "ablations": ablations.ablations(read, summary, options.metrics),
         "costs": costs.costs(read),
         "published": published.beside(summary.cells, published.read()),
     }
@@ -115,23 +116,23 @@ def _write(read: Rows, results: Path, folder: Path, wish: Wish) -> None:
         if len(frame):
             # 12 digits: the last ones of a sum differ between processors
             frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.12g")
-    made = list(_tables(read, summary, numbers, wish.metrics))
+    made = list(_tables(read, summary, numbers, options.metrics))
     for table in made:
         below = "".join(f"\n- {note}" for note in table.notes)
         (folder / f"{table.name}.md").write_text(f"# {table.title}\n\n{tables.markdown(table.cells)}{below}\n")
         (folder / f"{table.name}.tex").write_text(tables.latex(table))
-    if set(wish.formats) - {"md", "tex", "csv"}:
-        _draw(Source(read, summary, results, wish.metrics[0]), made, folder, wish)
+    if set(options.formats) - {"md", "tex", "csv"}:
+        _draw(FigureData(read, summary, results, options.metrics[0]), made, folder, options)
     for path in folder.iterdir():
-        if path.is_file() and path.suffix[1:] not in wish.formats:
+        if path.is_file() and path.suffix[1:] not in options.formats:
             path.unlink()
 
 
-def _draw(source: Source, made: list[Table], folder: Path, wish: Wish) -> None:
+def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOptions) -> None:
     """Figures, and the page that holds them; it needs their SVG."""
-    pictures = gallery(source.read, source.results, embed=wish.embed_images)
-    paged = "html" in wish.formats
-    kinds = [kind for kind in KINDS if kind in wish.formats or (kind == "svg" and paged)]
+    pictures = gallery(source.read, source.results, embed=options.embed_images)
+    paged = "html" in options.formats
+    kinds = [kind for kind in KINDS if kind in options.formats or (kind == "svg" and paged)]
     drawn = [*figures.draw(source, folder, kinds), *montage(pictures.examples(), folder, kinds)]
     if paged:
         content = page.Content(drawn, pictures.cases(), pictures.left_out, source.results)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics import Facts
 from benchmark.report import statistics
-from benchmark.report.rows import Rows
+from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, TESTED, Summary, arrays, difference, verdict
+from benchmark.score.metrics import Facts
 
 NOTES = [
     "Rows of one plug-in; the row with its name is the base. Changed: options that differ from the base, the base's value "

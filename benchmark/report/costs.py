@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.report.rows import Rows
+from benchmark.report.runs import Rows
 
 COLUMNS = [
     *("column", "method", "runs", "parameters", "fit_s", "fit_s_sd", "predict_s", "memory_mib", "device_memory_mib"),

@@ -13,10 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark import InputError, plugins
-from benchmark.datasets import weak
+from benchmark import InputError
+from benchmark.datasets import annotations
+from benchmark.plan import plugins
 from benchmark.report.summary import MEAN
-from benchmark.score import METRICS
+from benchmark.score.evaluate import METRICS
 
 INSIDE = Path(__file__).parents[1] / "published"  # where a wheel has them
 FOLDER = INSIDE if INSIDE.is_dir() else Path(__file__).parents[2] / "results/published"
@@ -174,7 +175,7 @@ def _what_is_unknown(row: Row) -> Iterator[str]:
 def _misread_annotation(row: Row) -> Iterator[str]:
     """An annotation that isn't written as our runs write it, or that doesn't go with the supervision."""
     try:
-        annotation = weak.parse(row["annotation"])
+        annotation = annotations.parse(row["annotation"])
     except InputError as error:
         yield str(error)
         return

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark import InputError
-from benchmark.metrics import BUILT_IN, Facts
 from benchmark.report import statistics
-from benchmark.report.rows import SELECTIONS, Rows
+from benchmark.report.runs import SELECTIONS, Rows
+from benchmark.score.metrics import BUILT_IN, Facts
 
 MEAN = "mean"  # the region that stands for the mean over all
 COUNTS = ("missed", "ghosts", "absent")
@@ -45,7 +45,7 @@ def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = TESTED) 
     if reference and reference not in set(read.runs.row):
         raise InputError(f"no run is of the reference {reference!r}; there are {', '.join(dict.fromkeys(read.runs.row))}")
     states, values = _states(read.runs), arrays(read.cases, read.metrics)
-    comparing = _Comparing(states, values, reference, read.metrics)
+    comparing = _Comparison(states, values, reference, read.metrics)
     columns = comparing.columns()
     return Summary(
         _cells(read, states, values, comparing),
@@ -61,7 +61,7 @@ def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = TESTED) 
 def patients(cases: pd.DataFrame, metrics: Iterable[str] = BUILT_IN) -> pd.DataFrame:
     """Values per column, row, region, seed and patient, each metric a column; region `mean` is over a scan's regions."""
     patient, names = ["column", "row", "region", "seed", "patient"], list(metrics)
-    known = cases.assign(**_stacked(cases))
+    known = cases.assign(**_derived_metrics(cases))
     by_scan = known.groupby([*patient, "scan"], observed=True, sort=False)[names].mean().reset_index()
     whole = by_scan.groupby([*(key for key in patient if key != "region"), "scan"], observed=True, sort=False)[names]
     both = pd.concat([whole.mean().reset_index().assign(region=MEAN), by_scan], ignore_index=True)
@@ -90,10 +90,10 @@ def _codes(series: pd.Series) -> tuple[list[Any], np.ndarray]:
     return list(uniques), codes
 
 
-def _stacked(cases: pd.DataFrame) -> dict[str, pd.Series]:
+def _derived_metrics(cases: pd.DataFrame) -> dict[str, pd.Series]:
     """Distances per slice where there is none on the stack, and HD95 on those cases that every run of a column found.
 
-    The prior, which looks at no image, has no say in what can be found.
+    The prior, which styles at no image, has no say in what can be found.
     """
     hd95 = cases["hd95"].fillna(cases["hd95@slice"])
     counted = cases["n_missed"].where(cases["row"] != "prior", 0)
@@ -120,7 +120,7 @@ def _states(runs: pd.DataFrame) -> pd.DataFrame:
     return states
 
 
-def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comparing: "_Comparing") -> pd.DataFrame:
+def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comparing: "_Comparison") -> pd.DataFrame:
     """One line per column, row, region and metric; a row with failed runs has no mean: never one over the survivors."""
     counts, units = _counts(read.cases), _units(read.cases)
     lines = []
@@ -199,7 +199,7 @@ def _units(cases: pd.DataFrame) -> dict[tuple[str, str], str]:
 # ------------------------------------------------------------------------------------------------------- comparisons
 
 
-class _Comparing:
+class _Comparison:
     """Who stands beside whom: rows whose runs are all there; predictions from elsewhere are compared, and never placed."""
 
     def __init__(
@@ -316,9 +316,12 @@ def verdict(apart: statistics.Difference, better: int) -> str:
 
 def _leaks(read: Rows) -> pd.DataFrame:
     """Dice of each row under each rule of selection, and what choosing on the test set gains over the last step."""
-    if read.peeked is None:
+    if read.snapshot_cases is None:
         return pd.DataFrame(columns=LEAK_COLUMNS)
-    by_rule = {rule: arrays(read.peeked[read.peeked.selection == rule].drop(columns="selection")) for rule in SELECTIONS}
+    by_rule = {
+        rule: arrays(read.snapshot_cases[read.snapshot_cases.selection == rule].drop(columns="selection"))
+        for rule in SELECTIONS
+    }
     lines = []
     for (column, region, metric), last in by_rule["last"].items():
         if (region, metric) != (MEAN, "dice"):

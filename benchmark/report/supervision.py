@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark import InputError, comparable
-from benchmark.datasets import weak
+from benchmark import InputError
+from benchmark.datasets import annotations
+from benchmark.plan import compare
 from benchmark.report import published, statistics
-from benchmark.report.rows import Rows
+from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, patients
 
 BASES = ("pce", "pce_balanced", "pce_dice")  # plug-ins that do nothing but fit the marks
@@ -52,7 +53,7 @@ def by_patient(cases: pd.DataFrame, metric: str = "dice") -> Values:
 
 
 @dataclass(frozen=True)
-class _Ends:
+class _GapBounds:
     """Between what a gap lies: values (seeds, patients) of the base and of full supervision; or why there is none."""
 
     base: str = ""
@@ -116,17 +117,17 @@ def _ours(runs: pd.DataFrame) -> dict[str, dict[str, _Row]]:
     return found
 
 
-def _ends(rows: Mapping[str, Mapping[str, _Row]], values: Values, column: str, full: str) -> _Ends:
+def _ends(rows: Mapping[str, Mapping[str, _Row]], values: Values, column: str, full: str) -> _GapBounds:
     """The best complete row of BASES in a column, and FULL in the column of dense masks."""
     bases = _complete(rows, values, column, BASES)
     tops = _complete(rows, values, full, (FULL,))
     if not bases:
-        return _Ends(reason=f"no complete row of {', '.join(BASES)}")
+        return _GapBounds(reason=f"no complete row of {', '.join(BASES)}")
     if not tops:
-        return _Ends(reason=f"no complete row {FULL} in {full}")
+        return _GapBounds(reason=f"no complete row {FULL} in {full}")
     base = max(bases, key=lambda row: float(np.nanmean(values[column][row])))
     top = FULL if FULL in tops else tops[0]  # else a variant of it
-    return _Ends(base, top, (values[column][base], values[full][top]))
+    return _GapBounds(base, top, (values[column][base], values[full][top]))
 
 
 def _complete(rows: Mapping[str, Mapping[str, _Row]], values: Values, column: str, plugins: Sequence[str]) -> list[str]:
@@ -135,7 +136,7 @@ def _complete(rows: Mapping[str, Mapping[str, _Row]], values: Values, column: st
     return [row for row, own in rows[column].items() if own.plugin in plugins and not own.reason and row in there]
 
 
-def _gap(ends: _Ends) -> dict[str, object]:
+def _gap(ends: _GapBounds) -> dict[str, object]:
     """How far apart the two ends are."""
     if ends.reason:
         return {}
@@ -204,7 +205,7 @@ def hours(read: Rows, costs: Path = published.FOLDER / published.COST) -> pd.Dat
     return frame
 
 
-def _hours(annotation: weak.Annotation, about: Mapping[str, Any], costs: pd.DataFrame) -> dict[str, object]:
+def _hours(annotation: annotations.Annotation, about: Mapping[str, Any], costs: pd.DataFrame) -> dict[str, object]:
     """Between which hours, or why they are unknown."""
     if annotation.density != 1 or annotation.options:
         return {"reason": "no hours are published of marks with a density or with options"}
@@ -228,7 +229,7 @@ def levels(read: Rows, what: str) -> pd.DataFrame:
     lines = []
     for column, about in read.about.items():
         annotation = _annotation(about)
-        if annotation is None or annotation.form not in weak.MARKS:
+        if annotation is None or annotation.form not in annotations.MARKS:
             continue
         plain, level = replace(annotation, density=1.0), annotation.density
         if what == "noise":
@@ -241,15 +242,15 @@ def levels(read: Rows, what: str) -> pd.DataFrame:
     return frame[frame.groupby("order")["level"].transform("size") > 1][LEVEL_COLUMNS].reset_index(drop=True)
 
 
-def _annotation(about: Mapping[str, Any]) -> weak.Annotation | None:
+def _annotation(about: Mapping[str, Any]) -> annotations.Annotation | None:
     """A column's annotation; None where it is unknown, as of predictions from elsewhere, or no longer written so."""
     try:
-        return weak.parse(about["annotation"])
+        return annotations.parse(about["annotation"])
     except InputError:
         return None
 
 
 def setting(about: Mapping[str, Any]) -> str:
     """What columns that differ in their annotation alone have in common, as text."""
-    budget = comparable.budget({"common": about["budget"]})
+    budget = compare.budget({"common": about["budget"]})
     return json.dumps([about["dataset"], about["dataset_options"], about["family"], budget], sort_keys=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics import BUILT_IN, Facts
 from benchmark.report.latex import typeset
 from benchmark.report.summary import MEAN, Summary
+from benchmark.score.metrics import BUILT_IN, Facts
 
 HEADLINE = ("dice", "hd95")
 TIED, DAGGER = "°", "†"
@@ -236,7 +236,7 @@ def _asked(metrics: Iterable[str], known: Known) -> list[str]:
 
 
 def _missing(cells: pd.DataFrame) -> set[str]:
-    """The columns in which a row missed something; the prior, which looks at no image, has no say."""
+    """The columns in which a row missed something; the prior, which styles at no image, has no say."""
     return set(cells[(cells.method != "prior") & (cells.missed > 0)].column)
 
 

@@ -5,8 +5,10 @@ from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import IGNORE, Batch, NetMethod, Range
+from benchmark.methods.augment import IGNORE
+from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy
+from benchmark.seal.contract import Range
 
 
 @dataclass

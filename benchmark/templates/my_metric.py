@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from benchmark.metrics import Metric
-from benchmark.surfaces import Spacing
+from benchmark.score.metrics import Metric
+from benchmark.score.surfaces import Spacing
 
 
 class MyMetric(Metric):

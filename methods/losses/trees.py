@@ -60,41 +60,41 @@ class TreeSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, similarity: Tensor, parent: Tensor) -> Tensor:
         """Sums (k, nodes) of x (k, nodes); similarity (nodes,) to the parent (nodes,), 0 for roots, their own parents."""
-        ctx.ladder = ladder = Ladder.of(parent, similarity)
-        up, out = ladder.sums(x.index_select(1, ladder.order))
+        ctx.reduction = reduction = CyclicReduction.of(parent, similarity)
+        up, out = reduction.sums(x.index_select(1, reduction.order))
         ctx.save_for_backward(up, out)
-        return out.index_select(1, ladder.place)
+        return out.index_select(1, reduction.place)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """S is symmetric; a similarity w gets, both ways, what comes from below it times what is above it."""
-        (up, out), ladder = ctx.saved_tensors, ctx.ladder
-        grad_up, grad_out = ladder.sums(grad.index_select(1, ladder.order))
-        grad_x, grad_similarity = grad_out.index_select(1, ladder.place), None
+        (up, out), reduction = ctx.saved_tensors, ctx.reduction
+        grad_up, grad_out = reduction.sums(grad.index_select(1, reduction.order))
+        grad_x, grad_similarity = grad_out.index_select(1, reduction.place), None
         if ctx.needs_input_grad[1]:
-            far, w = ladder.far[0], ladder.weight[0]
+            far, w = reduction.far[0], reduction.weight[0]
             above, grad_above = out.index_select(1, far) - w * up, grad_out.index_select(1, far) - w * grad_up
-            grad_similarity = (grad_up * above + up * grad_above).sum(0).index_select(0, ladder.place)
+            grad_similarity = (grad_up * above + up * grad_above).sum(0).index_select(0, reduction.place)
         return grad_x, grad_similarity, None
 
 
-class Ladder(NamedTuple):
-    """Nodes in an order in which, for each j, those whose depth is a multiple of 2^j come first: rung j.
+class CyclicReduction(NamedTuple):
+    """Nodes in an order in which, for each j, those whose depth is a multiple of 2^j come first: level j.
 
-    On rung j, nodes at odd multiples hang, 2^j levels up, on nodes at even ones, and those on odd ones again. With its
-    equation written in terms of its grandparent, each even node is in a tree of even nodes alone: rung j + 1. This is
+    On level j, nodes at odd multiples hang, 2^j levels up, on nodes at even ones, and those on odd ones again. With its
+    equation written in terms of its grandparent, each even node is in a tree of even nodes alone: level j + 1. This is
     cyclic reduction, on trees.
     """
 
     order: Tensor  # (nodes,): the node at each place
     place: Tensor  # (nodes,): the place of each node
-    far: list[Tensor]  # for each rung, the places of the ancestors
-    weight: list[Tensor]  # for each rung, the product of similarities on the way there
+    far: list[Tensor]  # for each level, the places of the ancestors
+    weight: list[Tensor]  # for each level, the product of similarities on the way there
 
     @classmethod
-    def of(cls, parent: Tensor, similarity: Tensor) -> "Ladder":
-        """The ladder of trees; waits for the device once, for the lengths of the rungs."""
+    def of(cls, parent: Tensor, similarity: Tensor) -> "CyclicReduction":
+        """The reduction of trees; waits for the device once, for the lengths of the levels."""
         depth = _depth(parent)
         power = torch.where(depth == 0, len(parent), depth & -depth)  # the largest power of two that divides the depth
         order = power.argsort(descending=True, stable=True)
@@ -103,7 +103,7 @@ class Ladder(NamedTuple):
         sizes = torch.searchsorted(-power.index_select(0, order), -powers, right=True).tolist()
         far = [place.index_select(0, parent.index_select(0, order))]
         weight = [similarity.index_select(0, order)]
-        for size in dict.fromkeys(sizes):  # two rungs are of one size only where the roots are left
+        for size in dict.fromkeys(sizes):  # two levels are of one size only where the roots are left
             near = far[-1][:size]
             weight.append(weight[-1][:size] * weight[-1].index_select(0, near))
             far.append(far[-1].index_select(0, near))
@@ -114,8 +114,8 @@ class Ladder(NamedTuple):
         up = self._up(x.clone())
         return up, self._down((1 - self.weight[0].square()) * up)
 
-    def _rungs(self) -> list[tuple[slice, slice, Tensor, Tensor]]:
-        """Places of a rung that are on the next too, those that are not, ancestors, weights."""
+    def _levels(self) -> list[tuple[slice, slice, Tensor, Tensor]]:
+        """Places of a level that are on the next too, those that are not, ancestors, weights."""
         sizes = [*map(len, self.far), 0]
         return [
             (slice(0, nxt), slice(nxt, size), far, weight)
@@ -124,19 +124,19 @@ class Ladder(NamedTuple):
 
     def _down(self, x: Tensor) -> Tensor:
         """y_i = x_i + w_i y_parent, in place."""
-        rungs = self._rungs()
-        for both, _, far, w in rungs:
+        levels = self._levels()
+        for both, _, far, w in levels:
             x[:, both].addcmul_(w[both], x.index_select(1, far[both]))
-        for _, last, far, w in reversed(rungs):
+        for _, last, far, w in reversed(levels):
             x[:, last].addcmul_(w[last], x.index_select(1, far[last]))
         return x
 
     def _up(self, x: Tensor) -> Tensor:
         """y_i = x_i + sum over its children of w_c y_c, in place: the transpose of `_down`, step by step."""
-        rungs = self._rungs()
-        for _, last, far, w in rungs:
+        levels = self._levels()
+        for _, last, far, w in levels:
             x.index_add_(1, far[last], w[last] * x[:, last])
-        for both, _, far, w in reversed(rungs):
+        for both, _, far, w in reversed(levels):
             x.index_add_(1, far[both], w[both] * x[:, both])
         return x
 

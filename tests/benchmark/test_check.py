@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import InputError, plugins
+from benchmark import InputError
 from benchmark.check import CHECKS, outcomes, report_on, targets, watch
+from benchmark.plan import plugins
 
 SOUND = '''"""A sound method."""
 
@@ -108,7 +109,7 @@ METRIC = '''"""A sound metric."""
 
 import numpy as np
 
-from benchmark.metrics import Metric
+from benchmark.score.metrics import Metric
 
 
 class M(Metric):
@@ -133,12 +134,12 @@ METHOD_FAULTS = {
         "        for path in Path('data').rglob('*.npy'):\n            np.load(path)\n        means = []",
     ),
     "learns_from_all_that_it_claims": (SOUND, "image = scan.image[:, 0]", "image = scan.image[:, 0, 1:]"),
-    "bears_a_class_that_nobody_marked": (
+    "handles_unannotated_class": (
         SOUND,
         "            means.append",
         "            assert marked.size\n            means.append",
     ),
-    "bears_a_single_slice": (SOUND, "        means = []", "        assert len(data) > 1\n        means = []"),
+    "handles_single_slice": (SOUND, "        means = []", "        assert len(data) > 1\n        means = []"),
     "repeats_itself": (SOUND, "self.means = self.factor", "self.means = getattr(self, 'means', 0.0) + self.factor"),
     "grows_the_same_from_any_seed": (
         SOUND,
@@ -187,7 +188,7 @@ METRIC_FAULTS = {
         "        return (",
         "        self.calls = getattr(self, 'calls', 0) + 1\n        return 0.999**self.calls * (",
     ),
-    "does_not_care_which_way_up": (METRIC, "(prediction & truth).sum() /", "(prediction & truth)[:, :6].sum() /"),
+    "is_invariant_to_flips": (METRIC, "(prediction & truth).sum() /", "(prediction & truth)[:, :6].sum() /"),
 }
 
 FAULTS = {"method": METHOD_FAULTS, "data set": DATA_FAULTS, "metric": METRIC_FAULTS}
@@ -291,7 +292,7 @@ def test_what_is_read_is_told_apart_from_code_and_from_what_was_given(tmp_path):
             (tmp_path / name).read_bytes()
         (tmp_path / "new.npy").write_bytes(b"")
     (tmp_path / "given.npy").read_bytes()  # nobody listens any more
-    assert watch.strange(read, [tmp_path / "sealed"]) == [tmp_path / "truth.npy"]
+    assert watch.unexpected_reads(read, [tmp_path / "sealed"]) == [tmp_path / "truth.npy"]
 
 
 def test_states_that_are_no_copies_are_found(tmp_path):

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from benchmark import InputError
-from benchmark.ray_executor import Cluster, Ray, refuse
-from benchmark.runner import Place, Sweep
+from benchmark.store import ResultsFolder
+from benchmark.train.ray.client import Cluster, Ray, refuse
+from benchmark.train.sweep import Sweep
 from tests.processes import alive, wait_for
 from tests.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
 
@@ -52,7 +53,7 @@ def test_a_private_ray_gives_the_results_of_local_workers(tmp_path, monkeypatch)
     methods.append(write_method(tmp_path, "raises", "raise RuntimeError('no idea')"))
     options = [*TINY, f"dies_once.where={tmp_path / 'died'}", f"tells.where={tmp_path}"]
     plan, screen = small_plan(["pce", *methods], options=options), Recorder()
-    Sweep(plan, Place(tmp_path / "ray"), Ray(Cluster("", "cpu", 0, 1, 300), [tmp_path / "data"]), screen).run()
+    Sweep(plan, ResultsFolder(tmp_path / "ray"), Ray(Cluster("", "cpu", 0, 1, 300), [tmp_path / "data"]), screen).run()
     states = {method: (state, reason) for method, state, reason in screen.lines}
     assert states == {
         "pce": ("done", ""), "dies_once": ("done", ""), "tells": ("done", ""), "raises": ("failed", "RuntimeError: no idea"),

@@ -6,8 +6,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from benchmark import InputError, comparable
-from benchmark.report import notes, rows, tables, write
+from benchmark import InputError, store
+from benchmark.report import notes, runs, tables, write
 from benchmark.report.summary import summarise
 from tests.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
 
@@ -33,11 +33,11 @@ def test_only_mine_is_trained_and_all_stand_in_one_table(stored, mine, tmp_path)
     plan = small_plan([mine], against=str(stored), **SEEDS)
     screen = run_sweep(plan, tmp_path / "r")
     assert [method for method, *_ in screen.lines] == ["mine", "mine"]
-    read = rows.read(tmp_path / "r")
+    read = runs.read(tmp_path / "r")
     summary = summarise(read)
     table = tables.main_table(summary.cells)
     assert list(table.index) == ["mine", "prior", "pce"]
-    theirs = tables.main_table(summarise(rows.read(stored)).cells)
+    theirs = tables.main_table(summarise(runs.read(stored)).cells)
     dice = ("octa_phantom scribble:sim", "Dice")
     assert table[dice]["pce"].partition(" [")[0].strip("*°") == theirs[dice]["pce"].partition(" [")[0].strip("*°")
     assert set(summary.tests.method) == {"mine", "prior"}  # differences to pce
@@ -46,13 +46,13 @@ def test_only_mine_is_trained_and_all_stand_in_one_table(stored, mine, tmp_path)
 
 def test_stored_runs_of_other_seeds_are_left_out(stored, mine, tmp_path):
     run_sweep(small_plan([mine], against=str(stored), seeds=[1]), tmp_path / "r")
-    read = rows.read(tmp_path / "r")
+    read = runs.read(tmp_path / "r")
     assert sorted(zip(read.runs.row, read.runs.seed, strict=True)) == [("mine", 1), ("pce", 1), ("prior", 1)]
 
 
 def test_a_run_of_mine_replaces_the_stored_one_of_that_row(stored, tmp_path):
     run_sweep(small_plan(["prior"], against=str(stored), **SEEDS), tmp_path / "r")
-    read = rows.read(tmp_path / "r")
+    read = runs.read(tmp_path / "r")
     assert sorted(zip(read.runs.row, read.runs.stored == "", strict=True)) == [
         *[("pce", False)] * 2, *[("prior", True)] * 2
     ]  # fmt: skip
@@ -90,13 +90,14 @@ def test_a_name_that_is_not_stored_is_refused_with_those_that_are(mine):
 
 
 def test_all_that_travel_with_the_package_can_be_compared_with():
-    assert list(comparable.stored("reference")) == sorted(path.name for path in comparable.FOLDER.iterdir() if path.is_dir())
-    assert list(comparable.stored("smoke")) == ["smoke"]
+    assert list(store.stored("reference")) == sorted(path.name for path in store.FOLDER.iterdir() if path.is_dir())
+    assert list(store.stored("smoke")) == ["smoke"]
 
 
 def test_the_smoke_runs_still_stand_beside_runs_of_this_version():
     """The data and the protocol that they were made with are those of today."""
-    from benchmark.jobs import Request, make_plan
+    from benchmark.plan.jobs import make_plan
+    from benchmark.plan.presets import Request
 
     assert len(make_plan(Request(preset="smoke", methods=["prior"], against="smoke")).jobs) == 3
 

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import InputError, plugins
-from benchmark.data import check, export, simulate
-from benchmark.datasets.base import Survey
-from benchmark.datasets.weak import Annotator, parse, to_labels
+from benchmark import InputError
+from benchmark.check.survey import check
+from benchmark.datasets.annotations import parse, to_labels
+from benchmark.datasets.base import Inventory
+from benchmark.datasets.simulate import Annotator
+from benchmark.plan import plugins
+from benchmark.plan.plugins import open_data_set
+from benchmark.seal.export import export, simulate
 from tests.twins import acdc as acdc_twin
 from tests.twins import pictures, volumes
 
@@ -138,7 +142,7 @@ def test_simulated_marks_are_written_with_a_manifest(tmp_path):
     root = volumes.acdc(tmp_path / "data", patients=2)
     dataset = plugins.open_data_set("acdc", root)
     out = tmp_path / "out"
-    assert simulate("acdc", root, "scribble:sim@0.5", out, seed=3, pictures=True) == 4
+    assert simulate(open_data_set("acdc", root), "scribble:sim@0.5", out, seed=3) == 4
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["annotation"] == "scribble:sim@0.5"
     assert (manifest["seed"], manifest["unlabelled"], len(manifest["sha256"])) == (3, 255, 4)
@@ -147,12 +151,11 @@ def test_simulated_marks_are_written_with_a_manifest(tmp_path):
     labels = np.asarray(volume.dataobj).transpose(2, 1, 0)
     expected = Annotator(dataset, (), parse("scribble:sim@0.5"), 3)(dataset.load("patient001_frame01"))
     assert np.array_equal(labels, to_labels(expected, 4))
-    assert (out / "pictures.png").is_file()
 
 
 def test_marks_of_single_images_are_png(tmp_path):
     pictures.odoc(tmp_path)
-    simulate("odoc", tmp_path, "block", tmp_path / "out")
+    simulate(open_data_set("odoc", tmp_path), "block", tmp_path / "out")
     labels = np.asarray(Image.open(tmp_path / "out" / "train_drishtiGS_002.png"))
     assert set(np.unique(labels)) == {0, 1, 2, 255}
 
@@ -160,7 +163,7 @@ def test_marks_of_single_images_are_png(tmp_path):
 def test_marks_can_not_be_made_without_masks(tmp_path):
     volumes.mscmr(tmp_path)
     with pytest.raises(InputError, match="has no dense mask to make point of"):
-        simulate("mscmr", tmp_path, "point", tmp_path / "out")
+        simulate(open_data_set("mscmr", tmp_path), "point", tmp_path / "out")
 
 
 # ------------------------------------------------------------------------------------------------ export
@@ -170,7 +173,7 @@ def test_an_export_is_a_raw_data_set_of_nnunet_with_the_marks_of_a_run(tmp_path)
     """It reads back through our own adapter: same images, same marks, spacing kept, nothing of the test labels."""
     root = volumes.acdc(tmp_path / "data")
     dataset = plugins.open_data_set("acdc", root)
-    out = export("acdc", root, "scribble", "strat5/2", tmp_path / "Dataset001_acdc", seed=1)
+    out = export(open_data_set("acdc", root), "scribble", "strat5/2", tmp_path / "Dataset001_acdc", seed=1)
     split = dataset.split("strat5/2")
     assert {p.name for p in out.iterdir()} == {"imagesTr", "labelsTr", "imagesTs", "dataset.json"}
     assert {p.name.removesuffix("_0000.nii.gz") for p in (out / "imagesTs").iterdir()} == set(split.test)
@@ -185,7 +188,7 @@ def test_an_export_is_a_raw_data_set_of_nnunet_with_the_marks_of_a_run(tmp_path)
 
 def test_single_images_are_exported_as_png(tmp_path):
     pictures.odoc(tmp_path)
-    out = export("odoc", tmp_path, "point", "", tmp_path / "out")
+    out = export(open_data_set("odoc", tmp_path), "point", "", tmp_path / "out")
     facts = json.loads((out / "dataset.json").read_text())
     assert facts["file_ending"] == ".png"
     assert facts["labels"] == {"background": 0, "cup": 1, "rim": 2, "ignore": 3}
@@ -200,8 +203,8 @@ def test_single_images_are_exported_as_png(tmp_path):
 def test_full_supervision_is_refused_where_there_are_no_masks(tmp_path):
     volumes.mscmr(tmp_path)
     with pytest.raises(InputError, match="subject50_DE has no dense mask to make full of; there is scribble:drawn"):
-        export("mscmr", tmp_path, "full", "official", tmp_path / "out")
-    assert Survey(plugins.open_data_set("mscmr", tmp_path), {}).look("dense20/0").maskless == ""
+        export(open_data_set("mscmr", tmp_path), "full", "official", tmp_path / "out")
+    assert Inventory(plugins.open_data_set("mscmr", tmp_path), {}).look("dense20/0").maskless == ""
 
 
 def test_nothing_of_the_real_data_is_in_the_repository():
@@ -215,11 +218,11 @@ def test_nothing_of_the_real_data_is_in_the_repository():
 def test_a_folder_with_something_in_it_is_refused(tmp_path):
     """Another split's images would mix with this one's."""
     pictures.odoc(tmp_path)
-    export("odoc", tmp_path, "point", "official", tmp_path / "out")
+    export(open_data_set("odoc", tmp_path), "point", "official", tmp_path / "out")
     with pytest.raises(InputError, match="not empty"):
-        export("odoc", tmp_path, "point", "val10", tmp_path / "out")
+        export(open_data_set("odoc", tmp_path), "point", "val10", tmp_path / "out")
     with pytest.raises(InputError, match="not empty"):
-        simulate("odoc", tmp_path, "point", tmp_path / "out")
+        simulate(open_data_set("odoc", tmp_path), "point", tmp_path / "out")
 
 
 def test_a_volume_of_one_slice_is_a_volume_among_others(tmp_path):
@@ -228,5 +231,5 @@ def test_a_volume_of_one_slice_is_a_volume_among_others(tmp_path):
         path = sorted((root / name).iterdir())[0]
         volume = nib.load(path)
         nib.save(volume.slicer[:, :, :1], path)
-    out = export(f"nnunet:{root}", tmp_path, "scribble", "", tmp_path / "out")
+    out = export(open_data_set(f"nnunet:{root}", tmp_path), "scribble", "", tmp_path / "out")
     assert {path.name.split(".", 1)[1] for path in (out / "imagesTr").iterdir()} == {"nii.gz"}

@@ -12,13 +12,16 @@ import pytest
 import torch
 
 import benchmark
-from benchmark import InputError, parcels, sealed
+from benchmark import InputError
 from benchmark.__main__ import main
-from benchmark.executors import Deaths, Ended, Local, Task, clean_environment, devices, processor, worker_environment
-from benchmark.jobs import Budget
-from benchmark.ray_executor import Cluster, Ray, places, refusal
-from benchmark.runner import Place, Sweep
-from benchmark.shards import shard
+from benchmark.plan.jobs import select_shard, state
+from benchmark.seal import contract
+from benchmark.seal.contract import Budget
+from benchmark.store import ResultsFolder
+from benchmark.train.local import Local, Outcome, RetryOnce, Task, clean_environment, devices, processor, worker_environment
+from benchmark.train.ray import parcel as parcels
+from benchmark.train.ray.client import Cluster, Ray, places, refusal
+from benchmark.train.sweep import Sweep
 from tests.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
 
 
@@ -75,7 +78,7 @@ def mixed_plan(seeds):
 @pytest.mark.parametrize(("seeds", "parts"), [(1, 2), (2, 2), (4, 3), (5, 4), (2, 9)])
 def test_shards_hold_every_run_once_and_equally_many_of_every_method(seeds, parts):
     jobs = mixed_plan(seeds).jobs
-    dealt = [shard(jobs, f"{number}/{parts}") for number in range(1, parts + 1)]
+    dealt = [select_shard(jobs, f"{number}/{parts}") for number in range(1, parts + 1)]
     assert sorted(job.hash for part in dealt for job in part) == sorted(job.hash for job in jobs)
     for method in ("pce", "prior", "entropy"):
         counts = [sum(job.method == method for job in part) for part in dealt]
@@ -84,24 +87,24 @@ def test_shards_hold_every_run_once_and_equally_many_of_every_method(seeds, part
 
 def test_a_shard_has_whole_sealed_folders_where_they_divide_evenly():
     jobs = mixed_plan(4).jobs
-    assert [job.seed for job in shard(jobs, "1/2")] == [0, 0, 0, 2, 2, 2]
-    assert [job.seed for job in shard(jobs, "2/2")] == [1, 1, 1, 3, 3, 3]
+    assert [job.seed for job in select_shard(jobs, "1/2")] == [0, 0, 0, 2, 2, 2]
+    assert [job.seed for job in select_shard(jobs, "2/2")] == [1, 1, 1, 3, 3, 3]
 
 
 @pytest.mark.parametrize("which", ["0/4", "5/4", "x", "1", "1/0", "-1/2", "1/2/3", ""])
 def test_what_is_no_shard_is_refused(which):
     with pytest.raises(InputError, match="it must be I/N with I from 1 to N, such as 2/8"):
-        shard([], which)
+        select_shard([], which)
 
 
 def test_shards_share_a_results_folder_whose_plan_is_whole(tmp_path):
-    plan, place = small_plan(["pce", "prior"]), Place(tmp_path)
+    plan, place = small_plan(["pce", "prior"]), ResultsFolder(tmp_path)
     for number in (1, 2):
         screen = Recorder()
-        states = Sweep(plan, place, Local(["cpu"], 1, 120, [tmp_path]), screen).run(shard(plan.jobs, f"{number}/2"))
+        states = Sweep(plan, place, Local(["cpu"], 1, 120, [tmp_path]), screen).run(select_shard(plan.jobs, f"{number}/2"))
         assert states == {"done": 1}
         assert len(json.loads((tmp_path / "plan.json").read_text())["runs"]) == 2
-    assert [place.state(job) for job in plan.jobs] == ["done", "done"]
+    assert [state(place, job) for job in plan.jobs] == ["done", "done"]
 
 
 @pytest.fixture
@@ -158,11 +161,11 @@ def test_a_shard_with_a_failed_run_is_status_1(run, tmp_path):
 
 def died(out, reason):
     task = Task("a run", out / "job.json", out, out, 1, 1)
-    return Ended(task, "cpu", 1.0, reason, "a processor", died=True)
+    return Outcome(task, "cpu", 1.0, reason, "a processor", died=True)
 
 
 def test_a_first_death_is_tried_again_from_nothing_and_a_second_is_told(tmp_path):
-    deaths = Deaths()
+    deaths = RetryOnce()
     for name in ("job.json", "train.jsonl"):
         (tmp_path / name).write_text("")
     (tmp_path / "folder").mkdir()
@@ -170,12 +173,12 @@ def test_a_first_death_is_tried_again_from_nothing_and_a_second_is_told(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
     second = died(tmp_path, "its node died")
     assert not deaths.is_first(second)
-    assert deaths.told(second).reason == "it was killed by SIGSEGV, then its node died"
+    assert deaths.with_first_failure(second).reason == "it was killed by SIGSEGV, then its node died"
 
 
 def test_a_run_that_raised_an_error_or_was_late_is_not_tried_again(tmp_path):
     task = Task("a run", tmp_path / "job.json", tmp_path, tmp_path, 1, 1)
-    assert not Deaths().is_first(Ended(task, "cpu", 1.0, "it ran longer than 1 s", "a processor"))
+    assert not RetryOnce().is_first(Outcome(task, "cpu", 1.0, "it ran longer than 1 s", "a processor"))
 
 
 def test_a_worker_is_no_part_of_a_ray_cluster(monkeypatch):
@@ -226,12 +229,12 @@ class ByPost:
         for task in tasks:
             parcel = parcels.pack(task, False, self.timeout_s, ())
             self.crossed.append(pickle.dumps((parcel, parcels.read_sealed(task.sealed))))
-            yield parcels.work(*pickle.loads(self.crossed[-1])).unpack(task)
+            yield parcels.run_on_node(*pickle.loads(self.crossed[-1])).unpack(task)
 
 
 def by_post(plan, results, timeout_s=120):
     screen, executor = Recorder(), ByPost(timeout_s)
-    Sweep(plan, Place(results), executor, screen).run()
+    Sweep(plan, ResultsFolder(results), executor, screen).run()
     return screen.lines, executor.crossed
 
 
@@ -242,7 +245,7 @@ def test_a_run_by_parcel_is_the_run_made_here(tmp_path):
     lines, crossed = by_post(plan, tmp_path / "there")
     assert lines == [("pce", "done", ""), ("mine", "done", "")]
     for job in plan.jobs:
-        here, there = (Place(tmp_path / name).folder(job) for name in ("here", "there"))
+        here, there = ((tmp_path / name / "runs" / job.folder) for name in ("here", "there"))
         assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
         assert (here / "cases.csv").read_bytes() == (there / "cases.csv").read_bytes()
         for path in here.glob("*.npz"):
@@ -264,7 +267,7 @@ def test_no_dense_mask_crosses_to_a_node(tmp_path):
 def test_a_failure_at_a_node_comes_back_with_its_traceback(tmp_path):
     plan = small_plan([write_method(tmp_path, "raises", "raise RuntimeError('no idea')")])
     assert by_post(plan, tmp_path / "r")[0] == [("raises", "failed", "RuntimeError: no idea")]
-    assert "raises.py" in (Place(tmp_path / "r").folder(plan.jobs[0]) / "error.txt").read_text()
+    assert "raises.py" in ((tmp_path / "r" / "runs" / plan.jobs[0].folder) / "error.txt").read_text()
 
 
 def test_a_run_at_a_node_that_takes_too_long_has_failed(tmp_path):
@@ -279,7 +282,7 @@ def test_a_node_with_other_code_does_no_run(tmp_path):
     parcel, arrays = pickle.loads(crossed)
     (name, content), *_ = parcel.files.items()
     other = dataclasses.replace(parcel, files={name: content.replace(b"np.zeros", b"np.ones")})
-    assert "has other code than the machine that sent this" in parcels.work(other, arrays).reason
+    assert "has other code than the machine that sent this" in parcels.run_on_node(other, arrays).reason
 
 
 def test_encoder_weights_travel_with_the_run(tmp_path):
@@ -287,15 +290,15 @@ def test_encoder_weights_travel_with_the_run(tmp_path):
     for made in (folder, out):
         made.mkdir()
     weights.write_text("these weights")
-    scan = sealed.WeakScan(np.zeros((1, 1, 32, 32), np.float32), np.full((1, 32, 32), 3, np.uint8))
-    sealed.seal(folder, {"train": [scan]}, [sealed.TestScan(scan.image)], 2, 1)
+    scan = contract.WeakScan(np.zeros((1, 1, 32, 32), np.float32), np.full((1, 32, 32), 3, np.uint8))
+    folder.seal(folder, {"train": [scan]}, [contract.TestScan(scan.image)], 2, 1)
     body = "os.remove(self.where); raise RuntimeError(open(budget.weights).read())"  # the original can't be what is read
     plugin = {"kind": "method", "name": "reads", "module": write_method(tmp_path, "reads", body), "cls": ""}
     budget = dataclasses.asdict(Budget(size=32, network="smp:unet/resnet18", weights=str(weights)))
     job = {"plugin": plugin, "options": {"where": str(weights)}, "seed": 0, "budget": budget}
     (out / "job.json").write_text(json.dumps(job))
     parcel = parcels.pack(Task("a run", out / "job.json", folder, out, 1, 1), False, 120, ())
-    assert parcels.work(parcel, parcels.read_sealed(folder)).reason == "RuntimeError: these weights"
+    assert parcels.run_on_node(parcel, parcels.read_sealed(folder)).reason == "RuntimeError: these weights"
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark import InputError, plugins
+from benchmark import InputError
 from benchmark.__main__ import main
-from benchmark.data import export, write_labels
-from benchmark.external import Predictions, score
-from benchmark.report import rows
-from benchmark.rescore import rescore
-from benchmark.runner import mean_dice
-from benchmark.score import evaluate
+from benchmark.plan import plugins
+from benchmark.plan.plugins import open_data_set
+from benchmark.report import runs as report_runs
+from benchmark.score.evaluate import evaluate
+from benchmark.score.external import Predictions, score
+from benchmark.score.stored import mean_dice, rescore
+from benchmark.seal.export import export, write_labels
 from tests.sweeps import run_sweep, small_plan
 from tests.twins import pictures, volumes
 
@@ -47,7 +48,9 @@ def network(exported: Path, out: Path, cuts: tuple[float, ...] = (0.35, 0.6)) ->
 def stacks(tmp_path):
     """A set of volumes in nnU-Net's layout, with 3 to test on: how it is named, and predictions for it."""
     name = f"nnunet:{volumes.nnunet(tmp_path / 'organs')}"
-    return name, network(export(name, tmp_path, "full", "", tmp_path / "export"), tmp_path / "teams" / "nnunet")
+    return name, network(
+        export(open_data_set(name, tmp_path), "full", "", tmp_path / "export"), tmp_path / "teams" / "nnunet"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,10 @@ def photos(tmp_path):
     """A folder of pictures of six patients, in five folds: how it is named, and predictions for all of them."""
     name, out = f"folder:{pictures.folder(tmp_path / 'clinic')}", tmp_path / "teams" / "threshold"
     for fold in range(5):
-        network(export(name, tmp_path, "point", f"cv5/{fold}", tmp_path / f"export{fold}"), tmp_path / f"out{fold}")
+        network(
+            export(open_data_set(name, tmp_path), "point", f"cv5/{fold}", tmp_path / f"export{fold}"),
+            tmp_path / f"out{fold}",
+        )
         shutil.copytree(tmp_path / f"out{fold}", out, dirs_exist_ok=True)
     return name, out
 
@@ -89,7 +95,7 @@ def same_cases(folder: Path, expected: pd.DataFrame) -> bool:
 
 def test_an_exported_split_of_acdc_comes_back_scored_as_by_hand(tmp_path):
     root = volumes.acdc(tmp_path / "data")
-    exported = export("acdc", root, "scribble", "strat5/0", tmp_path / "export")
+    exported = export(open_data_set("acdc", root), "scribble", "strat5/0", tmp_path / "export")
     out = network(exported, tmp_path / "nnunet", (0.35, 0.5, 0.65))
     score(Predictions([str(out)], "acdc", "strat5/0", annotation="scribble"), tmp_path / "r", root)
     (folder,) = stored(tmp_path / "r")
@@ -125,7 +131,7 @@ def test_single_images_come_back_as_pictures_or_as_volumes_of_one_slice(photos, 
 
 
 def test_a_phantom_comes_back_and_its_two_classes_may_be_0_and_255(tmp_path):
-    exported = export("octa_phantom", tmp_path / "data", "scribble", "", tmp_path / "export")
+    exported = export(open_data_set("octa_phantom", tmp_path / "data"), "scribble", "", tmp_path / "export")
     bright = network(exported, tmp_path / "bright", (0.5,))
     dataset = plugins.open_data_set("octa_phantom", tmp_path / "data")
     maps = {path.stem: 1 - np.asarray(Image.open(path)) for path in bright.glob("[!.]*.png")}  # what is sought is dark
@@ -228,7 +234,7 @@ def test_a_stored_run_is_scored_again_like_our_own(stacks, tmp_path):
 
 def test_a_report_reads_it_as_external(stacks, tmp_path):
     score(Predictions([str(stacks[1])], stacks[0]), tmp_path / "r", tmp_path)
-    read = rows.read(tmp_path / "r")
+    read = report_runs.read(tmp_path / "r")
     assert read.set_aside == []
     assert read.runs[["row", "state", "external", "stale"]].to_numpy().tolist() == [["nnunet", "done", True, False]]
     assert len(read.cases) == 3 * 2

@@ -6,13 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark import plugins, sealed
 from benchmark.check import data_of
-from benchmark.executors import Local, processor
-from benchmark.grown import Grown
-from benchmark.runner import Place, Sweep
-from benchmark.sealed import GROWN, TestScan, WeakData, WeakScan
-from benchmark.worker import fit
+from benchmark.plan import plugins
+from benchmark.seal import folder as sealed
+from benchmark.seal.contract import PROPAGATED, TestScan, WeakData, WeakScan, propagated_file
+from benchmark.store import ResultsFolder
+from benchmark.train.cache import PropagationCache
+from benchmark.train.local import Local, processor
+from benchmark.train.sweep import Sweep
+from benchmark.train.worker import fit
 from tests.benchmark.test_executors import ByPost
 from tests.sweeps import BUDGET, TINY, Recorder, small_plan
 
@@ -37,7 +39,7 @@ def grow(folder, out, method="random_walker", seed=0):
     out.mkdir(exist_ok=True)
     job = job_of(method)
     _, outcome = fit(job.plugin, job.options, job.budget, seed, folder, out)
-    return {path.name: np.load(path)["allowed"] for path in sorted(out.glob(GROWN))}, outcome
+    return {path.name: np.load(path)["allowed"] for path in sorted(out.glob(PROPAGATED))}, outcome
 
 
 GROWERS = [name for name in plugins.find("method") if hasattr(plugins.get("method", name).load(), "grow")]
@@ -53,16 +55,16 @@ def test_what_is_grown_does_not_depend_on_the_seed(folder, tmp_path, name):
 
 def test_a_later_run_gets_what_was_grown_and_trains_on_it(folder, tmp_path, monkeypatch):
     """The same weights, without growing anything; the seconds that it was spared count as its own."""
-    job, kept = job_of("random_walker"), Grown(tmp_path)
+    job, kept = job_of("random_walker"), PropagationCache(tmp_path)
     first, spent = grow(folder, tmp_path / "first")
-    kept.take(job, folder, tmp_path / "first", processor())
+    kept.save(job, folder, tmp_path / "first", processor())
     (tmp_path / "second").mkdir()
-    kept.lend(job, folder, tmp_path / "second")
+    kept.restore(job, folder, tmp_path / "second")
     monkeypatch.setattr("benchmark.methods.random_walker.random_walker", None)
     again, less = grow(folder, tmp_path / "second")
     assert all(np.array_equal(first[scan], again[scan]) for scan in first)
-    assert "spared_s" not in spent
-    assert 0 < less["spared_s"] < less["fit_s"]
+    assert "cached_s" not in spent
+    assert 0 < less["cached_s"] < less["fit_s"]
     lines = [(tmp_path / run / "train.jsonl").read_text().splitlines() for run in ("first", "second")]
     losses = [[json.loads(line)["loss"] for line in of_run] for of_run in lines]
     assert losses[0] == losses[1]
@@ -72,9 +74,9 @@ def test_a_later_run_gets_what_was_grown_and_trains_on_it(folder, tmp_path, monk
     "other", ["options", "code", "processor", "marks", "image", "classes"], ids=lambda what: f"other-{what}"
 )
 def test_nothing_is_lent_to_what_would_grow_otherwise(folder, tmp_path, other):
-    job, kept = job_of("random_walker"), Grown(tmp_path)
+    job, kept = job_of("random_walker"), PropagationCache(tmp_path)
     grow(folder, tmp_path / "first")
-    kept.take(job, folder, tmp_path / "first", "another" if other == "processor" else processor())
+    kept.save(job, folder, tmp_path / "first", "another" if other == "processor" else processor())
     if other == "options":
         job = job_of("random_walker", "random_walker.beta=90.0")
     if other == "code":
@@ -88,7 +90,7 @@ def test_nothing_is_lent_to_what_would_grow_otherwise(folder, tmp_path, other):
     if other == "classes":
         folder = sealed_in(tmp_path / "other", WeakData(data, 4, data.channels))
     (tmp_path / "second").mkdir()
-    kept.lend(job, folder, tmp_path / "second")
+    kept.restore(job, folder, tmp_path / "second")
     assert list((tmp_path / "second").iterdir()) == []
 
 
@@ -99,7 +101,7 @@ def test_what_trials_grew_is_not_kept(folder, tmp_path):
     tuned = replace(job.budget, tune=1)
     with pytest.raises(ValueError, match="no held-out scan"):
         fit(job.plugin, job.options, tuned, 0, folder, out)
-    assert list(out.glob(GROWN)) == []
+    assert list(out.glob(PROPAGATED)) == []
 
 
 def test_sets_that_stay_as_they_were_take_no_room(tmp_path):
@@ -117,8 +119,8 @@ def test_sets_are_grown_once_in_a_fit(tmp_path):
 
 def test_a_damaged_file_is_an_error_and_no_label(folder, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / sealed.grown_file(0)).write_bytes(b"PK")
-    with pytest.raises(ValueError, match=r"grown0000.npz.*remove \.grown"):
+    (tmp_path / "run" / propagated_file(0)).write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"propagated0000.npz.*remove \.propagated"):
         grow(folder, tmp_path / "run")
 
 
@@ -128,8 +130,8 @@ def test_a_sweep_takes_what_an_earlier_one_grew_from_the_same_marks(tmp_path, by
     results, spared = tmp_path / "results", []
     for budget in (BUDGET, ["steps=3", *BUDGET[1:]]):
         plan = small_plan(["random_walker"], budget=budget)
-        assert Sweep(plan, Place(results), by, Recorder()).run() == {"done": 1}
-        run = json.loads((Place(results).folder(plan.jobs[0]) / "run.json").read_text())
-        spared.append(run["worker"].get("spared_s", 0))
-        assert not list(Place(results).folder(plan.jobs[0]).glob(GROWN))
+        assert Sweep(plan, ResultsFolder(results), by, Recorder()).run() == {"done": 1}
+        run = json.loads(((results / "runs" / plan.jobs[0].folder) / "run.json").read_text())
+        spared.append(run["worker"].get("cached_s", 0))
+        assert not list((results / "runs" / plan.jobs[0].folder).glob(PROPAGATED))
     assert spared[0] == 0 < spared[1]

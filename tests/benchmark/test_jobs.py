@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmark import InputError, plugins
-from benchmark.jobs import PRESETS, Budget, Request, _wanted, make_plan, read_preset
+from benchmark import InputError
 from benchmark.methods import networks
+from benchmark.plan import plugins
+from benchmark.plan.jobs import make_plan
+from benchmark.plan.presets import PRESETS, Request, apply_flags, read_preset
+from benchmark.seal.contract import Budget
 
 SMALL = ["octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=1", "octa_phantom.test=2"]
 
@@ -337,7 +340,7 @@ def test_splits_of_data_sets_that_a_flag_leaves_out_are_no_mistake(tmp_path):
 def test_a_family_names_its_folds_and_a_fold_its_family(tmp_path):
     text = 'methods = ["prior"]\n[[parts]]\ndatasets = ["folder:x"]\nsplits = ["{}"]\n'
     for stated, named, kept in (("cv5", "cv5/1", ["cv5/1"]), ("cv5/1", "cv5", ["cv5/1"]), ("cv5", "cv5", ["cv5"])):
-        preset = _wanted(Request(preset=preset_file(tmp_path, text.format(stated)), splits=[named]))
+        preset = apply_flags(Request(preset=preset_file(tmp_path, text.format(stated)), splits=[named]))
         assert preset.parts[0].splits == kept
 
 

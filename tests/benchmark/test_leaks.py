@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.jobs import Request, make_plan
-from benchmark.runner import Place
+from benchmark.plan.jobs import make_plan
+from benchmark.plan.presets import Request
 from tests.sweeps import BUDGET, run_sweep, small_plan, write_method
 from tests.twins import acdc as twin
 
@@ -131,7 +131,7 @@ def test_other_masks_of_held_out_scans_change_neither_labels_nor_the_loss_on_the
         budget = [*BUDGET, "snapshots=2", "tune=1"]
         plan = make_plan(Request(methods=["entropy"], datasets=["acdc"], data=data, budget=budget))
         run_sweep(plan, results, hide=(data,))
-        folder = Place(results).folder(plan.jobs[0])
+        folder = results / "runs" / plan.jobs[0].folder
         run = json.loads((folder / "run.json").read_text())
         labels.append({path.name: np.load(path)["labels"] for path in sorted(folder.glob("*.npz"))})
         made.append((run["worker"]["trials"], [each["weakval"] for each in run["snapshots"]], run["selected"]["weakval"]))
@@ -151,7 +151,7 @@ def test_other_masks_on_disk_change_no_label_map(tmp_path):
         results = tmp_path / f"results-{name}"
         plan = make_plan(Request(methods=["pce_dice"], datasets=["acdc"], data=data, budget=BUDGET))
         run_sweep(plan, results, hide=(data,))
-        folder = Place(results).folder(plan.jobs[0])
+        folder = results / "runs" / plan.jobs[0].folder
         labels.append([np.load(path)["labels"] for path in sorted(folder.glob("*.npz"))])
         cases.append((folder / "cases.csv").read_text())
     assert len(labels[0]) == 40

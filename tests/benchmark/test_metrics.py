@@ -8,18 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import InputError, plugins
-from benchmark.metrics import BUILT_IN, Named, measure, named
-from benchmark.report import Wish, rows, write
-from benchmark.rescore import rescore
-from benchmark.score import METRICS
+from benchmark import InputError
+from benchmark.plan import plugins
+from benchmark.report import ReportOptions, runs, write
+from benchmark.score.evaluate import METRICS
+from benchmark.score.metrics import BUILT_IN, Named, measure, named
+from benchmark.score.stored import rescore
 from tests.sweeps import run_sweep, small_plan
 
 SHARE = '''"""How much of the truth's volume was predicted."""
 
 import numpy as np
 
-from benchmark.metrics import Metric
+from benchmark.score.metrics import Metric
 
 
 class Share(Metric):
@@ -139,7 +140,7 @@ def test_stored_runs_get_its_column_and_lose_it_again(results, tmp_path):
 
 def test_a_report_shows_it_like_any_other(results, tmp_path):
     rescore(results, tmp_path, metrics=[str(tmp_path / "share.py")])
-    folder = write(results, tmp_path / "reports", Wish(metrics=["share", "dice"], formats=["md", "csv"]))
+    folder = write(results, tmp_path / "reports", ReportOptions(metrics=["share", "dice"], formats=["md", "csv"]))
     assert "volume share" in (folder / "table.md").read_text()
     cells = pd.read_csv(folder / "table.csv").query("metric == 'share' and region == 'mean'")
     patients = pd.read_csv(folder / "patients.csv").query("region == 'mean'")
@@ -157,7 +158,7 @@ def test_two_versions_of_a_metric_are_not_compared(results, tmp_path):
     run["identity"]["seed"], run["metrics"]["share"]["code"] = 1, "another"
     (other / "run.json").write_text(json.dumps(run))
     with pytest.raises(InputError, match="two versions of the metric share; score all with one"):
-        rows.read(results)
+        runs.read(results)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_facts_that_are_damaged_are_named(results, tmp_path, held):
     path = next(results.rglob("run.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": held}))
     with pytest.raises(InputError, match="run.json is damaged"):
-        rows.read(results)
+        runs.read(results)
 
 
 def test_its_record_is_json_that_any_reader_takes(tmp_path):

@@ -5,10 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from benchmark import InputError, plugins
+from benchmark import InputError
 from benchmark.__main__ import main
 from benchmark.check import outcomes, targets
-from benchmark.new import KINDS, write
+from benchmark.plan import plugins
+from benchmark.plan.new import KINDS, write
 
 TINY = "octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=0", "octa_phantom.test=2"
 
@@ -89,7 +90,7 @@ def test_a_method_from_the_template_has_learnt_where_marks_settle_it(tmp_path):
     """Half of a bright disc's pixels are right by chance; after 40 steps most are."""
     from benchmark.check.discs import data_of, discs
     from benchmark.check.methods import ENOUGH, refit
-    from benchmark.sealed import TestScan
+    from benchmark.seal.contract import TestScan
 
     write(tmp_path / "learner.py", "method")
     method = plugins.get("method", str(tmp_path / "learner.py")).load()()

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from benchmark import InputError
-from benchmark.pictures import Album, Keeper, album
-from benchmark.report import cases, rows
-from benchmark.runner import Place
+from benchmark.report import runs as report_runs
+from benchmark.report.figures import cases
+from benchmark.seal.marks import PictureWriter, SealKey
+from benchmark.store import CasePictures
 from tests.sweeps import TINY, run_sweep, small_plan
 
 
@@ -26,7 +27,7 @@ def swept(tmp_path_factory):
 
 def test_a_sweep_keeps_image_truth_and_marks_of_every_test_scan(swept):
     plan, results = swept
-    dataset, kept = plan.datasets["octa_phantom"], album(results, "octa_phantom", "default")
+    dataset, kept = plan.datasets["octa_phantom"], CasePictures.of(results, "octa_phantom", "default")
     for number, name in enumerate(dataset.split("default").test):
         scan = dataset.load(name)
         image, mask = kept.image(number)
@@ -48,18 +49,18 @@ def test_a_sweep_keeps_image_truth_and_marks_of_every_test_scan(swept):
 def test_pictures_of_other_data_are_replaced(swept, tmp_path):
     plan, made = swept
     results = shutil.copytree(made, tmp_path / "results")
-    old = album(results, "octa_phantom", "default").about()["data"]
+    old = CasePictures.of(results, "octa_phantom", "default").about()["data"]
     other = small_plan(["prior"], options=[*TINY, "octa_phantom.test=3"])
     run_sweep(other, results)
-    kept = album(results, "octa_phantom", "default")
+    kept = CasePictures.of(results, "octa_phantom", "default")
     assert kept.about()["data"] == other.jobs[0].data != old
     assert len(kept.about()["scans"]) == 3
-    read = rows.read(results)
+    read = report_runs.read(results)
     found = cases.gallery(read, results)
     assert [len(own) for own in found.columns.values()] == [3]
     assert "octa_phantom full: pictures are of other data" in found.left_out
     run_sweep(plan, results, rerun="all")
-    assert album(results, "octa_phantom", "default").about()["data"] == old
+    assert CasePictures.of(results, "octa_phantom", "default").about()["data"] == old
 
 
 def test_pictures_that_are_there_are_not_made_again(swept):
@@ -72,30 +73,33 @@ def test_pictures_that_are_there_are_not_made_again(swept):
 def test_a_full_disk_is_said_and_leaves_nothing_half_made(swept, tmp_path, monkeypatch):
     plan, _ = swept
     job, dataset = plan.jobs[0], plan.datasets["octa_phantom"]
-    keeper = Keeper(tmp_path, dataset, job)
+    pictures = writer(tmp_path, plan, job)
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    scan = dataset.load(dataset.split("default").test[0])
-    with pytest.raises(InputError, match="can't take pictures: No space left"):
-        list(keeper.keep(iter([(scan, np.full(scan.mask.shape, 3, np.uint8))])))
-    assert keeper.needed()
+    with pytest.raises(InputError, match="can't be written .*No space left"):
+        list(pictures.write_missing(dataset.split("default").test))
+    assert not pictures.exist()
     assert not list((tmp_path / ".staging").iterdir())
 
 
 def test_of_two_runners_the_first_one_s_pictures_stay(swept, tmp_path):
     plan, _ = swept
-    job, dataset = plan.jobs[0], plan.datasets["octa_phantom"]
-    scan = dataset.load(dataset.split("default").test[0])
-    sets = np.full(scan.mask.shape, 3, np.uint8)
-    slow, fast = Keeper(tmp_path, dataset, job), Keeper(tmp_path, dataset, plan.jobs[1])
-    steps = slow.keep(iter([(scan, sets)]))
+    names = plan.datasets["octa_phantom"].split("default").test
+    slow, fast = (writer(tmp_path, plan, job) for job in plan.jobs[:2])
+    steps = slow.write_missing(names)
     next(steps)
-    list(fast.keep(iter([(scan, sets)])))
-    assert list(steps) == []
-    assert not fast.needed()
+    list(fast.write_missing(names))
+    assert len(list(steps)) == len(names) - 1
+    assert fast.exist()
+
+
+def writer(results, plan, job):
+    """Of the pictures of a job's test scans."""
+    key = SealKey(job.dataset, job.annotation, job.split, job.seed, held_out=False)
+    return PictureWriter(results, plan.datasets[job.dataset], key, job.data, job.hash[:16])
 
 
 # ------------------------------------------------------------------------------------------------------ as cases
@@ -103,12 +107,12 @@ def test_of_two_runners_the_first_one_s_pictures_stay(swept, tmp_path):
 
 def test_a_case_shows_what_every_row_made_of_a_scan(swept):
     plan, results = swept
-    found = cases.gallery(rows.read(results), results)
+    found = cases.gallery(report_runs.read(results), results)
     assert found.left_out == []
     assert set(found.columns) == {"octa_phantom point", "octa_phantom full"}
     assert len(list(found.cases())) == 4
     case = found.columns["octa_phantom point"][0]()
-    run = Place(results).folder(plan.jobs[0])
+    run = results / "runs" / plan.jobs[0].folder
     with np.load(run / f"label{json.loads((run / 'run.json').read_text())['scans'].index(case.scan):04d}.npz") as held:
         np.testing.assert_array_equal(case.predictions["pce"], held["labels"][0])
     assert set(case.predictions) == {"pce", "prior"} == set(case.scores)
@@ -131,10 +135,10 @@ def misshapen(path):
 def test_a_spoilt_label_map_is_named_and_runs_nothing(swept, tmp_path, spoil):
     plan, results = swept
     shutil.copytree(results, tmp_path / "results")
-    for path in Place(tmp_path / "results").folder(plan.jobs[0]).glob("label*.npz"):
+    for path in (tmp_path / "results" / "runs" / plan.jobs[0].folder).glob("label*.npz"):
         spoil(path)
     with pytest.raises(InputError, match=r"label000\d.npz"):
-        list(cases.gallery(rows.read(tmp_path / "results"), tmp_path / "results").cases())
+        list(cases.gallery(report_runs.read(tmp_path / "results"), tmp_path / "results").cases())
 
 
 class Trap:
@@ -146,7 +150,7 @@ class Trap:
 
 def test_cases_come_from_the_worst_to_the_best(swept):
     _, results = swept
-    for column in cases.gallery(rows.read(results), results).columns.values():
+    for column in cases.gallery(report_runs.read(results), results).columns.values():
         means = [np.mean([score["dice"] for score in pick().scores.values()]) for pick in column]
         assert means == sorted(means)
 
@@ -167,11 +171,11 @@ def test_a_page_shows_no_more_than_its_limit_with_both_ends_of_every_column():
 
 def test_pixels_that_may_not_be_redistributed_are_shown_only_when_asked_for(swept, tmp_path):
     _, results = swept
-    path = album(results, "octa_phantom", "default").folder / "about.json"
+    path = CasePictures.of(results, "octa_phantom", "default").folder / "about.json"
     before = path.read_text()
     path.write_text(json.dumps(json.loads(before) | {"redistribute": False}))
     try:
-        read = rows.read(results)
+        read = report_runs.read(results)
         shut = cases.gallery(read, results)
         assert shut.columns == {}
         assert "may not be redistributed; report --embed-images" in shut.left_out[0]
@@ -182,7 +186,7 @@ def test_pixels_that_may_not_be_redistributed_are_shown_only_when_asked_for(swep
 
 def test_without_pictures_the_gallery_says_so(swept, tmp_path):
     _, results = swept
-    read = rows.read(results)
+    read = report_runs.read(results)
     said = cases.gallery(read, tmp_path).left_out
     assert "octa_phantom point: no pictures; a sweep makes them when it trains" in said
 
@@ -195,4 +199,4 @@ def test_the_slice_with_most_truth_is_shown():
 
 
 def test_names_can_not_leave_the_folder(tmp_path):
-    assert album(tmp_path, "../../x", "a/b") == Album(tmp_path / "pictures" / "..-..-x" / "a-b")
+    assert CasePictures.of(tmp_path, "../../x", "a/b") == CasePictures(tmp_path / "pictures" / "..-..-x" / "a-b")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import InputError, plugins
+from benchmark import InputError
 from benchmark.methods.gated_crf import GatedCRF
-from benchmark.plugins import Plugin, configure, describe, find, fingerprint, get, groups, options_of
+from benchmark.plan import plugins
+from benchmark.plan.plugins import Plugin, configure, describe, find, fingerprint, get, groups, options_of
 
 MINE = '''"""My idea."""
 
@@ -52,7 +53,7 @@ def test_every_built_in_plugin_loads_and_is_described(kind):
 
 def test_what_needs_no_torch_imports_no_torch():
     code = (
-        "import sys; from benchmark import plugins; from benchmark.screen import show_list; show_list([]);"
+        "import sys; from benchmark.plan import plugins; from benchmark.terminal import show_list; show_list([]);"
         "print(sorted({'torch', 'pandas', 'numpy', 'albumentations'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -193,7 +194,7 @@ def test_a_change_of_words_does_not(mine):
 
 def test_the_fingerprint_follows_imports_to_the_losses_used_and_no_further():
     files = {path.name for path in plugins._imports(get("method", "gated_crf").file(), set())}
-    assert files == {"base.py", "augment.py", "sizes.py", "networks.py", "pairwise.py", "labels.py"}
+    assert files == {"base.py", "augment.py", "resize.py", "networks.py", "pairwise.py", "labels.py"}
 
 
 def test_groups_are_read_without_importing():

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.methods import base
-from benchmark.repeatable import cross_entropy, interpolate, repeatable
-from benchmark.worker import seed_everything
+from benchmark.train.numerics import cross_entropy, interpolate, repeatable
+from benchmark.train.worker import seed_everything
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -79,6 +79,6 @@ def test_they_take_the_place_of_pytorchs_on_a_gpu_alone(monkeypatch, gpu):
 @pytest.mark.parametrize(("gpu", "threads"), [(False, 4), (True, 1)])
 def test_one_thread_turns_the_batches_of_a_gpu(monkeypatch, gpu, threads):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(base, "AHEAD", {"cpu": 0, "cuda": 4})
+    monkeypatch.setattr(base, "PREFETCH_THREADS", {"cpu": 0, "cuda": 4})
     seed_everything(0)
-    assert base.AHEAD["cuda"] == threads
+    assert base.PREFETCH_THREADS["cuda"] == threads

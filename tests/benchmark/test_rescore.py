@@ -5,8 +5,9 @@ import json
 import pytest
 
 from benchmark import InputError
-from benchmark.jobs import Request, make_plan
-from benchmark.rescore import rescore
+from benchmark.plan.jobs import make_plan
+from benchmark.plan.presets import Request
+from benchmark.score.stored import rescore
 from tests.sweeps import run_sweep, small_plan
 from tests.twins import pictures
 

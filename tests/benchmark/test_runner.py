@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import InputError, plugins
-from benchmark.runner import Labelled, Place
-from benchmark.score import evaluate
+from benchmark import InputError
+from benchmark.plan import plugins
+from benchmark.plan.jobs import state
+from benchmark.score.evaluate import evaluate
+from benchmark.seal.marks import AnnotationStatistics
+from benchmark.store import ResultsFolder
 from tests.processes import alive
 from tests.sweeps import TINY, run_sweep, small_plan, write_method
 
@@ -28,7 +31,7 @@ def test_every_job_becomes_a_whole_folder(finished):
     plan, results, screen = finished
     assert sorted(screen.lines) == [("pce", "done", ""), ("prior", "done", "")]
     for job in plan.jobs:
-        folder = Place(results).folder(job)
+        folder = results / "runs" / job.folder
         names = {path.name for path in folder.iterdir()}
         assert names == {"run.json", "cases.csv", "train.jsonl", "label0000.npz", "label0001.npz"}
     assert not list((results / ".staging").iterdir())
@@ -37,7 +40,7 @@ def test_every_job_becomes_a_whole_folder(finished):
 def test_the_stored_scores_are_those_of_the_stored_label_maps(finished):
     plan, results, _ = finished
     dataset = plan.datasets["octa_phantom"]
-    folder = Place(results).folder(plan.jobs[0])
+    folder = results / "runs" / plan.jobs[0].folder
     run = json.loads((folder / "run.json").read_text())
     rows = list(csv.DictReader((folder / "cases.csv").read_text().splitlines()))
     assert [row["scan"] for row in rows] == run["scans"] == list(dataset.split("default").test)
@@ -51,7 +54,7 @@ def test_the_stored_scores_are_those_of_the_stored_label_maps(finished):
 
 def test_a_run_says_what_it_rests_on(finished):
     plan, results, _ = finished
-    run = json.loads((Place(results).folder(plan.jobs[0]) / "run.json").read_text())
+    run = json.loads(((results / "runs" / plan.jobs[0].folder) / "run.json").read_text())
     assert run["identity"] == plan.jobs[0].identity()
     assert run["worker"]["parameters"] == 1813474
     assert run["worker"]["fit_s"] > 0
@@ -64,7 +67,7 @@ def test_a_run_says_what_it_rests_on(finished):
 def test_training_time_is_of_training_alone(finished):
     """The prior counts marks on two images; importing torch, which takes a second or more, is no part of that."""
     plan, results, _ = finished
-    worker = json.loads((Place(results).folder(plan.jobs[1]) / "run.json").read_text())["worker"]
+    worker = json.loads(((results / "runs" / plan.jobs[1].folder) / "run.json").read_text())["worker"]
     assert worker["fit_s"] < 0.5
 
 
@@ -81,7 +84,7 @@ def test_the_same_job_gives_the_same_bytes(finished, tmp_path):
     plan, results, _ = finished
     run_sweep(plan, tmp_path)
     for job in plan.jobs:
-        one, two = (Place(root).folder(job) for root in (results, tmp_path))
+        one, two = ((root / "runs" / job.folder) for root in (results, tmp_path))
         assert (one / "cases.csv").read_bytes() == (two / "cases.csv").read_bytes()
         for path in one.glob("*.npz"):
             assert np.array_equal(np.load(path)["labels"], np.load(two / path.name)["labels"])
@@ -108,14 +111,14 @@ def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path):
     screen = run_sweep(plan, results, timeout=60)  # to start a worker on a busy machine takes some
     assert ("prior", "done", "") in screen.lines
     for job in plan.jobs[:-1]:
-        run = json.loads((Place(results).folder(job) / "run.json").read_text())
+        run = json.loads(((results / "runs" / job.folder) / "run.json").read_text())
         assert run["state"] == "failed"
         assert re.search(FAULTS[job.method][2], run["reason"]), (job.method, run["reason"])
-        assert not (Place(results).folder(job) / "cases.csv").exists()
-        assert (Place(results).folder(job) / "output.txt").exists()
-    traceback = (Place(results).folder(plan.jobs[0]) / "error.txt").read_text()
+        assert not ((results / "runs" / job.folder) / "cases.csv").exists()
+        assert ((results / "runs" / job.folder) / "output.txt").exists()
+    traceback = ((results / "runs" / plan.jobs[0].folder) / "error.txt").read_text()
     assert "raises.py" in traceback
-    again = Place(results)
+    again = ResultsFolder(results)
     assert {again.state(job) for job in plan.jobs[:-1]} == {"failed"}
     assert again.state(plan.jobs[-1]) == "done"
 
@@ -145,34 +148,34 @@ def test_stale_runs_are_seen_and_run_again_when_asked(tmp_path):
     for cached in (plugins.fingerprint, plugins._code, plugins._tree):
         cached.cache_clear()
     plan = small_plan([path])
-    assert Place(results).state(plan.jobs[0]) == "stale"
+    assert state(ResultsFolder(results), plan.jobs[0]) == "stale"
     assert run_sweep(plan, results).lines == []
     assert run_sweep(plan, results, rerun="stale").lines == [("mine", "done", "")]
-    assert Place(results).state(plan.jobs[0]) == "done"
+    assert state(ResultsFolder(results), plan.jobs[0]) == "done"
     assert run_sweep(plan, results, rerun="all").lines == [("mine", "done", "")]
 
 
 def test_a_job_that_another_runner_holds_is_left_alone(tmp_path):
-    plan, place = small_plan(["prior"]), Place(tmp_path)
+    plan, place = small_plan(["prior"]), ResultsFolder(tmp_path)
     place.prepare()
-    with place.lock(plan.jobs[0]):
+    with place.lock(plan.jobs[0].hash):
         assert run_sweep(plan, tmp_path).lines == [("prior", "elsewhere", "another runner has it")]
-    assert place.state(plan.jobs[0]) == "planned"
+    assert state(place, plan.jobs[0]) == "planned"
 
 
 def test_a_damaged_record_is_named(finished, tmp_path):
-    plan, place = finished[0], Place(tmp_path)
-    folder = place.folder(plan.jobs[0])
+    plan, place = finished[0], ResultsFolder(tmp_path)
+    folder = place.root / "runs" / plan.jobs[0].folder
     folder.mkdir(parents=True)
     (folder / "run.json").write_text('{"state": "do')
     with pytest.raises(InputError, match="run.json is damaged .*remove that folder"):
-        place.state(plan.jobs[0])
+        state(place, plan.jobs[0])
 
 
 def test_a_results_folder_that_can_not_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="results folder .*file can't be written: Not a directory"):
-        Place(tmp_path / "file").prepare()
+        ResultsFolder(tmp_path / "file").prepare()
 
 
 def test_a_scratch_folder_of_a_killed_runner_is_removed(tmp_path, monkeypatch):
@@ -186,17 +189,17 @@ def test_a_scratch_folder_of_a_killed_runner_is_removed(tmp_path, monkeypatch):
 
 
 def test_shares_are_of_true_pixels():
-    labelled = Labelled(("background", "object", "never"))
+    labelled = AnnotationStatistics(("background", "object", "never"))
     labelled.add(np.array([[[1, 7, 2, 7, 1]]]), np.array([[[0, 0, 1, 1, 1]]]))
     assert labelled.shares() == {"background": 0.5, "object": 0.333333, "never": None}
 
 
 def test_depths_are_distances_of_marks_to_the_boundary_of_their_class():
     """The image's border is none; a class that is labelled throughout has no depth worth a word."""
-    labelled = Labelled(("background", "object"))
+    labelled = AnnotationStatistics(("background", "object"))
     mask = np.array([[[0, 0, 0, 0, 1, 1, 1, 1]]])
     labelled.add(np.array([[[1, 3, 1, 3, 3, 3, 3, 2]]]), mask)
     assert labelled.median_depths() == {"background": 2.0, "object": 4.0}
-    full = Labelled(("background", "object"))
+    full = AnnotationStatistics(("background", "object"))
     full.add(1 << mask, mask)
     assert full.median_depths() == {"background": None, "object": None}

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.score import COUNTS, DISTANCES, METRICS, OVERLAPS, _percentile95, diagonal, evaluate, overlaps
+from benchmark.score.evaluate import COUNTS, DISTANCES, METRICS, OVERLAPS, _percentile95, diagonal, evaluate, overlaps
 from tests.benchmark.test_surfaces import blocks
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")

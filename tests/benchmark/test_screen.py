@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark.executors import Running, Task
-from benchmark.screen import Watcher, last_line
+from benchmark.terminal import Watcher, last_line
+from benchmark.train.local import Running, Task
 from tests.sweeps import small_plan
 
 

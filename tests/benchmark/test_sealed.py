@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from benchmark.sealed import TestScan, WeakData, WeakScan, open_test, open_train, open_val, seal
+from benchmark.seal.contract import TestScan, WeakData, WeakScan
+from benchmark.seal.folder import open_test, open_train, open_val, seal
 
 
 @pytest.fixture

@@ -10,13 +10,11 @@ import torch
 
 from benchmark import InputError, report
 from benchmark.check import data_of
-from benchmark.jobs import Budget
 from benchmark.methods.base import Method
 from benchmark.methods.pce import PartialCrossEntropy
-from benchmark.rescore import rescore
-from benchmark.runner import mean_dice, score_snapshots
-from benchmark.sealed import WeakScan
-from benchmark.worker import seed_everything
+from benchmark.score.stored import mean_dice, rescore, score_snapshots
+from benchmark.seal.contract import Budget, WeakScan
+from benchmark.train.worker import seed_everything
 from tests.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
 
 WITH_VAL = [*TINY[:2], "octa_phantom.val=2", TINY[3]]
@@ -27,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from benchmark.methods.mean_teacher import MeanTeacher
-from benchmark.sealed import TestScan
+from benchmark.seal.contract import TestScan
 
 
 @dataclass
@@ -52,7 +50,7 @@ class Diary(MeanTeacher):
 
 
 def scan_with_marks(scan):
-    from benchmark.sealed import WeakScan
+    from benchmark.seal.contract import WeakScan
     return WeakScan(scan.image, np.where(scan.image[:, 0] > 0.4, 2, 3).astype(np.uint8))
 '''
 
@@ -123,7 +121,7 @@ def test_the_report_shows_the_leak_delta_and_takes_the_selection_that_is_asked_f
     assert "leak delta" in (folder / "leaks.md").read_text()
     run = json.loads((only_run(kept / "results") / "run.json").read_text())
     for rule in ("last", "weakval", "val", "test"):
-        table = report.write(kept / "results", tmp_path / rule, report.Wish(selection=rule)) / "table.csv"
+        table = report.write(kept / "results", tmp_path / rule, report.ReportOptions(selection=rule)) / "table.csv"
         with table.open(newline="") as file:
             mean = next(
                 float(row["mean"]) for row in csv.DictReader(file) if (row["metric"], row["region"]) == ("dice", "mean")
@@ -144,9 +142,9 @@ def test_scoring_again_scores_snapshots_too(kept):
 def test_runs_without_snapshots_are_set_aside_where_a_selection_is_asked_for(tmp_path):
     run_sweep(small_plan(["prior"], options=WITH_VAL), tmp_path)
     with pytest.raises(InputError, match="no run in .* kept snapshots to select from; run with --budget snapshots=10"):
-        report.write(tmp_path, tmp_path / "reports", report.Wish(selection="val"))
+        report.write(tmp_path, tmp_path / "reports", report.ReportOptions(selection="val"))
     run_sweep(small_plan(["prior"], options=WITH_VAL, budget=SNAPSHOTS), tmp_path)
-    folder = report.write(tmp_path, tmp_path / "reports", report.Wish(selection="val"))
+    folder = report.write(tmp_path, tmp_path / "reports", report.ReportOptions(selection="val"))
     assert "it kept no snapshots to select from" in (folder / "index.html").read_text()
 
 

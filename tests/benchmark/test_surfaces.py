@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from benchmark.surfaces import _offsets, box_around, distances, distances_of_each
+from benchmark.score.surfaces import _offsets, box_around, distances, distances_of_each
 
 
 def surface_voxels(mask):

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import pytest
 
-from benchmark import InputError, plugins, report
-from benchmark.tuning import Range, ranges, trials
+from benchmark import InputError, report
+from benchmark.plan import plugins
+from benchmark.plan.trials import ranges, trials
+from benchmark.seal.contract import Range
 from tests.benchmark.test_selection import WITH_VAL, only_run
 from tests.sweeps import run_sweep, small_plan
 

@@ -6,8 +6,9 @@ from scipy import ndimage
 
 from benchmark import InputError
 from benchmark.datasets.acdc import Acdc
-from benchmark.datasets.base import Survey, check_scan, check_split
-from benchmark.datasets.weak import Annotator, parse
+from benchmark.datasets.annotations import parse
+from benchmark.datasets.base import Inventory, check_scan, check_split
+from benchmark.datasets.simulate import Annotator
 from tests.twins import acdc as twin
 
 
@@ -46,7 +47,7 @@ def test_two_numbers_with_one_set_of_images_are_one_patient(dataset):
 
 
 def test_no_pixels_are_in_two_parts_of_a_split(dataset):
-    survey = Survey(dataset, {})
+    survey = Inventory(dataset, {})
     assert len({survey.look(split).fingerprint for split in dataset.splits()}) == 10
 
 

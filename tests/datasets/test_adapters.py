@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import InputError, plugins
-from benchmark.data import check
+from benchmark import InputError
+from benchmark.check.survey import check
 from benchmark.datasets.acdc import Acdc, write_spacing
-from benchmark.datasets.base import Survey, check_scan
+from benchmark.datasets.annotations import parse, resolve
+from benchmark.datasets.base import Inventory, check_scan
 from benchmark.datasets.polyp import gaze
-from benchmark.datasets.weak import Annotator, parse, resolve
+from benchmark.datasets.simulate import Annotator
+from benchmark.plan import plugins
 from tests.twins import acdc as acdc_hdf5
 from tests.twins import nested_discs, pictures, scribbled, volumes
 
@@ -74,7 +76,7 @@ def test_scans_keep_their_promises_and_belong_to_their_patient(dataset):
 
 
 def test_every_split_can_be_used(dataset):
-    survey = Survey(dataset, {})
+    survey = Inventory(dataset, {})
     for split in dataset.splits():
         look = survey.look(split)
         assert len(look.fingerprint) == 64
@@ -155,7 +157,7 @@ def test_procns_files_bring_their_drawn_marks(kind, twin):
 
 
 def test_bare_formats_take_the_drawn_marks_where_all_training_scans_have_them(twin):
-    look = Survey(twin("odoc, HDF5"), {}).look("official")
+    look = Inventory(twin("odoc, HDF5"), {}).look("official")
     assert str(resolve("point", look.drawn, "odoc")) == "point:drawn"
     assert str(resolve("scribble", look.drawn, "odoc")) == "scribble:drawn"
     assert str(resolve("point:sim", look.drawn, "odoc")) == "point"
@@ -164,7 +166,7 @@ def test_bare_formats_take_the_drawn_marks_where_all_training_scans_have_them(tw
 
 
 def test_mscmr_has_scribbles_to_train_on_officially_and_masks_in_its_folds(twin):
-    survey = Survey(twin("mscmr"), {})
+    survey = Inventory(twin("mscmr"), {})
     official, fold = survey.look("official"), survey.look("dense20/0")
     assert official.drawn == ("scribble",)
     assert official.maskless

@@ -7,9 +7,9 @@ import pytest
 from benchmark import InputError
 from benchmark.datasets.base import (
     SPLITS,
+    Inventory,
     Scan,
     Split,
-    Survey,
     check_scan,
     check_split,
     digest,
@@ -151,18 +151,18 @@ class Copying(FundusPhantom):
 
 def test_identical_pixels_in_two_parts_are_an_error():
     with pytest.raises(InputError, match="phantom0000 in train and phantom0003 in test hold identical pixels"):
-        Survey(Copying(Path(), size=32, train=2, val=1, test=1), {}).look("default")
+        Inventory(Copying(Path(), size=32, train=2, val=1, test=1), {}).look("default")
 
 
 def test_nearly_equal_images_in_two_parts_are_a_warning():
     dataset = Copying(Path(), size=32, train=2, val=1, test=1)
     dataset.gain = 0.97
-    (warning,) = Survey(dataset, {}).look("default").warnings
+    (warning,) = Inventory(dataset, {}).look("default").warnings
     assert warning == "split default of fundus_phantom: phantom0000 in train nearly equals phantom0003 in test"
 
 
 def test_a_survey_reads_every_scan_once(dataset):
-    survey = Survey(dataset, {})
+    survey = Inventory(dataset, {})
     first = survey.look("default")
     seen = dict(survey.seen)
     assert survey.look("default") == first
@@ -171,7 +171,7 @@ def test_a_survey_reads_every_scan_once(dataset):
 
 def test_the_look_of_a_split_changes_with_any_scan(dataset):
     other = FundusPhantom(Path(), size=32, train=1, val=2, test=1)
-    assert Survey(dataset, {}).look("default").fingerprint != Survey(other, {}).look("default").fingerprint
+    assert Inventory(dataset, {}).look("default").fingerprint != Inventory(other, {}).look("default").fingerprint
 
 
 def test_different_images_are_no_near_duplicates(dataset):

@@ -7,25 +7,20 @@ from scipy import ndimage
 from skimage.measure import label as components
 
 from benchmark import InputError
-from benchmark.datasets.base import Dataset, Look, Scan, Split
-from benchmark.datasets.weak import (
+from benchmark.datasets.annotations import (
     MARKS,
     OPTIONS,
     Annotation,
-    Annotator,
-    alter,
-    check_makeable,
-    choose_slices,
+    check_simulable,
     everything,
     from_labels,
     parse,
     resolve,
     set_type,
-    sources,
-    stream,
     to_labels,
-    weaken,
 )
+from benchmark.datasets.base import Dataset, Scan, Split, SplitSummary
+from benchmark.datasets.simulate import Annotator, choose_slices, degrade, sources, stream, weaken
 
 CLEAN = [
     "full", "scribble:sim", "scribble:sim+kind=curves", "point", "point+where=central", "point+where=extreme", "point+n=3",
@@ -215,29 +210,29 @@ def drawn():
 
 
 def test_drawn_marks_are_taken_as_they_are(drawn):
-    assert alter(drawn, None, 2, parse("scribble:drawn"), stream(0, "")) is drawn
+    assert degrade(drawn, None, 2, parse("scribble:drawn"), stream(0, "")) is drawn
 
 
 def test_drawn_marks_can_be_thinned_shifted_and_forgotten_without_a_mask(drawn):
-    thin = alter(drawn, None, 2, parse("scribble:drawn@0.5"), stream(0, ""))
+    thin = degrade(drawn, None, 2, parse("scribble:drawn@0.5"), stream(0, ""))
     assert ((thin == drawn) | (thin == 3)).all()
     assert (thin == 2).sum() == pytest.approx(0.5 * (drawn == 2).sum(), abs=1)
-    moved = alter(drawn, None, 2, parse("scribble:drawn+shift=5"), stream(0, ""))
+    moved = degrade(drawn, None, 2, parse("scribble:drawn+shift=5"), stream(0, ""))
     assert not np.array_equal(moved, drawn)
-    gone = alter(drawn, None, 2, parse("scribble:drawn+miss=1"), stream(0, ""))
+    gone = degrade(drawn, None, 2, parse("scribble:drawn+miss=1"), stream(0, ""))
     assert (gone == 3).all()
 
 
 def test_noise_on_drawn_marks_needs_a_mask(drawn):
     with pytest.raises(InputError, match="noise needs a dense mask, and there is none"):
-        alter(drawn, None, 2, parse("scribble:drawn+noise=0.2"), stream(0, ""))
-    noisy = alter(drawn, disc(), 2, parse("scribble:drawn+noise=0.3"), stream(0, ""))
+        degrade(drawn, None, 2, parse("scribble:drawn+noise=0.2"), stream(0, ""))
+    noisy = degrade(drawn, disc(), 2, parse("scribble:drawn+noise=0.3"), stream(0, ""))
     assert ((noisy == 2) & (disc() == 0)).any()
 
 
 def test_a_slice_that_nobody_marked_stays_open():
     nothing = np.full((1, 16, 16), 7, np.uint8)
-    assert np.array_equal(alter(nothing, None, 3, parse("scribble:drawn@0.5"), stream(0, "")), nothing)
+    assert np.array_equal(degrade(nothing, None, 3, parse("scribble:drawn@0.5"), stream(0, "")), nothing)
 
 
 # ------------------------------------------------------------------------------------------------ slices:k
@@ -347,11 +342,11 @@ def test_drawn_marks_that_are_not_there_are_refused():
 
 
 def test_nothing_is_made_of_masks_that_are_not_there():
-    look = Look("", ("scribble",), "subject1", ())
-    check_makeable(parse("scribble:drawn@0.5"), look, "x")
+    look = SplitSummary("", ("scribble",), "subject1", ())
+    check_simulable(parse("scribble:drawn@0.5"), look, "x")
     for text in ("full", "scribble:sim", "slices:3", "scribble:drawn+noise=0.1"):
         with pytest.raises(InputError, match="x: subject1 has no dense mask to make .* of; there is scribble:drawn"):
-            check_makeable(parse(text), look, "x")
+            check_simulable(parse(text), look, "x")
 
 
 def test_marks_of_people_come_from_no_code():

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmark.methods.augment import IGNORE, Augmentation, ahead
+from benchmark.methods.augment import IGNORE, Augmentation, prefetch
 
 
 @pytest.fixture
@@ -105,15 +105,15 @@ def test_threads_make_what_one_would_in_the_same_order():
         time.sleep(0.01 * (place % 3))
         return place, threading.get_ident()
 
-    made = list(ahead(slowly, range(30), threads=3))
-    assert [place for place, _ in made] == list(range(30)) == [place for place, _ in ahead(slowly, range(30), threads=0)]
+    made = list(prefetch(slowly, range(30), threads=3))
+    assert [place for place, _ in made] == list(range(30)) == [place for place, _ in prefetch(slowly, range(30), threads=0)]
     assert len({thread for _, thread in made}) == 3
 
 
 def test_a_fault_in_a_thread_is_raised_where_its_result_is_used():
     used = []
     with pytest.raises(ZeroDivisionError):
-        used.extend(ahead(lambda place: 1 / (3 - place), range(9), threads=2))
+        used.extend(prefetch(lambda place: 1 / (3 - place), range(9), threads=2))
     assert used == [1 / 3, 1 / 2, 1]
 
 
@@ -122,5 +122,5 @@ def test_threads_share_an_augmentation(numbered):
     image = image[None].astype(np.float32)
     augmentation = Augmentation(0, 3)
     alone = [augmentation(step, 0, image, sets)[0] for step in range(60)]
-    together = ahead(lambda step: augmentation(step, 0, image, sets)[0], range(60), threads=3)
+    together = prefetch(lambda step: augmentation(step, 0, image, sets)[0], range(60), threads=3)
     assert all(map(np.array_equal, alone, together))

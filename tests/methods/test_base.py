@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.jobs import Budget
-from benchmark.methods.augment import Augmentation
-from benchmark.methods.base import IGNORE, Batch, Method, NetMethod, poly, ramp
+from benchmark.methods.augment import IGNORE, Augmentation
+from benchmark.methods.base import Batch, Method, NetMethod, poly, ramp
 from benchmark.methods.losses import partial_cross_entropy
-from benchmark.sealed import TestScan, WeakData, WeakScan
-from benchmark.worker import seed_everything
+from benchmark.seal.contract import Budget, TestScan, WeakData, WeakScan
+from benchmark.train.worker import seed_everything
 from tests.golden_vectors import Golden
 
 

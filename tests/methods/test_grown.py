@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import plugins
-from benchmark.jobs import Budget
-from benchmark.methods.base import IGNORE, Batch
+from benchmark.methods.augment import IGNORE
+from benchmark.methods.base import Batch
 from benchmark.methods.geodesic import Geodesic
 from benchmark.methods.grabcut import GrabCut, cut
 from benchmark.methods.grown import grown_labels, grown_sets
@@ -18,7 +17,8 @@ from benchmark.methods.losses import partial_cross_entropy, partial_dice
 from benchmark.methods.losses.regions import intensity_variance, mumford_shah
 from benchmark.methods.pce_balanced import balanced_cross_entropy
 from benchmark.methods.random_walker import RandomWalker
-from benchmark.sealed import WeakData, WeakScan
+from benchmark.plan import plugins
+from benchmark.seal.contract import Budget, WeakData, WeakScan
 from tests.golden_vectors import Golden
 
 GROWN = [RandomWalker(), Geodesic(), GrabCut()]

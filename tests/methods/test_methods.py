@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import plugins
-from benchmark.jobs import Budget
 from benchmark.methods.base import Batch, ramp
 from benchmark.methods.losses import (
     dense_crf,
@@ -19,7 +17,8 @@ from benchmark.methods.losses import (
 )
 from benchmark.methods.mean_teacher import MeanTeacher
 from benchmark.methods.prior import Prior
-from benchmark.sealed import TestScan, WeakData, WeakScan
+from benchmark.plan import plugins
+from benchmark.seal.contract import Budget, TestScan, WeakData, WeakScan
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark import plugins
-from benchmark.jobs import Budget
-from benchmark.methods.base import IGNORE, Batch
+from benchmark.methods.augment import IGNORE
+from benchmark.methods.base import Batch
 from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
 from benchmark.methods.procns import (
     BANDWIDTH,
@@ -20,13 +19,14 @@ from benchmark.methods.procns import (
     fires,
     fit_curve,
     mask_noise,
-    running_average,
     smooth,
     soft_dice,
     soft_labels,
     train_dice,
 )
-from benchmark.sealed import WeakData, WeakScan
+from benchmark.methods.pseudo_labels import running_average
+from benchmark.plan import plugins
+from benchmark.seal.contract import Budget, WeakData, WeakScan
 from tests.golden_vectors import Golden, families
 
 # ----------------------------------------------------------------------------------------------- smoothing and curves

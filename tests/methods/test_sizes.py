@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.datasets.weak import ANNOTATIONS, everything, stream, weaken
-from benchmark.methods.sizes import fit_image, fit_sets, unfit
+from benchmark.datasets.annotations import ANNOTATIONS, everything
+from benchmark.datasets.simulate import stream, weaken
+from benchmark.methods.resize import fit_sets, to_native_size, to_network_size
 
 
 def by_hand(sets, size, classes):
@@ -79,7 +80,7 @@ def test_a_single_mark_survives(size):
 
 
 def test_padding_is_black_and_says_nothing():
-    image = fit_image(np.ones((1, 2, 4, 8), np.float32), 8)
+    image = to_network_size(np.ones((1, 2, 4, 8), np.float32), 8)
     assert image.shape == (1, 2, 8, 8)
     assert image[0, 0, :, 0].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
     assert fit_sets(np.ones((1, 4, 8), np.uint8), 8, 3)[0, :, 0].tolist() == [7, 7, 1, 1, 1, 1, 7, 7]
@@ -88,14 +89,14 @@ def test_padding_is_black_and_says_nothing():
 def test_shrinking_an_image_averages():
     image = np.zeros((1, 1, 4, 4), np.float32)
     image[0, 0, :2, :2] = [[0, 1], [1, 0]]
-    assert fit_image(image, 2)[0, 0].tolist() == [[0.5, 0], [0, 0]]
+    assert to_network_size(image, 2)[0, 0].tolist() == [[0.5, 0], [0, 0]]
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(20, 33, 16), (9, 5, 32), (16, 16, 16)])
 def test_maps_return_to_the_native_size(height, width, size):
     """A smooth map goes there and back with little loss."""
     ramp = np.linspace(0, 1, width, dtype=np.float32) * np.ones((1, 1, height, 1), np.float32)
-    back = unfit(torch.from_numpy(np.ascontiguousarray(fit_image(ramp, size))), height, width)
+    back = to_native_size(torch.from_numpy(np.ascontiguousarray(to_network_size(ramp, size))), height, width)
     assert back.shape == (1, 1, height, width)
     inner = (slice(2, -2), slice(3, -3)) if min(height, width) > 7 else (slice(3, -3), slice(1, -1))
     assert np.abs(back.numpy() - ramp)[0, 0][inner].max() < 0.12

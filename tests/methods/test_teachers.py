@@ -7,15 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark import plugins
-from benchmark.jobs import Budget
-from benchmark.methods.base import IGNORE, Batch, ramp
+from benchmark.methods.augment import IGNORE
+from benchmark.methods.base import Batch, ramp
 from benchmark.methods.dmpls import mixed_dice, mixed_label
 from benchmark.methods.dmsps import DMSPS, largest_parts, mixed_cross_entropy, sure_labels
 from benchmark.methods.losses import partial_cross_entropy, squared_dice
-from benchmark.methods.scribble2label import Scribble2Label, as_sets, confident_labels, where_open
+from benchmark.methods.pseudo_labels import as_sets, where_open
+from benchmark.methods.scribble2label import Scribble2Label, confident_labels
 from benchmark.methods.ustm import masked_distance, threshold, uncertainty
-from benchmark.sealed import WeakData, WeakScan
+from benchmark.plan import plugins
+from benchmark.seal.contract import Budget, WeakData, WeakScan
 from tests.golden_vectors import Golden, families
 
 ZOO = ("dmpls", "dmsps", "scribble2label", "ustm")

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmark import report
-from benchmark.score import COUNTS, METRICS
+from benchmark.score.evaluate import COUNTS, METRICS
 from tests.benchmark.report.test_rows import record
 
 FORMATS = ("md", "tex", "csv")
@@ -58,7 +58,9 @@ def results(folder: Path) -> Path:
 def write(folder: Path) -> list[Path]:
     """The tables of those runs: Markdown, LaTeX and CSV."""
     with tempfile.TemporaryDirectory() as made:
-        written = report.write(results(Path(made) / "results"), Path(made) / "reports", report.Wish(formats=FORMATS))
+        written = report.write(
+            results(Path(made) / "results"), Path(made) / "reports", report.ReportOptions(formats=FORMATS)
+        )
         tables = {path.stem for path in written.glob("*.md")}
         return [Path(shutil.copy(path, folder)) for path in sorted(written.iterdir()) if path.stem in tables]
 

@@ -7,13 +7,16 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.report import canvas, curves, figures, rows
-from benchmark.report.cases import Case
-from benchmark.report.figures import Source
-from benchmark.report.montage import COLOURS, ERRORS, TILE, _errors, _marked, montage
+from benchmark.images import COLOURS
+from benchmark.report import figures, runs
+from benchmark.report.figures import curves, scores, style
+from benchmark.report.figures.cases import Case
+from benchmark.report.figures.montage import ERRORS, TILE, _errors, _marked, montage
+from benchmark.report.figures.style import FigureData
 from benchmark.report.summary import summarise
 from tests.benchmark.report.test_rows import HEADER, record
 
@@ -42,8 +45,8 @@ def write(root, run, dice, log=()):
 
 
 def source(root, metric="dice"):
-    read = rows.read(root)
-    return Source(read, summarise(read), root, metric)
+    read = runs.read(root)
+    return FigureData(read, summarise(read), root, metric)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,7 @@ def many(tmp_path_factory):
                     run["snapshots"] = [
                         {"step": step, "weakval": 0.5, "val_dice": 0.5, "test_dice": step / 10} for step in (5, 9)
                     ]
-                    run["selected"] = dict.fromkeys(rows.SELECTIONS, 9)
+                    run["selected"] = dict.fromkeys(runs.SELECTIONS, 9)
                 write(root, run, mean + better + 0.02 * rng.standard_normal(6), LOG if label != "prior" else ())
     return root
 
@@ -74,7 +77,7 @@ def drawn(many, tmp_path_factory):
 def test_every_figure_that_the_runs_make_is_drawn_in_order_and_in_every_kind(drawn):
     made, folder = drawn
     assert [each.name for each in made] == EVERY
-    assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in EVERY for kind in figures.KINDS}
+    assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in EVERY for kind in style.KINDS}
 
 
 def test_text_is_text_and_names_are_harmless(drawn):
@@ -208,17 +211,17 @@ def test_a_column_whose_gap_may_be_none_is_named_below_the_figure(tmp_path):
 
 
 def test_better_and_worse_follow_the_metric():
-    assert figures._verdict(-1, -2, -0.5, better=-1) == "better"
-    assert figures._verdict(-1, -2, -0.5, better=1) == "worse"
-    assert figures._verdict(-1, -2, -0.5, better=0) == "other"
-    assert figures._verdict(1, -0.1, 2, better=1) == "tied"
-    assert figures._verdict(1, np.nan, np.nan, better=1) == "tied"
+    assert scores._verdict(-1, -2, -0.5, better=-1) == "better"
+    assert scores._verdict(-1, -2, -0.5, better=1) == "worse"
+    assert scores._verdict(-1, -2, -0.5, better=0) == "other"
+    assert scores._verdict(1, -0.1, 2, better=1) == "tied"
+    assert scores._verdict(1, np.nan, np.nan, better=1) == "tied"
 
 
 def test_sixty_methods_can_be_told_apart_without_a_legend_of_two_alike():
-    looks = [(look["color"], look["marker"]) for look in map(canvas.look, range(60))]
-    assert len(set(looks)) == 60
-    assert len({look[0] for look in looks[:7]}) == len({look[1] for look in looks[:7]}) == 7
+    styles = [(look["color"], look["marker"]) for look in map(style.look, range(60))]
+    assert len(set(styles)) == 60
+    assert len({look[0] for look in styles[:7]}) == len({look[1] for look in styles[:7]}) == 7
 
 
 def test_a_curve_is_the_mean_over_runs_on_one_grid_and_reads_few_lines(tmp_path):
@@ -226,7 +229,7 @@ def test_a_curve_is_the_mean_over_runs_on_one_grid_and_reads_few_lines(tmp_path)
         (tmp_path / "runs" / name).mkdir(parents=True)
         lines = [{"step": step, "loss": start - step / 1000} for step in range(1000)] + [{"step": 999, "confident": 1.0}]
         (tmp_path / "runs" / name / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    runs = rows.pd.DataFrame({"column": "c", "row": "r", "folder": ["one", "two"]})
+    runs = pd.DataFrame({"column": "c", "row": "r", "folder": ["one", "two"]})
     steps, values = curves.losses_of(runs, tmp_path)["c", "r"]
     assert len(steps) == curves.LINES
     assert (steps[0], steps[-1]) == (1, 1000)

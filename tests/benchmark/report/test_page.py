@@ -15,10 +15,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.data import COLOURS
-from benchmark.report import page, rows
-from benchmark.report.cases import Case
-from benchmark.report.figures import Drawn
+from benchmark.images import COLOURS
+from benchmark.report import page
+from benchmark.report import runs as report_runs
+from benchmark.report.figures.cases import Case
+from benchmark.report.figures.style import SavedFigure
 from benchmark.report.tables import Table
 from tests.benchmark.report.test_rows import HEADER, record
 
@@ -67,7 +68,7 @@ def case(patient="p0", scan="s0", column="octa_phantom scribble:sim", **changes)
 def rendered(folder, *records, made=(), **content):
     """The page of these runs."""
     results = runs(folder / "results", *(records or [record()]))
-    return page.render(rows.read(results), made, folder, page.Content(results=results, **content))
+    return page.render(report_runs.read(results), made, folder, page.Content(results=results, **content))
 
 
 def embedded(text):
@@ -102,7 +103,7 @@ def test_names_are_harmless_wherever_they_stand(tmp_path):
         record(HOSTILE),
         failed,
         made=[table],
-        drawn=[Drawn("f", HOSTILE, HOSTILE, ())],
+        drawn=[SavedFigure("f", HOSTILE, HOSTILE, ())],
         cases=[hostile],
         left_out=[HOSTILE],
     )
@@ -115,7 +116,7 @@ def test_names_are_harmless_wherever_they_stand(tmp_path):
 def test_ids_of_two_figures_never_meet(tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.svg").write_text(SVG)
-    text = rendered(tmp_path, drawn=[Drawn("one", "One", "first", ()), Drawn("two", "Two", "second", ())])
+    text = rendered(tmp_path, drawn=[SavedFigure("one", "One", "first", ()), SavedFigure("two", "Two", "second", ())])
     assert max(Counter(re.findall(r'\sid="([^"]*)"', text)).values()) == 1
     for number in (0, 1):
         assert f'clip-path="url(#drawing{number}-p1)"' in text
@@ -222,7 +223,7 @@ def test_of_what_a_failed_run_wrote_the_end_is_shown_and_the_cut_stated(tmp_path
     results = runs(tmp_path / "results", record(), record("pce_dice", state="failed", reason="ValueError: <b>"))
     (results / "runs/d/a/m1/r/error.txt").write_text("BEGIN" + "x" * (page.TAIL - 3) + "END")
     (results / "runs/d/a/m1/r/output.txt").write_bytes(b"\xff <i>printed</i>")
-    text = page.render(rows.read(results), [], tmp_path, page.Content(results=results))
+    text = page.render(report_runs.read(results), [], tmp_path, page.Content(results=results))
     assert "d/a/m1/r: ValueError: &lt;b&gt;" in text
     assert "The last 8,000 characters; 5 before them are cut." in text
     assert "BEGIN" not in text
@@ -237,7 +238,7 @@ def test_environments_are_listed_with_the_number_of_their_runs(tmp_path):
     elsewhere = record("theirs") | MADE | {"external": True, "common": {}}
     failed = record("entropy", state="failed") | MADE | {"worker": {"device": "another"}}
     results = runs(tmp_path / "results", *made, other, elsewhere, failed)
-    cells = page._environments(page._records(rows.read(results), results).values()).cells
+    cells = page._environments(page._records(report_runs.read(results), results).values()).cells
     assert cells.runs.tolist() == [2, 1, 1]
     assert cells.device.tolist() == ["cpu", "a GPU", "made elsewhere"]
     assert set(cells.commit) == {"abc"}
@@ -260,7 +261,7 @@ def test_the_protocol_names_everything_that_a_columns_runs_share(tmp_path):
 
 def test_the_page_can_be_made_of_a_thousand_runs_within_two_seconds(tmp_path):
     one = runs(tmp_path / "one", record() | MADE)
-    read = rows.read(one)
+    read = report_runs.read(one)
     many = pd.concat([read.runs.assign(folder=f"d/a/m{n}/r", state="done") for n in range(1000)], ignore_index=True)
     for n in range(1, 1000):
         (one / f"runs/d/a/m{n}/r").mkdir(parents=True)
@@ -318,8 +319,8 @@ def written(tmp_path_factory):
         case("q0", "t0", "acdc scribble:drawn"),
         case("q0", "t1", "acdc scribble:drawn", predictions={"pce": np.zeros((40, 60), np.uint8)}),
     ]
-    content = page.Content([Drawn("f", "A figure", "what it shows", ())], cases, ["faz point: left out"], results)
-    (folder / "index.html").write_text(page.render(rows.read(results), [table], folder, content))
+    content = page.Content([SavedFigure("f", "A figure", "what it shows", ())], cases, ["faz point: left out"], results)
+    (folder / "index.html").write_text(page.render(report_runs.read(results), [table], folder, content))
     return folder / "index.html"
 
 

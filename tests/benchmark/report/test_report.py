@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError, report
-from benchmark.report import Wish, figures, published, rows, tables
+from benchmark.report import ReportOptions, figures, published, runs, tables
+from benchmark.report.figures import style
 from benchmark.report.summary import summarise
 from benchmark.report.tables import Table
 from tests.benchmark.report.test_rows import HEADER, record
@@ -39,7 +40,7 @@ def results(tmp_path):
 
 
 def main_table(results):
-    read = rows.read(results)
+    read = runs.read(results)
     return tables.main_table(summarise(read).cells)
 
 
@@ -78,13 +79,13 @@ def test_each_of_several_results_folders_gets_a_report(results, tmp_path):
         shutil.copytree(results, both / name)  # their plans have one name
     (out / "both").mkdir(parents=True)
     (out / "both/README.md").write_text("what they show")
-    assert report.write(both, out, Wish(formats=["md"])) == out / "both"
-    alone = report.write(both / "second", tmp_path / "alone", Wish(formats=["md"]))
+    assert report.write(both, out, ReportOptions(formats=["md"])) == out / "both"
+    alone = report.write(both / "second", tmp_path / "alone", ReportOptions(formats=["md"]))
     assert alone.name == "mine"
     assert (out / "both/second/table.md").read_bytes() == (alone / "table.md").read_bytes()
     assert sorted(path.name for path in (out / "both").iterdir()) == ["README.md", "first", "second"]
     with pytest.raises(InputError, match="first: --only speaks of 'acdc'"):
-        report.write(both, out, Wish(only=["acdc"]))
+        report.write(both, out, ReportOptions(only=["acdc"]))
 
 
 def test_an_older_report_is_replaced(results, tmp_path):
@@ -127,7 +128,7 @@ def test_the_page_names_failures_with_their_reason(results, tmp_path):
 
 
 def test_notes_say_what_a_reader_must_know(results):
-    read = rows.read(results)
+    read = runs.read(results)
     said = " ".join(report.notes(read, summarise(read)))
     assert "n = 4 patients" in said
     assert "2 seeds are too few for a paper" in said
@@ -172,7 +173,7 @@ def test_a_column_in_which_nobody_beats_the_prior_is_called_uninformative(tmp_pa
 
 def test_published_numbers_stand_beside_ours_with_the_column_they_belong_to(tmp_path):
     """Cells as a run on ACDC with drawn scribbles would make them, and the numbers that the project keeps."""
-    cells = summarise(rows.read(written(tmp_path, pce=[(0.5, 3, 3)] * 9))).cells
+    cells = summarise(runs.read(written(tmp_path, pce=[(0.5, 3, 3)] * 9))).cells
     ours = cells.assign(dataset="acdc", annotation="scribble:drawn", column="acdc scribble:drawn", family="strat5")
     table = tables.published_table(published.beside(ours, published.read()))
     assert set(table.index) == {"acdc scribble:drawn"}
@@ -202,8 +203,8 @@ def test_a_single_patient_has_a_mean_and_no_interval(tmp_path):
 
 
 def test_the_figure_has_vector_text(results, tmp_path):
-    read = rows.read(results)
-    figures.draw(figures.Source(read, summarise(read), results), tmp_path)
+    read = runs.read(results)
+    figures.draw(style.FigureData(read, summarise(read), results), tmp_path)
     assert "gated_crf" in (tmp_path / "intervals.svg").read_text()
     assert b"/Font" in (tmp_path / "intervals.pdf").read_bytes()
 
@@ -225,7 +226,7 @@ def test_pseudo_labels_are_shown_where_a_run_logged_them(results, tmp_path):
          "masked_0": 0.0, "masked_1": 0.25},
     ]  # fmt: skip
     (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
-    assert rows.pseudo_label_run(rows.read(results), results) == ("d/a/m2/r", log)
+    assert runs.pseudo_label_run(runs.read(results), results) == ("d/a/m2/r", log)
     one, two = (report.write(results, tmp_path / name) for name in ("a", "b"))
     svg = (one / "pseudo_labels.svg").read_text()
     for word in ("d/a/m2/r", "class 1 fired", "masked share"):
@@ -247,14 +248,14 @@ def test_a_damaged_log_is_named(results, tmp_path, line):
     [(["md"], {".md"}), (["csv", "tex"], {".csv", ".tex"}), (["html"], {".html"}), (["png", "html"], {".png", ".html"})],
 )
 def test_only_the_formats_asked_for_are_written(results, tmp_path, formats, suffixes):
-    folder = report.write(results, tmp_path, Wish(formats=formats))
+    folder = report.write(results, tmp_path, ReportOptions(formats=formats))
     assert {path.suffix for path in folder.iterdir()} == suffixes
     if "html" in formats:
         assert "<svg" in (folder / "index.html").read_text()
 
 
 def test_other_metrics_stand_in_tables_and_tests(results, tmp_path):
-    folder = report.write(results, tmp_path, Wish(metrics=["assd", "nsd"], formats=["md", "csv"]))
+    folder = report.write(results, tmp_path, ReportOptions(metrics=["assd", "nsd"], formats=["md", "csv"]))
     head = (folder / "table.md").read_text().splitlines()[2]
     assert "ASSD (px)" in head
     assert "NSD" in head
@@ -262,22 +263,22 @@ def test_other_metrics_stand_in_tables_and_tests(results, tmp_path):
 
 
 def test_only_some_rows_are_shown(results, tmp_path):
-    table = pd.read_csv(report.write(results, tmp_path, Wish(only=["pce"])) / "table.csv")
+    table = pd.read_csv(report.write(results, tmp_path, ReportOptions(only=["pce"])) / "table.csv")
     assert set(table.method) == {"pce"}
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("options", "message"),
     [
         ({"formats": ["doc"]}, "--format is 'doc'; it must be md, tex"),
         ({"selection": "best"}, "--selection is 'best'; it must be last, weakval"),
     ],
 )
-def test_a_report_of_what_there_is_not_is_refused(wish, message):
+def test_a_report_of_what_there_is_not_is_refused(options, message):
     with pytest.raises(InputError, match=message):
-        Wish(**wish)
+        ReportOptions(**options)
 
 
 def test_a_metric_that_the_runs_were_not_scored_with_is_refused(results, tmp_path):
     with pytest.raises(InputError, match="--metric is 'dise'; it must be dice, hd95.*score --metrics FILE"):
-        report.write(results, tmp_path, Wish(metrics=["dise"]))
+        report.write(results, tmp_path, ReportOptions(metrics=["dise"]))

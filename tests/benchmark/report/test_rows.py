@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError, report
-from benchmark.jobs import PROTOCOL
-from benchmark.report import rows
+from benchmark.plan.jobs import PROTOCOL
+from benchmark.report import runs as report_runs
 
 HEADER = "scan,patient,region,unit,dice,hd95,assd,hd95@slice,assd@slice,n_missed,n_ghost,n_absent\n"
 
@@ -39,7 +39,7 @@ def results(tmp_path):
             if "selected" in run:
                 (folder / "snapshots.csv").write_text("part,step," + HEADER + "test,5,s,p,faz,px,0.5,1.0,1.0,,,0,0,0\n")
         (tmp_path / "plan.json").write_text(json.dumps({"name": "n", "title": "t", "runs": list(plan)}))
-        return rows.read(tmp_path)
+        return report_runs.read(tmp_path)
 
     return write
 
@@ -50,7 +50,7 @@ def test_runs_of_different_budgets_are_different_columns(results):
 
 
 def test_of_two_runs_that_differ_in_snapshots_alone_one_counts(results):
-    kept = {"selected": dict.fromkeys(rows.SELECTIONS, 5)}
+    kept = {"selected": dict.fromkeys(report_runs.SELECTIONS, 5)}
     plain, keeping = record(), record(common={"steps": 5, "snapshots": 3}) | kept
     assert results(plain, keeping, record(seed=1)).runs.folder.tolist() == ["d/a/pce/run1", "d/a/pce/run2"]
 
@@ -128,7 +128,7 @@ def test_a_damaged_record_is_named(results, tmp_path):
     results(record())
     (tmp_path / "runs/d/a/pce/run0/run.json").write_text("{")
     with pytest.raises(InputError, match="run0/run.json is damaged"):
-        rows.read(tmp_path)
+        report_runs.read(tmp_path)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_names_stay_as_they_are_written(results, tmp_path):
     results(record())
     path = next(tmp_path.rglob("cases.csv"))
     path.write_text(HEADER + "007,NA,faz,px,0.5,1.0,1.0,,,0,0,0\n")
-    case = rows.read(tmp_path).cases.iloc[0]
+    case = report_runs.read(tmp_path).cases.iloc[0]
     assert (case.scan, case.patient, case.dice) == ("007", "NA", 0.5)
 
 
@@ -182,7 +182,7 @@ def test_runs_that_were_scored_with_other_metrics_stand_in_one_frame(results, tm
     results(record("pce"), record("prior"))
     path = next((tmp_path / "runs/d/a/prior").rglob("cases.csv"))
     path.write_text("scan,patient,region,unit,dice,nsd,n_missed,n_ghost,n_absent\ns,p,faz,px,0.4,0.9,0,0,0\n")
-    cases = rows.read(tmp_path).cases.set_index("row")
+    cases = report_runs.read(tmp_path).cases.set_index("row")
     assert (cases.dice["pce"], cases.dice["prior"], cases.nsd["prior"]) == (0.5, 0.4, 0.9)
     assert pd.isna(cases.nsd["pce"])
     assert pd.isna(cases.hd95["prior"])
@@ -192,7 +192,7 @@ def test_a_name_over_two_lines_is_refused(results, tmp_path):
     results(record())
     next(tmp_path.rglob("cases.csv")).write_text(HEADER + '"s\n1",p,faz,px,0.5,1.0,1.0,,,0,0,0\n')
     with pytest.raises(InputError, match="cases.csv in .* is damaged"):
-        rows.read(tmp_path)
+        report_runs.read(tmp_path)
 
 
 def test_only_a_row_that_a_column_does_not_have_is_refused(results):

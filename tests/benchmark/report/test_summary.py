@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError
-from benchmark.report.rows import CASE_COLUMNS, Rows
+from benchmark.report.runs import CASE_COLUMNS, Rows
 from benchmark.report.summary import MEAN, arrays, patients, summarise
-from benchmark.score import COUNTS, METRICS
+from benchmark.score.evaluate import COUNTS, METRICS
 
 ABOUT = {
     "dataset": "d", "annotation": "point", "family": "s", "budget": {"steps": 5, "size": 32}, "labelled_share": {},
@@ -32,9 +32,9 @@ def run(state="done", *, row="m", seed=0, split="s/0", **more):
             "reason": "", "stale": False, "own_budget": "", "external": False, **more}  # fmt: skip
 
 
-def summary(cases, runs, peeked=None, **about):
+def summary(cases, runs, snapshot_cases=None, **about):
     frame = pd.DataFrame(cases, columns=CASE_COLUMNS)
-    return summarise(Rows("n", "t", pd.DataFrame(runs), frame, {"c": ABOUT | about}, [], "last", peeked))
+    return summarise(Rows("n", "t", pd.DataFrame(runs), frame, {"c": ABOUT | about}, [], "last", snapshot_cases))
 
 
 def cell(cases, runs, metric="dice", region=MEAN, row="m"):
@@ -221,8 +221,10 @@ def test_the_detectable_difference_rests_on_the_spread_of_paired_differences():
 def test_the_leak_delta_is_what_choosing_on_the_test_set_gains():
     last = many("m", 0.5)
     rules = {"last": 0.0, "weakval": 0.01, "val": 0.02, "test": 0.05}
-    peeked = [{**line, "dice": line["dice"] + gain, "selection": rule} for rule, gain in rules.items() for line in last]
-    found = summary(last, runs_of("m"), pd.DataFrame(peeked)).leaks.iloc[0]
+    snapshot_cases = [
+        {**line, "dice": line["dice"] + gain, "selection": rule} for rule, gain in rules.items() for line in last
+    ]
+    found = summary(last, runs_of("m"), pd.DataFrame(snapshot_cases)).leaks.iloc[0]
     assert (found.leak, found.leak_low, found.leak_high) == pytest.approx((0.05, 0.05, 0.05))
     assert (found.of_weakval, found.of_val) == pytest.approx((0.01, 0.02))
     assert found["test"] - found["last"] == pytest.approx(0.05)

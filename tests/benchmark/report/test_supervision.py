@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.metrics import BUILT_IN
-from benchmark.report import rows, statistics, summary, supervision
+from benchmark.report import runs, statistics, summary, supervision
+from benchmark.score.metrics import BUILT_IN
 from tests.benchmark.report.test_rows import HEADER, record
 
 PATIENTS = {"a": 0.0, "b": 0.1, "c": 0.02, "d": -0.1}  # how much easier each is
@@ -32,7 +32,7 @@ def results(tmp_path):
             lines = [f"{name},{name},faz,px,{value},1.0,1.0,,,0,0,0" for name, value in dice.items()]
             (folder / "cases.csv").write_text(HEADER + "\n".join(lines) + "\n")
         (tmp_path / "plan.json").write_text(json.dumps({"name": "n", "title": "t", "runs": plan}))
-        return rows.read(tmp_path)
+        return runs.read(tmp_path)
 
     return write
 
@@ -182,10 +182,10 @@ def test_values_by_patient_are_those_of_the_tables(metric):
         {"column": "c", "row": row, "seed": seed, "patient": patient, "scan": f"{patient}{scan}", "region": region}
         for row in ("x", "y") for seed in (0, 1) for patient in "pq" for scan in range(2) for region in ("r", "s")
     ]  # fmt: skip
-    cases = pd.DataFrame(lines).reindex(columns=rows.CASE_COLUMNS)
-    cases[[*rows.METRICS]] = rng.random((len(cases), len(rows.METRICS)))
-    cases[[*rows.COUNTS]] = 0
-    cases.loc[3, [*rows.METRICS]] = np.nan
+    cases = pd.DataFrame(lines).reindex(columns=runs.CASE_COLUMNS)
+    cases[[*runs.METRICS]] = rng.random((len(cases), len(runs.METRICS)))
+    cases[[*runs.COUNTS]] = 0
+    cases.loc[3, [*runs.METRICS]] = np.nan
     cases.loc[5, "n_missed"] = 1
     found = supervision.by_patient(cases, metric)["c"]
     for row, wanted in summary.arrays(cases)["c", summary.MEAN, metric].items():

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import plugins, report
-from benchmark.metrics import BUILT_IN
-from benchmark.report import latex, published, rows, tables
+from benchmark import report
+from benchmark.plan import plugins
+from benchmark.report import latex, published, runs, tables
 from benchmark.report.ablations import COLUMNS as ABLATION_COLUMNS
 from benchmark.report.ablations import ablations
 from benchmark.report.costs import costs, notes
 from benchmark.report.summary import MEAN, TEST_COLUMNS, Summary, summarise
 from benchmark.report.tables import Table
+from benchmark.score.metrics import BUILT_IN
 from tests.benchmark.report import golden_tables
 from tests.benchmark.report.test_rows import HEADER, record
 
@@ -40,7 +41,7 @@ def golden(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
-    return rows.read(golden_tables.results(tmp_path_factory.mktemp("results")))
+    return runs.read(golden_tables.results(tmp_path_factory.mktemp("results")))
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def results_of(folder, *labels, **more):
         (place / "run.json").write_text(json.dumps(record(label, **more)))
         lines = [f"s{n},p{n},faz,px,{0.5 + 0.1 * n},{9 - n},1.0,,,0,0,0" for n in range(3)]
         (place / "cases.csv").write_text(HEADER + "\n".join(lines) + "\n")
-    return rows.read(folder)
+    return runs.read(folder)
 
 
 def test_rows_of_a_plugin_without_one_of_its_name_make_no_ablation(tmp_path):
@@ -244,7 +245,7 @@ def hostile_tables(folder):
     found = results_of(folder / "results", "pce", HOSTILE, "[start", "*star", method="twin")
     (folder / "results/plan.json").write_text(json.dumps({"name": "h", "title": HOSTILE + "\nline", "runs": []}))
     assert HOSTILE in set(found.runs.row)
-    written = report.write(folder / "results", folder / "reports", report.Wish(formats=["tex"]))
+    written = report.write(folder / "results", folder / "reports", report.ReportOptions(formats=["tex"]))
     return [path.read_text() for path in sorted(written.glob("*.tex"))]
 
 

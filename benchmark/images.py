@@ -1,0 +1,37 @@
+"""Slices and label maps as pictures: colours of classes, overlays, tiles."""
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+UNLABELLED = 255
+COLOURS = np.array(  # of classes in pictures (Okabe and Ito)
+    [[240, 228, 66], [213, 94, 0], [0, 158, 115], [86, 180, 233], [204, 121, 167], [230, 159, 0], [0, 114, 178]],
+    np.uint8,
+)
+TILE = 160  # px
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """A slice (channels, h, w) in [0, 1] as (h, w, 3) bytes; of other than three channels, the first."""
+    planes = image if len(image) == 3 else image[:1].repeat(3, 0)
+    return np.rint(planes.transpose(1, 2, 0) * 255).astype(np.uint8)
+
+
+def overlay(picture: np.ndarray, labels: np.ndarray, opacity: float) -> np.ndarray:
+    """Labels in colour over a picture; 255 lets it through, and so does background in a full mask."""
+    shown = (labels != UNLABELLED) & ((labels > 0) | (opacity == 1))
+    if opacity == 1:  # marks are thin: a pixel more makes them visible
+        labels, shown = ndimage.grey_erosion(labels, 3), ndimage.binary_dilation(shown, iterations=1)
+        shown &= labels != UNLABELLED
+    colours = COLOURS[labels % len(COLOURS)]
+    return np.where(shown[..., None], (1 - opacity) * picture + opacity * colours, picture).astype(np.uint8)
+
+
+def tile(picture: np.ndarray) -> np.ndarray:
+    """A picture on a black square, resized to TILE pixels."""
+    side = max(picture.shape[:2])
+    square = np.zeros((side, side, 3), np.uint8)
+    top, left = (side - picture.shape[0]) // 2, (side - picture.shape[1]) // 2
+    square[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return np.asarray(Image.fromarray(square).resize((TILE, TILE), Image.Resampling.BILINEAR))

@@ -1,0 +1,398 @@
+"""Methods, data sets and metrics by name, by path or from installed packages; found and described without importing them.
+
+A method is a file: `methods/pce.py` is `pce`, and `--methods ./mine.py` is `mine`; so is a metric of one's own. A data set
+is a class with a `name`. Installed packages register under the entry points `benchmark.methods`, `benchmark.datasets` and
+`benchmark.metrics`.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+import benchmark
+from benchmark import InputError
+from benchmark.inputs import explain, is_there
+from benchmark.score import metrics
+
+T = TypeVar("T")
+
+NAME = re.compile(r"\w[\w.+-]{0,99}")  # of a method or a data set: folders are called so
+KINDS = {"method": "benchmark.methods", "data set": "benchmark.datasets", "metric": "benchmark.metrics"}  # -> entry points
+PARENTS = {  # kind -> module and name of the class that its plug-ins extend
+    "method": ("benchmark.methods.base", "Method"),
+    "data set": ("benchmark.datasets.base", "Dataset"),
+    "metric": ("benchmark.score.metrics", "Metric"),
+}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A method, a data set or a metric: its name and where its class is."""
+
+    kind: str  # "method", "data set" or "metric"
+    name: str
+    module: str  # a module's name, or the path of a file
+    cls: str = ""  # empty: the only one in the module
+
+    def load(self) -> type:
+        """The class; raises InputError when its module doesn't import or holds no such class."""
+        try:
+            module = _import(self.module)
+        except Exception as error:
+            raise InputError(f"{self.kind} {self.name!r} doesn't import: {self.module}: {error!r}") from error
+        if self.cls:
+            found = getattr(module, self.cls, None)
+            if not isinstance(found, type):
+                raise InputError(f"{self.kind} {self.name!r}: {self.module} has no class {self.cls}")
+            return found
+        own = _defined(module, self.kind)
+        if len(own) != 1:
+            names = ", ".join(member.__name__ for member in own) or "none"
+            raise InputError(f"{self.module} must define one {PARENTS[self.kind][1]}; it defines {names}")
+        return own[0]
+
+    def file(self) -> Path | None:
+        """The source file, found without importing it; None where that can't be done."""
+        if self.module.endswith(".py"):
+            return Path(self.module)
+        if self.module.startswith("benchmark."):
+            return source_of(self.module)
+        for point in entry_points(group=KINDS[self.kind]):
+            if point.value.partition(":")[0] == self.module and point.dist is not None:
+                path = Path(str(point.dist.locate_file(self.module.replace(".", "/") + ".py")))
+                return path if path.is_file() else None
+        return None
+
+
+@cache
+def find(kind: str) -> dict[str, Plugin]:
+    """Every built-in and installed plug-in of a kind by name; a name taken twice is an error that names both owners."""
+    found: dict[str, Plugin] = {}
+    for plugin in [*_built_in(kind), *_installed(kind)]:
+        _refuse_odd(plugin)
+        if plugin.name in found:
+            raise InputError(
+                f"the {kind} name {plugin.name!r} is taken twice: by {found[plugin.name].module} and {plugin.module}"
+            )
+        found[plugin.name] = plugin
+    return dict(sorted(found.items()))
+
+
+def get(kind: str, name: str) -> Plugin:
+    """The plug-in of that name, or the one in the file of that path."""
+    if name.endswith(".py"):
+        if not is_there(Path(name)):
+            raise InputError(f"there is no file {name}")
+        path = Path(name).resolve()
+        plugin = Plugin(kind, _constant_name(path) if kind == "data set" else path.stem, str(path))
+        _refuse_taken(plugin)
+        _refuse_odd(plugin)
+        if plugin.name in find(kind) and find(kind)[plugin.name].file() != path:
+            raise InputError(
+                f"the {kind} name {plugin.name!r} is taken twice: by {find(kind)[plugin.name].module} and {path}"
+            )
+        return plugin
+    if name not in find(kind):
+        raise InputError(f"no {kind} {name!r}; there are {', '.join(find(kind))}")
+    return find(kind)[name]
+
+
+def kind_of(path: Path) -> str:
+    """What a .py file defines, found by importing it; raises InputError unless that is a plug-in of one kind."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        module = _import(str(path.resolve()))
+    except Exception as error:
+        raise InputError(f"{path} doesn't import: {error!r}") from error
+    kinds = [kind for kind in KINDS if _defined(module, kind)]
+    if len(kinds) != 1:
+        parents = ", ".join(f"one {parent}" for _, parent in PARENTS.values())
+        raise InputError(
+            f"{path} must define {parents}: a plug-in of one kind; it defines {' and a '.join(kinds) or 'none'}"
+        )
+    return kinds[0]
+
+
+def data_set(text: str) -> Plugin:
+    """The data set that `NAME`, `NAME:PATH` or a .py file names."""
+    return get("data set", text if text.endswith(".py") else text.partition(":")[0])
+
+
+def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = None) -> Any:
+    """That data set, in the folder of its name below `data` or in the one that is named."""
+    plugin, path = data_set(text), "" if text.endswith(".py") else text.partition(":")[2]
+    cls: Any = plugin.load()
+    if cls.by_path != bool(path):
+        right = f"{plugin.name}:PATH" if cls.by_path else plugin.name
+        raise InputError(f"{text!r} must be {right}" + ("" if path else ", with the folder that it is in"))
+    if path and not is_there(Path(path)):
+        raise InputError(f"there is no folder {path}")
+    return configure(cls, options or {}, root=Path(path) if path else data / plugin.name)
+
+
+def groups() -> dict[str, list[str]]:
+    """Names of methods by group, from `methods/__init__.py`; groups in groups are resolved."""
+    named = _constants(_tree(source_of("benchmark.methods")).body)["GROUPS"]
+
+    def members(name: str) -> list[str]:
+        return [member for part in named[name] for member in members(part)] if name in named else [name]
+
+    return {name: members(name) for name in named}
+
+
+def annotations() -> tuple[str, ...]:
+    """Every annotation, from `datasets/annotations.py`."""
+    return tuple(_constants(_tree(source_of("benchmark.datasets.annotations")).body)["ANNOTATIONS"])
+
+
+def describe(plugin: Plugin) -> dict[str, Any]:
+    """First lines of a plug-in's docstrings (`idea`, `paper`) and the constants of its class, its bases' included."""
+    path = plugin.file()
+    if path is None:
+        return {"idea": f"(from {plugin.module})", "paper": ""}
+    tree = _tree(path)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    wanted = [node for node in classes if node.name == plugin.cls]
+    wanted = wanted or [node for node in classes if {"annotations", "modality"} & set(_class_constants(node, path))]
+    if not wanted:
+        return {"idea": _first_line(tree), "paper": ""}
+    return {**_class_constants(wanted[-1], path), "idea": _first_line(tree), "paper": _first_line(wanted[-1])}
+
+
+@cache
+def fingerprint(plugin: Plugin, *others: Path) -> str:
+    """SHA-256 of the code of a plug-in's file, of the modules of `methods/` that it imports, and of other files.
+
+    Comments, docstrings and blank lines don't count, nor where the files lie.
+    """
+    start = plugin.file()
+    if start is None:  # an installed package that can't be located unimported
+        start = Path(inspect.getfile(plugin.load()))
+    files = {start, *_imports(start, set()), *others}
+    return hashlib.sha256("\0".join(sorted(map(_code, files))).encode()).hexdigest()
+
+
+def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
+    """An instance of a dataclass with these options; raises InputError for unknown names and values that don't fit."""
+    hints = get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls) if f.init and f.name not in fixed]
+    values = {}
+    for name, value in options.items():
+        if name not in names:
+            raise InputError(f"{cls.__name__} has no {name!r}; it has {', '.join(names) or 'no options'}")
+        try:
+            values[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            raise InputError(f"{cls.__name__}, {name}: {explain(error)}") from error
+    try:
+        return cls(**fixed, **values)
+    except ValueError as error:
+        raise InputError(f"{cls.__name__}: {error}") from error
+
+
+def options_of(instance: Any) -> dict[str, Any]:
+    """The options that an instance was made with."""
+    return {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance) if f.init}
+
+
+def source_of(module: str) -> Path:
+    """The file of one of this project's modules."""
+    spec = importlib.util.find_spec("benchmark")
+    assert spec is not None
+    parts = module.split(".")[1:]
+    for folder in benchmark.__path__:
+        base = Path(folder, *parts)
+        for path in (base.with_suffix(".py"), base / "__init__.py"):
+            if path.is_file():
+                return path
+    raise InputError(f"there is no module {module}")
+
+
+def _import(module: str) -> Any:
+    if not module.endswith(".py"):
+        return importlib.import_module(module)
+    name = f"plugin_{Path(module).stem}"
+    if name in sys.modules and sys.modules[name].__file__ == module:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, module)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = loaded = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(loaded)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return loaded
+
+
+def _defined(module: Any, kind: str) -> list[type]:
+    """The classes of a kind that a module defines itself."""
+    home, name = PARENTS[kind]
+    parent = getattr(importlib.import_module(home), name)
+    return [
+        member
+        for member in vars(module).values()
+        if inspect.isclass(member)
+        and issubclass(member, parent)
+        and member.__module__ == module.__name__
+        and not inspect.isabstract(member)
+    ]
+
+
+def _refuse_taken(plugin: Plugin) -> None:
+    """Raise InputError for a metric that is called as one of the suite's, or as another column of scores."""
+    if plugin.kind == "metric" and plugin.name in metrics.TAKEN:
+        raise InputError(f"the metric name {plugin.name!r} of {plugin.module} is taken: scores have a column of that name")
+
+
+def _built_in(kind: str) -> Iterator[Plugin]:
+    if kind == "metric":  # the suite's own are no plug-ins
+        return
+    package = KINDS[kind]
+    init = source_of(package)
+    support = _constants(_tree(init).body)["SUPPORT"]
+    for path in sorted(init.parent.glob("[a-z]*.py")):
+        if path.stem in support:
+            continue
+        if kind == "method":
+            yield Plugin(kind, path.stem, f"{package}.{path.stem}")
+            continue
+        for node in _tree(path).body:
+            if isinstance(node, ast.ClassDef) and (name := _constants(node.body).get("name")):
+                yield Plugin(kind, name, f"{package}.{path.stem}", node.name)
+
+
+def _installed(kind: str) -> Iterator[Plugin]:
+    for point in entry_points(group=KINDS[kind]):
+        module, _, cls = point.value.partition(":")
+        plugin = Plugin(kind, point.name, module, cls)
+        _refuse_taken(plugin)
+        yield plugin
+
+
+def _refuse_odd(plugin: Plugin) -> None:
+    """Raise InputError for a name that could not be a folder's, or would lead out of it."""
+    if not isinstance(plugin.name, str) or not NAME.fullmatch(plugin.name):
+        raise InputError(
+            f"{plugin.module}: {plugin.name!r:.100} can't name a {plugin.kind}; names are letters, digits, _, ., + and -, "
+            "at most 100"
+        )
+
+
+def _constant_name(path: Path) -> str:
+    """The `name` of the data set in a file."""
+    for node in _tree(path).body:
+        if isinstance(node, ast.ClassDef) and (name := _constants(node.body).get("name")):
+            return str(name)
+    raise InputError(f"{path} holds no class with a `name`; a data set has one")
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text())
+    except SyntaxError as error:
+        raise InputError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except (OSError, ValueError, RecursionError, MemoryError) as error:  # no text, or nested too deep for the parser
+        raise InputError(f"{path} is no Python file: {error}") from error
+
+
+def _first_line(node: ast.Module | ast.ClassDef) -> str:
+    return (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+def _constants(body: list[ast.stmt]) -> dict[str, Any]:
+    """Literal values by the names that they are assigned to."""
+    values = {}
+    for node in body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and node.value is not None:
+            try:
+                values[target.id] = ast.literal_eval(node.value)
+            except (ValueError, TypeError, RecursionError):  # no literal, such as one with a list as a key
+                continue
+    return values
+
+
+def _class_constants(node: ast.ClassDef, path: Path) -> dict[str, Any]:
+    """Constants of a class and of its bases, as far as these are in its file or in this project."""
+    inherited: dict[str, Any] = {}
+    for base in node.bases:
+        if isinstance(base, ast.Name):
+            for where in [path, *_origins(base.id, path)]:
+                for other in _tree(where).body:
+                    if isinstance(other, ast.ClassDef) and other.name == base.id:
+                        inherited = {**_class_constants(other, where), **inherited}
+    return {**inherited, **_constants(node.body)}
+
+
+def _origins(name: str, path: Path) -> list[Path]:
+    """The project's files that a name was imported from."""
+    return [
+        source_of(node.module)
+        for node in _tree(path).body
+        if isinstance(node, ast.ImportFrom)
+        and node.module
+        and node.module.startswith("benchmark.")
+        and any((alias.asname or alias.name) == name for alias in node.names)
+    ]
+
+
+def _imports(path: Path, seen: set[Path]) -> set[Path]:
+    """The modules of `methods/` that a file imports, directly or not; a package's names are followed to their files."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.ImportFrom):
+            modules = [(node.module or "", alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [(alias.name, "") for alias in node.names]
+        else:
+            continue
+        for module, name in modules:
+            for file in _followed(module, name):
+                if file not in seen:
+                    seen.add(file)
+                    _imports(file, seen)
+    return seen
+
+
+def _followed(module: str, name: str) -> list[Path]:
+    """Where a name that is imported from one of the methods' modules is written."""
+    if not module.startswith("benchmark.methods"):
+        return []
+    file = source_of(module)
+    if file.name != "__init__.py" or not name:
+        return [file]
+    submodule = file.parent / f"{name}.py"
+    return [submodule] if submodule.is_file() else _origins(name, file) or [file]
+
+
+@cache
+def _code(path: Path) -> str:
+    text = path.read_text()
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            doc = node.body[0]
+            lines[doc.lineno - 1 : doc.end_lineno] = [""] * (doc.end_lineno - doc.lineno + 1)  # type: ignore[operator]
+    return "\n".join(line.rstrip() for line in lines if line.strip())

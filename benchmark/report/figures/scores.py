@@ -1,0 +1,151 @@
+"""Figures of scores: every mean with its interval, and differences to the reference by patient."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmark.report import statistics
+from benchmark.report.figures.style import (
+    COLOURS,
+    DARK,
+    GREY,
+    MEANS,
+    FigureData,
+    FigureSpec,
+    _what,
+    beyond,
+    grid,
+    headed,
+    height_of,
+    listed,
+    plain,
+    wrapped,
+)
+
+DOTS = 3000  # from so many on, patients are drawn as one picture
+VERDICTS: dict[str, dict[str, Any]] = {
+    "better": {"color": "#0072b2", "marker": "^"},
+    "worse": {"color": "#d55e00", "marker": "v"},
+    "other": {"color": "#cc79a7", "marker": "D"},  # of a metric of which neither more nor less is better
+    "tied": {"color": DARK, "marker": "o"},
+}
+
+
+def intervals(source: FigureData) -> FigureSpec | None:
+    """Every method's mean with its interval, a panel per column; a method without a mean there leaves a gap."""
+    cells = source.cells
+    if cells.empty:
+        return None
+    methods = list(dict.fromkeys(source.summary.cells.method))
+    columns = list(dict.fromkeys(cells.column))
+    figure, panels = grid(len(columns), height_of(methods), methods, sharey=True)
+    listed(panels, methods)
+    for panel, column in zip(panels, columns, strict=True):
+        own = cells[cells.column == column].set_index("method").reindex(methods)
+        panel.hlines(range(len(methods)), own.low, own.high, color=COLOURS[0], linewidth=1.5)
+        panel.plot(own["mean"], range(len(methods)), "o", color=COLOURS[0])
+        headed(panel, column)
+        panel.set_xlabel(f"{source.label(own)} (n = {own.patients.max():.0f})")
+    caption = f"{_what(source)}. {MEANS}; no dot: not every run is there, or the value is not defined."
+    runs = source.shown(cells.column, cells.method)
+    return FigureSpec("intervals", f"{source.label()} with intervals", caption, figure, source.origin(runs))
+
+
+def paired(source: FigureData) -> FigureSpec | None:
+    """Each method minus the reference: a dot per patient, and the mean difference with its interval on top."""
+    references = source.summary.columns.set_index("column").reference
+    shown = {column: references[column] for column in dict.fromkeys(source.cells.column) if references[column]}
+    apart = {column: _differences(source, column, reference) for column, reference in shown.items()}
+    apart = {column: own for column, own in apart.items() if own}
+    if not apart:
+        return None
+    methods = [row for row in source.styles if any(row in own for own in apart.values())]
+    many = sum(len(each.by_patient) for own in apart.values() for each in own.values()) > DOTS
+    figure, panels = grid(len(apart), height_of(methods), methods, sharey=True)
+    listed(panels, methods)
+    for panel, (column, own) in zip(panels, apart.items(), strict=True):
+        _differing(panel, {methods.index(method): each for method, each in own.items()}, own, many=many)
+        headed(panel, column)
+        label = source.label(source.cells[source.cells.column == column])
+        panel.set_xlabel(f"{label} minus {plain(wrapped(shown[column], 20, 1))}")
+    caption = (
+        f"{_what(source)}, minus that of the reference. Each dot is a patient, mean over seeds; on top the mean difference "
+        "with its 95 % interval (crossed bootstrap, paired by patient and seed). An arrow: a mean beyond the panel."
+    )
+    pairs = [(column, row) for column, own in apart.items() for row in (*own, shown[column])]
+    runs = source.shown(*zip(*pairs, strict=True))
+    there = {each.verdict for own in apart.values() for each in own.values()}
+    legend = {name: how | {"linestyle": "-"} for name, how in VERDICTS.items() if name in there}
+    return FigureSpec("paired", "Differences to the reference by patient", caption, figure, source.origin(runs), legend)
+
+
+@dataclass(frozen=True, eq=False)
+class _Apart:
+    """A method minus the reference."""
+
+    by_patient: np.ndarray  # (patients,), means over seeds
+    mean: float
+    low: float
+    high: float
+    verdict: str
+
+
+def _differences(source: FigureData, column: str, reference: str) -> dict[str, _Apart]:
+    """Of each method of a column that has a mean, as the reference has."""
+    known = list(source.cells[source.cells.column == column].method)
+    tests = source.summary.tests
+    tested = tests[(tests.column == column) & (tests.metric == source.metric)].set_index("method")
+    values, found = source.values[column], {}
+    for method in known if reference in known else []:
+        if method == reference:
+            continue
+        both = values[method] - values[reference]  # by the names of seeds and patients
+        by_patient = both.mean().dropna().to_numpy()
+        if not len(by_patient):
+            continue
+        if method in tested.index:
+            mean, low, high = map(float, tested.loc[method, ["difference", "low", "high"]])
+        else:
+            mean, (low, high) = float(np.nanmean(both)), statistics.interval(both.to_numpy())
+        found[method] = _Apart(by_patient, mean, low, high, _verdict(mean, low, high, source.facts.better))
+    return found
+
+
+def _verdict(mean: float, low: float, high: float, better: int) -> str:
+    """By the interval, as in the tables."""
+    if not (low > 0 or high < 0):
+        return "tied"
+    return "better" if better * mean > 0 else "worse" if better else "other"
+
+
+def _differing(panel: Any, lines: Mapping[int, _Apart], names: Iterable[str], *, many: bool) -> None:
+    """The differences of one column, each at its height; the prior, which may be far away, does not settle the scale."""
+    kept = [each for each, name in zip(lines.values(), names, strict=True) if name != "prior"] or list(lines.values())
+    together = np.concatenate([[0.0], *([*each.by_patient, each.mean, each.low, each.high] for each in kept)])
+    together = together[~np.isnan(together)]
+    room = 0.05 * np.ptp(together) or 0.05
+    edges = float(together.min() - room), float(together.max() + room)
+    panel.axvline(0, color=GREY, linewidth=0.8)
+    panel.set_xlim(*edges)
+    for height, each in lines.items():
+        if not edges[0] <= each.mean <= edges[1]:
+            beyond(panel, height, each.mean, edges)
+            continue
+        beside = 0.55 * (np.arange(len(each.by_patient)) * 0.6180339887 % 1 - 0.5)  # the golden ratio spreads any number
+        dots = {"color": "#9a9a9a", "markersize": 2.5 if many else 4, "alpha": 0.6, "markeredgewidth": 0, "rasterized": many}
+        panel.plot(np.sort(each.by_patient), height + beside, ".", **dots)
+        how = VERDICTS[each.verdict]
+        panel.hlines(height, each.low, each.high, color=how["color"], linewidth=1.8, zorder=3)
+        panel.plot(each.mean, height, markeredgecolor="white", markeredgewidth=0.5, markersize=6, zorder=4, **how)
+
+
+# -------------------------------------------------------------------------------------------------------- supervision
+
+
+# ------------------------------------------------------------------------------------------------------------- common
+
+
+PLACE = 1
+FIGURES = (intervals, paired)

@@ -1,0 +1,409 @@
+"""Runs as rows: what lies in `results/`, what was planned and is missing, and what may be compared with what.
+
+A *column* of the tables is one data set with one annotation, one family of splits, one simulator version and one common
+budget; runs of different columns are never averaged. A *row* is a method's label, with its options where these differ
+within a column; where they differ from column to column alone, as settings for one data set do, it stays one row.
+Predictions that were made elsewhere have no budget of ours: they stand in every column of their data, marked external.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark import InputError, store
+from benchmark.plan import compare, plugins
+from benchmark.plan.compare import column as column_of
+from benchmark.plan.compare import family
+from benchmark.plan.jobs import PROTOCOL
+from benchmark.score.evaluate import COUNTS, METRICS
+from benchmark.score.metrics import BUILT_IN, Facts, read_facts
+from benchmark.store import AGAIN, Record, ResultsFolder
+
+SELECTIONS = ("last", "weakval", "val", "test")
+TRACKS = ("equal", "tuned")
+COST_FIELDS = ("fit_s", "predict_s", "parameters", "memory_mib", "device_memory_mib", "device")  # as a worker reports them
+RUN_COLUMNS = [
+    *("folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
+    *("hash", "method", "options", "data", "stored", *COST_FIELDS),  # options as JSON; data: the split's fingerprint
+]
+CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
+
+Placed = tuple[Record, str, str]  # a run with its column and row
+Read = Callable[[ResultsFolder, Iterable[str]], pd.DataFrame]  # scores of runs in a folder
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Everything a report is made of."""
+
+    name: str
+    title: str
+    runs: pd.DataFrame  # RUN_COLUMNS; state is done, failed or missing
+    cases: pd.DataFrame  # CASE_COLUMNS
+    about: dict[str, dict[str, Any]]  # column -> data set, annotation, budget, labelled share, regions, ...
+    set_aside: list[str]  # runs that no table shows, and why
+    selection: str = "last"  # which snapshot of each run was scored
+    snapshot_cases: pd.DataFrame | None = None  # CASE_COLUMNS and `selection`, of the runs that kept snapshots
+    metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # the suite's, and those of its user
+
+    def track(self, name: str) -> "Rows":
+        """Only the columns of one track: methods with the published values, or with values chosen by trials."""
+        kept = [column for column, about in self.about.items() if _track(about["budget"]) == name]
+        return self._kept(kept, list(dict.fromkeys(self.runs.row)))
+
+    def only(self, names: Collection[str]) -> "Rows":
+        """Only those methods, data sets, annotations or columns; raises InputError for a name that is none of them.
+
+        Names of one kind are alternatives; names of different kinds must all hold.
+        """
+        wanted = set(names)
+        labels = {row: {row, row.partition(" (")[0]} for row in dict.fromkeys(self.runs.row)}
+        kinds = [
+            {c: kind(c, about) for c, about in self.about.items()} for kind in (_of_dataset, _of_annotation, _of_column)
+        ]
+        asked = [kind for kind in kinds if any(called & wanted for called in kind.values())]
+        known = dict.fromkeys(name for kind in (labels, *kinds) for called in kind.values() for name in sorted(called))
+        if strange := [name for name in names if name not in known]:
+            raise InputError(f"--only speaks of {strange[0]!r}, which no run has; there are {', '.join(known)}")
+        columns = [column for column in self.about if all(kind[column] & wanted for kind in asked)]
+        left = self._kept(columns, [row for row, called in labels.items() if called & wanted] or list(labels))
+        if left.runs.empty:
+            raise InputError(f"--only {','.join(names)}: no run is of all of these")
+        return left
+
+    def _kept(self, columns: Collection[str], rows: Collection[str]) -> "Rows":
+        """These columns and rows alone."""
+
+        def own(frame: pd.DataFrame) -> pd.DataFrame:
+            return frame[frame.column.isin(columns) & frame.row.isin(rows)]
+
+        return replace(
+            self,
+            runs=own(self.runs),
+            cases=own(self.cases),
+            about={column: self.about[column] for column in columns},
+            snapshot_cases=None if self.snapshot_cases is None else own(self.snapshot_cases),
+        )
+
+
+def read(results: Path, selection: str = "last") -> Rows:
+    """Every run in the results folder at a path, and the gaps in its plan; see `read_folder`."""
+    return read_folder(store.open_results(results), selection)
+
+
+def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
+    """Every run in a results folder, and the gaps in its latest plan; raises InputError if there is none.
+
+    `selection` other than `last` takes each run's scores from the snapshot that this rule chose; runs without snapshots
+    are then set aside.
+    """
+    plan = results.plan()
+    records = [record | {"results": results} for record in results.records()]
+    found = {record["folder"] for record in records}
+    records += [{**run, "state": "missing"} for run in plan["runs"] if run["folder"] not in found]
+    if not any(record["state"] != "missing" for record in records):
+        raise InputError(f"{results.root} holds no runs; make some with: python -m benchmark run --results {results.root}")
+    labels = [run["label"] for run in plan["runs"]]
+    if plan.get("against"):
+        for name, folder in store.stored(plan["against"]).items():
+            records += _beside(plan["runs"], name, folder)
+            labels += [run["label"] for run in folder.plan()["runs"]]
+    as_planned = _as_planned(labels, [column_of(run) for run in plan["runs"]])
+    records.sort(key=as_planned)
+    placed, set_aside = _placed(records)
+    if selection != "last":
+        set_aside += [f"{r['folder']}: it kept no snapshots to select from" for r, _ in placed if _without_choice(r)]
+        placed = [(record, column) for record, column in placed if not _without_choice(record)]
+        if not placed:
+            raise InputError(f"no run in {results.root} kept snapshots to select from; run with --budget snapshots=10")
+    placed = _deduplicate(placed)
+    columns, rows = _column_names(placed), _row_names(placed)
+    runs = pd.DataFrame(
+        [_run(record) | {"column": columns[column], "row": rows[_row(record)]} for record, column in placed],
+        columns=RUN_COLUMNS,
+    )
+    done = [(record, columns[column], rows[_row(record)]) for record, column in placed if record["state"] == "done"]
+    runs[[*COST_FIELDS[:-1]]] = runs[[*COST_FIELDS[:-1]]].astype(float)
+    said = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _completeness(each[0]))}
+    about = {columns[column]: said[columns[column]] for _, column in sorted(placed, key=lambda each: as_planned(each[0])[1])}
+    own = _own_metrics(record for record, _, _ in done)
+    chosen = _chosen([each for each in done if each[0].get("selected")])
+    if selection == "last":
+        cases = _scores(done, ResultsFolder.cases).reindex(columns=[*CASE_COLUMNS, *own])
+    else:
+        assert chosen is not None  # runs without a choice are set aside
+        cases = chosen[chosen.selection == selection].reindex(columns=[*CASE_COLUMNS, *own]).reset_index(drop=True)
+    name, title = plan.get("name", "report"), plan.get("title", "")
+    return Rows(name, title, runs, cases, about, set_aside, selection, chosen, {**BUILT_IN, **own})
+
+
+def _of_dataset(_: str, about: dict[str, Any]) -> set[str]:
+    return {about["dataset"]}
+
+
+def _of_annotation(_: str, about: dict[str, Any]) -> set[str]:
+    """An annotation's name, and its form: `scribble:sim@0.5` is also `scribble`."""
+    return {about["annotation"], re.split("[:@+]", about["annotation"])[0]}
+
+
+def _of_column(column: str, _: dict[str, Any]) -> set[str]:
+    return {column}
+
+
+def pseudo_label_run(read: Rows, results: ResultsFolder) -> tuple[str, list[dict[str, float]]] | None:
+    """The first run on weak labels that logged how its pseudo-labels changed, and its log; of a row one run is looked at."""
+    weak = [column for column, about in read.about.items() if about["annotation"] != "full"]
+    done = read.runs[(read.runs.state == "done") & read.runs.column.isin(weak)]
+    for folder in done.drop_duplicates("row").folder:
+        lines = results.log(folder)
+        if any('"changed"' in line for line in lines):
+            return folder, [_logged(folder, line) for line in lines]
+    return None
+
+
+def _logged(run: str, line: str) -> dict[str, float]:
+    """A line of a training log."""
+    try:
+        held: dict[str, float] = json.loads(line)
+        float(sum(held.values()))  # all are numbers
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{run}/train.jsonl is damaged ({error}); {AGAIN}") from error
+    return held
+
+
+def _as_planned(labels: Iterable[str], columns: Iterable[str]) -> Callable[[Record], tuple[int, int, str]]:
+    """Sorts runs as they were asked for: by method, then by column; what no plan names comes last."""
+    methods, places = list(dict.fromkeys(labels)), list(dict.fromkeys(columns))
+
+    def place(record: Record) -> tuple[int, int, str]:
+        label, column = record["label"], column_of(record)
+        return (
+            methods.index(label) if label in methods else len(methods),
+            places.index(column) if column in places else len(places),
+            record["folder"],
+        )
+
+    return place
+
+
+def _beside(planned: list[Record], name: str, folder: ResultsFolder) -> list[Record]:
+    """Stored runs that may be compared with planned ones, patient by patient, with or without snapshots."""
+    keys = {compare.key(run) for run in planned}
+    kept = [record for record in folder.records() if compare.key(record) in keys and record["state"] == "done"]
+    for record in kept:
+        if not folder.has_snapshots(record["folder"]):
+            record.pop("selected", None)
+    return [record | {"results": folder, "stored": name} for record in kept]
+
+
+def _chosen(done: Sequence[Placed]) -> pd.DataFrame | None:
+    """Scores of the snapshot that each rule chose, of runs that kept some; None if none did."""
+    if not done:
+        return None
+    kept = _scores(done, ResultsFolder.snapshots)
+    kept = kept[kept.part == "test"]
+    parts = []
+    for rule in SELECTIONS:
+        steps = np.array([record["selected"][rule] for record, _, _ in done])
+        parts.append(kept[kept.step == steps[kept.number]].assign(selection=rule))
+    return pd.concat(parts, ignore_index=True).reindex(columns=[*CASE_COLUMNS, "selection"])
+
+
+def _scores(done: Sequence[Placed], read: Read) -> pd.DataFrame:
+    """Scores of every run, in the order of `done`, and as `number` its place there."""
+    names = ("number", "home", "run", "folder", "column", "row", "split", "seed")
+    homes = list(dict.fromkeys(record["results"] for record, _, _ in done))
+    facts = pd.DataFrame(
+        [
+            (number, homes.index(r["results"]), r["folder"], r["folder"], column, row, *_split_and_seed(r))
+            for number, (r, column, row) in enumerate(done)
+        ],
+        columns=names,
+    )
+    parts = [read(folder, facts.run[facts.home == home].unique()).assign(home=home) for home, folder in enumerate(homes)]
+    return facts.merge(pd.concat(parts, ignore_index=True), on=["home", "run"]) if parts else facts
+
+
+def _split_and_seed(record: Record) -> tuple[str, int]:
+    return record["identity"]["split"], record["identity"]["seed"]
+
+
+def _own_metrics(records: Iterable[Record]) -> dict[str, Facts]:
+    """The metrics of their user's that runs were scored with; raises InputError where two runs mean two by one name."""
+    facts, codes = dict[str, Facts](), dict[str, str]()
+    for record in records:
+        for name, held in record.get("metrics", {}).items():
+            facts[name] = read_facts(held, f"{record['folder']}/run.json")
+            if codes.setdefault(name, held["code"]) != held["code"]:
+                raise InputError(
+                    f"the runs were scored with two versions of the metric {name}; score all with one: "
+                    "python -m benchmark score --metrics FILE"
+                )
+    return facts
+
+
+def _without_choice(record: Record) -> bool:
+    return record["state"] == "done" and not record.get("selected")
+
+
+def _run(record: Record) -> Record:
+    spent = {name: record.get("worker", {}).get(name) for name in COST_FIELDS}
+    if spent["device"] == "cpu":  # seconds of another processor are no others' seconds
+        spent["device"] = record.get("processor", "cpu")
+    return {
+        "folder": record["folder"],
+        "split": record["identity"]["split"],
+        "seed": record["identity"]["seed"],
+        "state": record["state"],
+        "reason": record.get("reason", ""),
+        "stale": _is_stale(record),
+        "own_budget": record.get("why_own_budget", ""),
+        "external": bool(record.get("external", False)),
+        "hash": record.get("hash", ""),
+        "stored": record.get("stored", ""),  # the name of the reference that it comes from
+        "method": record["identity"]["method"],
+        "data": record["identity"]["data"],
+        "options": json.dumps(record["identity"]["options"], sort_keys=True),
+        **spent,
+    }
+
+
+def _placed(records: list[Record]) -> tuple[list[tuple[Record, str]], list[str]]:
+    """Each run with its column, an external one with every column of its data; and those that no table may show, and why.
+
+    Of one column, only runs on the newest state of a split's data are comparable, and only those of today's protocol.
+    """
+    placed, aside = [], []
+    newest: dict[tuple[str, str], tuple[str, str]] = {}  # column, split -> when, fingerprint of the data
+    homes: dict[str, Record] = {}  # column -> one of our own runs in it
+    for record in (record for record in records if not record.get("external")):
+        key, when = (column_of(record), record["identity"]["split"]), record.get("finished", "")
+        newest[key] = max(newest.get(key, ("", "")), (when, record["identity"]["data"]))
+        homes.setdefault(key[0], record)
+    for record in records:
+        identity = record["identity"]
+        if identity["protocol"] != PROTOCOL:
+            aside.append(f"{record['folder']}: protocol {identity['protocol']}; this version has {PROTOCOL}")
+            continue
+        columns = [column_of(record)]
+        if record.get("external"):
+            columns = [column for column, other in homes.items() if _belongs(record, other)] or columns
+        for column in columns:
+            if newest.get((column, identity["split"]), ("", identity["data"]))[1] == identity["data"]:
+                placed.append((record, column))
+            else:
+                aside.append(f"{record['folder']}: the data were changed since")
+    return placed, aside
+
+
+def _deduplicate(placed: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
+    """One run for each row, split and seed of a column: of several, one that kept snapshots, else the newest."""
+
+    def worth(record: Record) -> tuple[int, bool, str]:
+        state = ("missing", "failed", "done").index(record["state"])
+        return state, bool(record.get("selected")), record.get("finished", "")
+
+    best: dict[tuple[Any, ...], tuple[Record, str]] = {}
+    for record, column in placed:
+        key = column, _row(record), record["identity"]["split"], record["identity"]["seed"], bool(record.get("external"))
+        if key not in best or worth(record) > worth(best[key][0]):
+            best[key] = record, column
+    return list(best.values())
+
+
+def _belongs(external: Record, ours: Record) -> bool:
+    """Whether predictions made elsewhere are of the data, the splits and (if that is known) the annotation of a run."""
+    theirs, identity = external["identity"], ours["identity"]
+    return (
+        all(theirs[key] == identity[key] for key in ("dataset", "dataset_options"))
+        and family(theirs["split"]) == family(identity["split"])
+        and theirs["annotation"] in ("", identity["annotation"])
+    )
+
+
+def _track(budget: dict[str, Any]) -> str:
+    return "tuned" if budget.get("tune") else "equal"
+
+
+def _row(record: Record) -> tuple[str, str]:
+    return record["label"], json.dumps(record["identity"]["options"], sort_keys=True)
+
+
+def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
+    """A short name for each column: data set and annotation, and whatever tells it from others with the same two."""
+    details = {}
+    for _, column in placed:
+        dataset, annotation, options, simulator, family, budget = json.loads(column)
+        rest = {**options, "simulator": simulator, **budget, "splits": family}
+        details[column] = (f"{dataset} {annotation or 'external'}", rest)
+    return _distinct(details)
+
+
+def _row_names(placed: Sequence[tuple[Record, str]]) -> dict[tuple[str, str], str]:
+    """A short name for each row: the label, and the options in which rows of one label differ within a column."""
+    kinds = Counter((label, column) for (label, _), column in {(_row(record), column) for record, column in placed})
+    several = {label for (label, _), count in kinds.items() if count > 1}
+    return _distinct({_row(r): (r["label"], r["identity"]["options"] if r["label"] in several else {}) for r, _ in placed})
+
+
+def _distinct(details: dict[Any, tuple[str, dict[str, Any]]]) -> dict[Any, str]:
+    names = {}
+    for key, (short, rest) in details.items():
+        others = [other for name, other in details.values() if name == short]
+        telling = [f"{field}={value}" for field, value in rest.items() if any(other.get(field) != value for other in others)]
+        names[key] = f"{short} ({', '.join(telling)})" if telling else short
+    return names
+
+
+def _is_stale(record: Record) -> bool:
+    """Whether a method of this version would now be trained by other code."""
+    if record["state"] != "done" or record.get("external"):
+        return False
+    return bool(record["code"] != _code_now(record["identity"]["method"], record["identity"]["annotation"], record["code"]))
+
+
+@cache
+def _code_now(method: str, annotation: str, before: str) -> str:
+    """The fingerprint of a method's code and of what makes its labels; as before for a plug-in that is not at hand."""
+    from benchmark.datasets import annotations, simulate
+
+    try:
+        return plugins.fingerprint(plugins.get("method", method), *simulate.sources(annotations.parse(annotation)))
+    except InputError:
+        return before
+
+
+def _completeness(record: Record) -> tuple[bool, bool]:
+    """Sorts runs by how much they say of their column."""
+    return record["state"] != "missing", not record.get("external")
+
+
+def _about(record: Record) -> dict[str, Any]:
+    identity = record["identity"]
+    of_data = {
+        "dataset": identity["dataset"],
+        "dataset_options": identity["dataset_options"],
+        "annotation": identity["annotation"],
+        "family": family(identity["split"]),
+    }
+    kept = {key: record.get(key, default) for key, default in ABOUT.items()}
+    return {**of_data, "budget": record["common"], **kept}
+
+
+ABOUT: dict[str, Any] = {
+    "labelled_share": {},
+    "labelled_depth_px": {},
+    "labelled_pixels": {},  # by class, over the training scans of one run
+    "labelled_slices": None,  # of these, those with a mark
+    "labelled_objects": None,  # connected parts of the classes but background, in slices with a mark
+    "regions": [],
+    "patients_known": None,
+}

@@ -1,0 +1,1 @@
+"""What crosses to the learner: the contract of methods, sealed folders, annotations."""

@@ -1,0 +1,122 @@
+"""Write annotations and images for other programs: label maps of simulated annotations, and nnU-Net's raw layout."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from benchmark import InputError, __version__
+from benchmark.datasets.annotations import check_simulable, resolve, to_labels
+from benchmark.datasets.base import Dataset, Inventory, Scan, refuse_name
+from benchmark.datasets.simulate import VERSION, Annotator
+from benchmark.images import UNLABELLED
+
+
+def simulate(dataset: Dataset, text: str, out: Path, *, seed: int = 0) -> int:
+    """Write label maps of simulated marks for every scan, with a manifest; returns how many.
+
+    PNG for single images, NIfTI for stacks; 255 is unlabelled. Raises InputError where a scan has no mask to draw on.
+    """
+    annotation = resolve(text, (), "a simulation")
+    scans = [scan for names in dataset.patients().values() for scan in names]
+    for name in scans:
+        refuse_name(name, f"a scan of {dataset.name}")  # files are called so
+    _empty_folder(out)
+    flat = _is_flat(dataset, scans)
+    annotator, files = Annotator(dataset, scans, annotation, seed), {}
+    for scan in map(dataset.load, scans):
+        path = write_labels(out / scan.name, to_labels(annotator(scan), len(dataset.classes)), scan, flat=flat)
+        files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest = {
+        "dataset": dataset.name,
+        "annotation": str(annotation),
+        "seed": seed,
+        "simulator": VERSION,
+        "weakseg-bench": __version__,
+        "classes": list(dataset.classes),
+        "unlabelled": UNLABELLED,
+        "sha256": files,
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return len(files)
+
+
+def export(dataset: Dataset, text: str, split: str, out: Path, *, seed: int = 0) -> Path:
+    """Write a split in nnU-Net v2's raw layout: images with weak labels, and images to predict; returns the folder.
+
+    The same marks as in a run with this seed. Pixels that more than one class is possible for get the `ignore` label.
+    """
+    survey = Inventory(dataset, {})
+    split = split or dataset.splits()[0]
+    look, parts = survey.look(split), dataset.split(split)
+    annotation = resolve(text, look.drawn, dataset.name)
+    check_simulable(annotation, look, f"split {split} of {dataset.name}")
+    annotator = Annotator(dataset, parts.train, annotation, seed)
+    classes, flat = len(dataset.classes), _is_flat(dataset, (*parts.train, *parts.test))
+    _empty_folder(out)
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (out / folder).mkdir()
+    for scan in map(dataset.load, parts.train):
+        write_images(out / "imagesTr" / scan.name, scan, flat=flat)
+        write_labels(out / "labelsTr" / scan.name, to_labels(annotator(scan), classes, classes), scan, flat=flat)
+    for scan in map(dataset.load, parts.test):
+        write_images(out / "imagesTs" / scan.name, scan, flat=flat)
+    rgb = flat and dataset.channels == 3
+    facts = {
+        "name": dataset.name,
+        "description": f"{dataset.name}, split {split}, {annotation}, seed {seed}, by weakseg-bench {__version__}",
+        "channel_names": {str(c): "RGB"[c] if rgb else f"channel {c}" for c in range(dataset.channels)},
+        "labels": {label: k for k, label in enumerate(dataset.classes)} | {"ignore": classes},
+        "numTraining": len(parts.train),
+        "file_ending": ".png" if flat else ".nii.gz",
+    }
+    (out / "dataset.json").write_text(json.dumps(facts, indent=1) + "\n")
+    return out
+
+
+def _empty_folder(path: Path) -> None:
+    """Make a folder; what lies there from before would mix with what is written, such as another split's test images."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} is there and not empty; name a new folder")
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _is_flat(dataset: Dataset, scans: Iterable[str]) -> bool:
+    """Whether all scans are single images, which become pictures; with a stack among them all become NIfTI."""
+    return all(len(dataset.load(name).image) == 1 for name in scans)
+
+
+def write_images(stem: Path, scan: Scan, *, flat: bool) -> None:
+    """One scan's image in nnU-Net's way: a picture of 8 bits if `flat`, else NIfTI, a file per channel."""
+    if flat:
+        planes = np.rint(scan.image[0] * 255).astype(np.uint8)
+        if len(planes) == 3:
+            Image.fromarray(planes.transpose(1, 2, 0)).save(f"{stem}_0000.png")
+        else:
+            for c, plane in enumerate(planes):
+                Image.fromarray(plane).save(f"{stem}_{c:04d}.png")
+        return
+    for c in range(scan.image.shape[1]):
+        _save_nifti(Path(f"{stem}_{c:04d}.nii.gz"), scan.image[:, c], scan)
+
+
+def write_labels(stem: Path, labels: np.ndarray, scan: Scan, *, flat: bool) -> Path:
+    """One scan's label maps, as a picture or NIfTI; returns the path."""
+    path = Path(f"{stem}.png" if flat else f"{stem}.nii.gz")
+    if flat:
+        Image.fromarray(labels[0]).save(path)
+    else:
+        _save_nifti(path, labels, scan)
+    return path
+
+
+def _save_nifti(path: Path, stack: np.ndarray, scan: Scan) -> None:
+    """A stack (slices, rows, columns) with its spacing; 1 mm where that is unknown."""
+    slices, rows, columns = scan.spacing or (1.0, 1.0, 1.0)
+    volume = nib.Nifti1Image(stack.transpose(2, 1, 0), np.diag([columns, rows, slices, 1.0]))
+    volume.header.set_xyzt_units("mm")
+    nib.save(volume, path)

@@ -1,0 +1,216 @@
+"""Annotate and seal a split: weak labels of its training scans, what they label, and pictures of its test scans.
+
+`results/pictures/<dataset>/<split>/` holds `about.json`, `0000.npz` (a test scan's `image` and `mask`, 8 bits) and, for
+each annotation, `<annotation>/0000.npz` (its `marks`). Reports show them; no method is handed a path to them.
+"""
+
+import errno
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from benchmark import InputError
+from benchmark.datasets.annotations import Annotation, parse, set_type, to_labels
+from benchmark.datasets.base import Dataset, Scan
+from benchmark.datasets.simulate import Annotator
+from benchmark.images import UNLABELLED
+from benchmark.seal import folder as sealed
+from benchmark.seal.contract import TestScan, WeakScan
+from benchmark.store import CasePictures, plain
+
+
+@dataclass(frozen=True)
+class SealKey:
+    """What a sealed folder is made for; all jobs with the same key share it."""
+
+    dataset: str
+    annotation: str
+    split: str
+    seed: int
+    held_out: bool  # whether it holds weak labels of held-out scans
+
+
+def seal_split(folder: Path, dataset: Dataset, key: SealKey, pictures: "PictureWriter") -> "AnnotationStatistics":
+    """Write the sealed folder of a split, and pictures of its test scans where they are missing; return what is labelled."""
+    split, annotation = dataset.split(key.split), parse(key.annotation)
+    statistics = AnnotationStatistics(dataset.classes)
+    annotate = Annotator(dataset, split.train, annotation, key.seed)
+
+    def train() -> Iterator[WeakScan]:
+        for scan in map(dataset.load, split.train):
+            allowed = annotate(scan)
+            statistics.add(allowed, scan.mask)
+            yield WeakScan(scan.image, allowed, scan.spacing)
+
+    weak = {"train": train()}
+    if key.held_out:
+        weak["val"] = _held_out(dataset, split.val, annotation, key.seed)
+    test = (TestScan(scan.image, scan.spacing) for scan in pictures.write_missing(split.test))
+    sealed.seal(folder, weak, test, len(dataset.classes), dataset.channels)
+    return statistics
+
+
+class PictureWriter:
+    """Write pictures of a split's test scans while these are sealed; existing ones of the same data stay."""
+
+    def __init__(self, results: Path, dataset: Dataset, key: SealKey, data: str, staged: str) -> None:
+        """results: the folder that holds `runs/`; data: the split's fingerprint; staged: a name that no other run uses."""
+        self.dataset, self.key, self.data, self.annotation = dataset, key, data, plain(key.annotation)
+        self.pictures = CasePictures.of(results, key.dataset, key.split)
+        self.staged = results / ".staging" / f"pictures-{staged}"
+
+    def exist(self) -> bool:
+        """Whether there are pictures of these data, with these annotations."""
+        return self.pictures.about().get("data") == self.data and (self.pictures.folder / self.annotation).is_dir()
+
+    def write_missing(self, names: Sequence[str]) -> Iterator[Scan]:
+        """Yield the test scans; write their pictures on the way unless they exist. Raises InputError on a full disk."""
+        if self.exist():
+            yield from map(self.dataset.load, names)
+            return
+        annotate = _held_out_annotator(self.dataset, names, parse(self.key.annotation), self.key.seed)
+        shutil.rmtree(self.staged, ignore_errors=True)
+        try:
+            (self.staged / self.annotation).mkdir(parents=True)
+            for number, scan in enumerate(map(self.dataset.load, names)):
+                self._write(number, scan, annotate(scan))
+                yield scan
+            self._publish(names)
+        except OSError as error:
+            raise InputError(f"pictures can't be written to {self.staged}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(self.staged, ignore_errors=True)
+
+    def _write(self, number: int, scan: Scan, allowed: np.ndarray) -> None:
+        assert scan.mask is not None  # test scans have one: check_split
+        image = np.rint(scan.image * 255).astype(np.uint8)
+        np.savez_compressed(self.staged / f"{number:04d}.npz", image=image, mask=scan.mask)
+        labels = to_labels(allowed, len(self.dataset.classes), UNLABELLED)
+        np.savez_compressed(self.staged / self.annotation / f"{number:04d}.npz", marks=labels)
+
+    def _publish(self, names: Sequence[str]) -> None:
+        """Move the pictures into place: instead of those of other data, or as another annotation of the same data."""
+        folder = self.pictures.folder
+        if self.pictures.about().get("data") == self.data:
+            with _ignore_if_exists():
+                (self.staged / self.annotation).rename(folder / self.annotation)
+            return
+        about = {
+            "data": self.data,
+            "scans": names,
+            "classes": list(self.dataset.classes),
+            "redistribute": self.dataset.redistribute,
+            "licence": self.dataset.licence,
+            "seed": self.key.seed,
+        }
+        (self.staged / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _ignore_if_exists():
+            self.staged.rename(folder)
+
+
+@contextmanager
+def _ignore_if_exists() -> Iterator[None]:
+    """Keep a folder that another process has put in place meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+class AnnotationStatistics:
+    """How much of each class the annotations of the training scans label, and how far inside it."""
+
+    BIN = 0.1  # px, of depths
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self.marked = np.zeros(len(classes), np.int64)
+        self.total = np.zeros(len(classes), np.int64)
+        self.named = np.zeros(len(classes), np.int64)  # whatever the truth there is
+        self.slices, self.objects = 0, 0
+        self.truth_known = True
+        self.depths: list[Counter[int]] = [Counter() for _ in classes]
+
+    def add(self, allowed: np.ndarray, mask: np.ndarray | None) -> None:
+        """Count a scan; one without a mask makes the shares, depths and objects unknown."""
+        marked = (allowed != (1 << len(self.classes)) - 1).any((1, 2))
+        self.slices += int(marked.sum())
+        self.truth_known &= mask is not None
+        for k in range(len(self.classes)):
+            marks = allowed == 1 << k
+            self.named[k] += np.count_nonzero(marks)
+            if mask is None:
+                self.marked[k] += np.count_nonzero(marks)
+                continue
+            region = mask == k
+            if k:
+                self.objects += sum(ndimage.label(own, np.ones((3, 3)))[1] for own in region[marked])
+            self.marked[k] += np.count_nonzero(marks & region)
+            self.total[k] += np.count_nonzero(region)
+            if not np.array_equal(marks, region):  # else all of it is labelled
+                for mark, own in zip(marks & region, region, strict=True):
+                    if mark.any() and not own.all():  # there is a boundary
+                        depths = ndimage.distance_transform_edt(np.pad(own, 1, mode="edge"))[1:-1, 1:-1][mark]
+                        self.depths[k].update(np.rint(depths / self.BIN).astype(int).tolist())
+
+    def shares(self) -> dict[str, float | None]:
+        """Labelled share by class name; None where the truth is not known or never holds the class."""
+        return {
+            name: round(int(marked) / int(total), 6) if total else None
+            for name, marked, total in zip(self.classes, self.marked, self.total, strict=True)
+        }
+
+    def amount(self) -> dict[str, Any]:
+        """Labelled pixels by class, slices that hold marks, and objects in these; None where the truth is not known."""
+        return {
+            "labelled_pixels": {name: int(count) for name, count in zip(self.classes, self.named, strict=True)},
+            "labelled_slices": self.slices,
+            "labelled_objects": self.objects if self.truth_known else None,
+        }
+
+    def median_depths(self) -> dict[str, float | None]:
+        """Median distance, px, from marked pixels to their class's boundary; None where nothing or everything is marked."""
+        return {name: self._median(depths) for name, depths in zip(self.classes, self.depths, strict=True)}
+
+    def _median(self, depths: Counter[int]) -> float | None:
+        left = depths.total() / 2
+        for depth, count in sorted(depths.items()):
+            left -= count
+            if left <= 0:
+                return round(depth * self.BIN, 1)
+        return None
+
+
+def _held_out(dataset: Dataset, names: Iterable[str], annotation: Annotation, seed: int) -> Iterator[WeakScan]:
+    """Held-out scans with marks as the training scans have; simulated where people drew none on them."""
+    annotate = _held_out_annotator(dataset, names, annotation, seed)
+    for scan in map(dataset.load, names):
+        yield WeakScan(scan.image, annotate(scan), scan.spacing)
+
+
+def _held_out_annotator(
+    dataset: Dataset, names: Iterable[str], annotation: Annotation, seed: int
+) -> Callable[[Scan], np.ndarray]:
+    """What gives a scan the sets that a training scan would have; simulated where people drew none on it."""
+    own = Annotator(dataset, names, annotation, seed)
+    simulated = own
+    if annotation.drawn:
+        maker = "sim" if annotation.form == "scribble" else ""
+        simulated = Annotator(dataset, names, replace(annotation, maker=maker), seed)
+
+    def annotate(scan: Scan) -> np.ndarray:
+        allowed = (own if annotation.drawn in scan.drawn else simulated)(scan)
+        return allowed.astype(set_type(len(dataset.classes)))
+
+    return annotate

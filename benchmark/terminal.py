@@ -1,0 +1,208 @@
+"""What the terminal shows: lists, a plan, the live progress of a sweep, a table at the end."""
+
+import dataclasses
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.plan import plugins
+from benchmark.score.metrics import BUILT_IN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.datasets.base import Dataset, Split
+    from benchmark.plan.jobs import Job, Plan
+    from benchmark.train.local import Running
+
+
+def show_list(presets: Iterable[Path]) -> None:
+    """Methods, groups, data sets and presets, read off their sources without importing them."""
+    console = _wide()
+    shown = grid("method", "learns from", "idea", "after")
+    for name, plugin in plugins.find("method").items():
+        about = plugins.describe(plugin)
+        shown.add_row(name, " ".join(about.get("annotations", ())), about["idea"], about["paper"])
+    console.print(shown)
+    for group, names in plugins.groups().items():
+        console.print(Text(f"{group}: {', '.join(names)}"))
+    shown = grid("data set", "modality", "classes", "drawn", "what")
+    for name, plugin in plugins.find("data set").items():
+        about = plugins.describe(plugin)
+        shown.add_row(
+            name,
+            about.get("modality", ""),
+            " ".join(about.get("classes", ())),
+            " ".join(about.get("drawn", ())),
+            about["paper"],
+        )
+    console.print(shown)
+    installed = "".join(f"; {name} (from {plugin.module})" for name, plugin in plugins.find("metric").items())
+    console.print(Text(f"metrics: {', '.join(BUILT_IN)}{installed}"))
+    console.print(Text(f"annotations: {', '.join(plugins.annotations())}"))
+    console.print(Text(f"presets: {', '.join(sorted(path.stem for path in presets))}"))
+
+
+def show_plan(plan: "Plan", states: Iterable[tuple["Job", str]]) -> None:
+    """The jobs and what state each is in."""
+    shown = grid("run", "state", "budget", "options")
+    for job, state in states:
+        common = dataclasses.asdict(job.common)
+        own = {name: value for name, value in dataclasses.asdict(job.budget).items() if value != common[name]}
+        shown.add_row(str(job.folder), state, _settings(own), _settings(job.options))
+    console = _wide()
+    console.print(shown)
+    for name in plan.datasets:
+        budgets = {_settings(dataclasses.asdict(job.common)) for job in plan.jobs if job.dataset == name}
+        console.print(Text(f"budget on {name}: {'; '.join(budgets)}"), soft_wrap=True)
+    console.print(Text(f"{len(plan.jobs)} runs"))
+    show_not_claimed(plan)
+
+
+def show_not_claimed(plan: "Plan") -> None:
+    """Pairs of method and annotation that will stay n/a."""
+    console = Console()
+    for method, annotation in plan.not_claimed:
+        console.print(Text(f"n/a: {method} does not learn from {annotation}"))
+
+
+def show_warnings(warnings: Iterable[str]) -> None:
+    """What is odd about the data, and no error."""
+    for warning in warnings:
+        Console().print(Text(f"warning: {warning}"), soft_wrap=True)
+
+
+def show_splits(dataset: "Dataset", splits: dict[str, "Split"]) -> None:
+    """Scans and patients of each part of each split."""
+    owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
+    unit = "patients" if dataset.patients_known else "groups (patients unknown)"
+    shown = grid("split", *(f"{role}: scans, {unit}" for role in ("train", "val", "test")))
+    for name, split in splits.items():
+        counts = [f"{len(scans)}, {len({owner[s] for s in scans})}" for scans in split.roles().values()]
+        shown.add_row(name, *counts)
+    Console().print(shown)
+
+
+def show_table(table: "pd.DataFrame", notes: list[str]) -> None:
+    """The main table, in as many pieces as its columns need, and its notes."""
+    console = Console()
+    names = [f"{column}\n{metric}" for column, metric in table.columns]
+    widest = max(len(line) for text in [*names, *map(str, table.to_numpy().ravel())] for line in text.split("\n"))
+    together = max(1, (console.width - max(map(len, map(str, table.index)), default=0)) // (widest + 2))
+    for start in range(0, len(names), together):
+        shown = grid("method", *names[start : start + together])
+        for method, cells in zip(table.index, table.to_numpy(), strict=True):
+            shown.add_row(str(method), *map(str, cells[start : start + together]))
+        console.print(shown)
+    for note in notes:
+        console.print(Text(f"- {note}"))
+
+
+class Watcher:
+    """Progress of a sweep: a live table in a terminal, a line per run elsewhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+        self.done = self.failed = self.total = 0
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self.live.update(Text(""))
+            self.live.stop()
+
+    def planned(self, states: Counter[str]) -> None:
+        """Say what there is to do."""
+        self.total = states["planned"] + states["failed"]
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        self.console.print(Text(f"{states.total()} runs: {counts}"))
+        if states["stale"]:
+            self.console.print(Text("stale runs were made by other code; do them again with --rerun stale"))
+
+    def tick(self, running: list["Running"]) -> None:
+        """Redraw the running jobs with their last logged step, loss and time left."""
+        if self.live is None:
+            return
+        shown = grid("running", "device", "step", "loss", "time", "left")
+        for worker in running:
+            last, seconds = last_line(worker.task.out / "train.jsonl"), time.monotonic() - worker.start
+            steps = worker.task.steps
+            left = last["seconds"] * (steps / (last["step"] + 1) - 1) if last else None
+            shown.add_row(
+                worker.task.name,
+                worker.device,
+                f"{last['step'] + 1}/{steps}" if last else worker.stage,
+                f"{last['loss']:.4f}" if "loss" in last else "",
+                _duration(seconds),
+                "" if left is None else _duration(left),
+            )
+        shown.caption = f"{self.done + self.failed} of {self.total} ended, {self.failed} failed"
+        self.live.update(shown)
+
+    def ended(self, job: "Job", state: str, reason: str, seconds: float) -> None:
+        """One line for a run that is in its place."""
+        self.done += state == "done"
+        self.failed += state == "failed"
+        self.console.print(Text(f"{state:9} {job.name} ({_duration(seconds)})" + (f": {reason}" if reason else "")))
+
+
+def last_line(path: Path) -> dict[str, Any]:
+    """The last whole line of a training log; empty if there is none yet."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 1000))
+            lines = file.read().split(b"\n")[:-1]
+        return dict(json.loads(lines[-1])) if lines else {}
+    except (OSError, ValueError):
+        return {}
+
+
+@contextmanager
+def status(text: str) -> Iterator[None]:
+    """A word on what takes a while."""
+    console = Console()
+    if console.is_terminal:
+        with console.status(Text(text)):
+            yield
+    else:
+        console.print(Text(text))
+        yield
+
+
+def _wide() -> Console:
+    """A console whose lines do not break where nobody looks at a terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=240)
+
+
+def grid(*columns: str) -> Table:
+    """An empty table without lines."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

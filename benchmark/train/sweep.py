@@ -1,0 +1,180 @@
+"""Run jobs: seal, hand to workers, score, and put each run into `results/` whole or not at all.
+
+`results/runs/<dataset>/<annotation>/<method>/<split>-seed0-<hash8>/` holds `run.json`, `cases.csv`, `train.jsonl` and
+`label*.npz`, or a `run.json` with the reason of a failure and `output.txt`. Where snapshots are kept, `snapshots.csv` and
+`step*.npz` hold their scores and label maps. The same command again resumes a sweep.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from benchmark import InputError, __version__
+from benchmark.plan.jobs import Job, Plan, state
+from benchmark.score.stored import score_run, score_snapshots
+from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
+from benchmark.store import ResultsFolder, Tables, commit
+from benchmark.train.cache import PropagationCache
+from benchmark.train.local import Executor, Outcome, Running, Task, scratch
+
+
+class Screen(Protocol):
+    """Progress callbacks of a sweep."""
+
+    def planned(self, states: Counter[str]) -> None:
+        """How many jobs are in which state at the start."""
+
+    def tick(self, running: list[Running]) -> None:
+        """A moment has passed."""
+
+    def ended(self, job: Job, state: str, reason: str, seconds: float) -> None:
+        """A run is in its place."""
+
+
+class Sweep:
+    """One call of `run`: the jobs that are still to do, sealed folders while they are needed, and the outcome."""
+
+    def __init__(self, plan: Plan, results: ResultsFolder, executor: Executor, screen: Screen, rerun: str = "") -> None:
+        """`rerun`: also do again what is `stale`, or `all`; failed runs are always tried again."""
+        self.plan, self.results, self.executor, self.screen = plan, results, executor, screen
+        self.again = {"": (), "stale": ("stale",), "all": ("stale", "done")}[rerun]
+        self.states: Counter[str] = Counter()
+        self.active: dict[Task, tuple[Job, TextIO]] = {}
+        self.sealed: dict[SealKey, tuple[Path, AnnotationStatistics]] = {}
+        self.cache = PropagationCache(results.root)
+
+    def run(self, jobs: Sequence[Job] | None = None) -> Counter[str]:
+        """Do what is to do of the plan, or of these of its jobs; returns how many of them are in which state at the end."""
+        self.results.prepare()
+        self.results.write_plan(self.plan.content())
+        before = [(job, state(self.results, job)) for job in (self.plan.jobs if jobs is None else jobs)]
+        self.screen.planned(Counter(state for _, state in before))
+        todo = [job for job, state in before if state in ("planned", "failed", *self.again)]
+        self.states = Counter(state for _, state in before if state not in ("planned", "failed", *self.again))
+        self.left = Counter(_seal_key(job) for job in todo)
+        with scratch() as self.scratch:
+            try:
+                for event in self.executor.run(self._tasks(todo)):
+                    if event is None:
+                        self.screen.tick(self.executor.running)
+                    else:
+                        self._finish(event)
+            finally:
+                for _, lock in self.active.values():
+                    lock.close()
+        return self.states
+
+    def _tasks(self, todo: list[Job]) -> Iterator[Task]:
+        for number, job in enumerate(todo):
+            lock = self.results.lock(job.hash)
+            if lock is None or state(self.results, job) in {"done", "stale"} - set(self.again):
+                self._count(job, "elsewhere", "another runner has it", 0)
+                if lock:
+                    lock.close()
+                continue
+            out = self.scratch / f"run{number}"
+            out.mkdir()
+            request = {"plugin": dataclasses.asdict(job.plugin), "options": job.options, "seed": job.seed}
+            (out / "job.json").write_text(json.dumps(request | {"budget": dataclasses.asdict(job.budget)}))
+            try:
+                folder = self._seal(job)
+                self.cache.restore(job, folder, out)
+            except OSError as error:
+                raise InputError(
+                    f"{self.scratch} can't be written: {error.strerror}; TMPDIR may name another temporary place"
+                ) from error
+            task = Task(job.name, out / "job.json", folder, out, job.budget.threads, job.budget.steps)
+            self.active[task] = job, lock
+            yield task
+
+    def _seal(self, job: Job) -> Path:
+        """The job's sealed folder, written when the first job needs it."""
+        key = _seal_key(job)
+        if key not in self.sealed:
+            folder = self.scratch / f"sealed{len(self.sealed)}-{os.urandom(3).hex()}"
+            folder.mkdir()
+            dataset = self.plan.datasets[job.dataset]
+            pictures = PictureWriter(self.results.root, dataset, key, job.data, job.hash[:16])  # the job's lock guards it
+            self.sealed[key] = folder, seal_split(folder, dataset, key, pictures)
+        return self.sealed[key][0]
+
+    def _finish(self, event: Outcome) -> None:
+        """Score a run that has ended, and store it."""
+        job, lock = self.active.pop(event.task)
+        reason, dataset, out = event.reason, self.plan.datasets[job.dataset], event.task.out
+        split, record = dataset.split(job.split), self._record(job, event)
+        tables: Tables = {}
+        if not reason:
+            try:
+                tables = {"cases.csv": score_run(dataset, split.test, out)}
+                record["scans"] = list(split.test)
+                if _seal_key(job).held_out:
+                    record["val_scans"] = list(split.val)
+                if kept_steps := record["worker"].pop("snapshots", None):
+                    tables["snapshots.csv"], chosen = score_snapshots(dataset, split.test, split.val, kept_steps, out)
+                    record |= chosen
+            except ValueError as error:
+                reason, tables = str(error), {}
+        outcome = "failed" if reason else "done"
+        run = {"state": outcome, "reason": reason, **record}
+        kept = (
+            ("label*.npy", "step*.npy", "train.jsonl") if outcome == "done" else ("train.jsonl", "output.txt", "error.txt")
+        )
+        files = [path for pattern in kept for path in sorted(out.glob(pattern))]
+        try:
+            self.results.store(job.folder, run, files, tables)
+            if outcome == "done":
+                self.cache.save(job, event.task.sealed, out, event.processor)
+        except OSError as error:
+            raise InputError(
+                f"{self.results.root} can't take more runs: {error.strerror}; those stored are whole"
+            ) from error
+        finally:
+            lock.close()
+        shutil.rmtree(event.task.out)
+        self._count(job, outcome, reason, event.seconds)
+
+    def _record(self, job: Job, event: Outcome) -> dict[str, Any]:
+        """What `run.json` says of a run beside its state."""
+        outcome = event.task.out / "worker.json"
+        dataset = self.plan.datasets[job.dataset]
+        return {
+            "identity": job.identity(),
+            "hash": job.hash,
+            "label": job.method,
+            "common": dataclasses.asdict(job.common),
+            "why_own_budget": job.reason,
+            "code": job.code,
+            "regions": list(dataset.regions),
+            "patients_known": dataset.patients_known,
+            "labelled_share": self.sealed[_seal_key(job)][1].shares(),
+            "labelled_depth_px": self.sealed[_seal_key(job)][1].median_depths(),
+            **self.sealed[_seal_key(job)][1].amount(),
+            "wall_s": round(event.seconds, 3),
+            "slot": event.device,
+            **({"first_try": event.first_try} if event.first_try else {}),
+            "worker": json.loads(outcome.read_text()) if outcome.is_file() else {},
+            "version": __version__,
+            "commit": commit(),
+            "processor": event.processor,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _count(self, job: Job, state: str, reason: str, seconds: float) -> None:
+        self.states[state] += 1
+        self.screen.ended(job, state, reason, seconds)
+        key = _seal_key(job)
+        self.left[key] -= 1
+        if self.left[key] == 0 and key in self.sealed:
+            shutil.rmtree(self.sealed[key][0])
+
+
+def _seal_key(job: Job) -> SealKey:
+    held_out = bool(job.budget.snapshots or job.budget.tune)
+    return SealKey(job.dataset, job.annotation, job.split, job.seed, held_out)

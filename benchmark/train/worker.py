@@ -1,0 +1,225 @@
+"""Learn and predict in a process that cannot see masks: `python -m benchmark.train.worker JOB SEALED OUT`.
+
+JOB is a JSON file with the method, its options, the budget and the seed; SEALED is a sealed folder; OUT receives
+`label*.npy`, `train.jsonl` and `worker.json`, or `error.txt`; `step*-test*.npy` and `step*-val*.npy` are label maps of
+snapshots. Of several trials the best one's are left. The worker ends when its standard input closes.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+import benchmark
+from benchmark.plan import plugins, trials
+from benchmark.seal import contract, folder
+from benchmark.seal.contract import Budget
+
+
+class TrainingLog:
+    """Lines of `train.jsonl` while `fit` runs; a value that is not finite ends the run."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+        self.start = time.perf_counter()
+
+    def __call__(self, step: int, /, **values: float) -> None:
+        """Keep the values of a step."""
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise FloatingPointError(f"{name} is {value} at step {step}")
+        line = {"step": step, "seconds": round(time.perf_counter() - self.start, 3)}
+        self.file.write(json.dumps(line | {name: float(value) for name, value in values.items()}) + "\n")
+
+
+def main(job_path: str, sealed_path: str, out_path: str) -> None:
+    """Run a job; its outcome is what lies in OUT and the exit status."""
+    sys.modules["benchmark.datasets"] = None  # type: ignore[assignment]  # whoever imports it gets an ImportError
+    if len(benchmark.__path__) > 1:  # a checkout, found by PYTHONPATH: its folders are no top-level packages
+        sys.path = [entry for entry in sys.path if Path(entry) != Path(benchmark.__file__).parents[1]]
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    out = Path(out_path)
+    try:
+        outcome = work(json.loads(Path(job_path).read_text()), Path(sealed_path), out)
+    except BaseException as error:
+        (out / "error.txt").write_text(traceback.format_exc())
+        raise SystemExit(1) from error
+    (out / "worker.json").write_text(json.dumps(outcome))
+
+
+def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
+    """Fit, then open the test images and predict; returns times and sizes."""
+    from benchmark.train.numerics import repeatable  # loads torch
+
+    plugin = plugins.Plugin(**job["plugin"])
+    budget = Budget(**job["budget"])
+    with repeatable():
+        method, outcome = fit(plugin, job["options"], budget, job["seed"], sealed_folder, out)
+        fitted = time.perf_counter()
+        test, val = folder.open_test(sealed_folder), folder.open_val(sealed_folder)
+        predict(method, test, out / "label", folder.classes(sealed_folder))
+        if budget.snapshots and val is not None:
+            outcome["snapshots"] = list(predict_snapshots(method, budget, test, val, out))
+    return {
+        **outcome,
+        "predict_s": round(time.perf_counter() - fitted, 3),
+        **_sizes(method),
+        **_machine(),
+    }
+
+
+def fit(
+    plugin: plugins.Plugin, options: Mapping[str, Any], budget: Budget, seed: int, sealed_folder: Path, out: Path
+) -> tuple[Any, dict[str, Any]]:
+    """A trained method, and what to remember: of several trials, the one with the least loss on the held-out marks."""
+    cls, best, seconds, spared = plugin.load(), None, 0.0, 0.0
+    record: list[dict[str, Any]] = []
+    todo = trials.trials(cls, plugin.name, options, budget.tune)
+    for number, tried in enumerate(todo):
+        seed_everything(seed, budget.threads)
+        method = plugins.configure(cls, tried)
+        data = folder.open_train(sealed_folder)
+        data.cache = None if budget.tune else out
+        start = time.perf_counter()
+        try:
+            with (out / "train.jsonl").open("w", buffering=1) as lines:
+                method.fit(data, budget, TrainingLog(lines))
+            seconds, spared = seconds + time.perf_counter() - start, data.cached_s
+            loss = _finite_loss(method, folder.open_val(sealed_folder)) if budget.tune else 0.0
+        except FloatingPointError as error:
+            if number == len(todo) - 1 and best is None:
+                raise
+            record.append({"options": tried, "weakval": None, "reason": str(error)})
+            continue
+        record.append({"options": tried, "weakval": loss})
+        if best is None or loss < best[0]:
+            best = loss, number, method
+            (out / "train.jsonl").replace(out / "best.jsonl")
+    assert best is not None
+    (out / "best.jsonl").replace(out / "train.jsonl")
+    spent = {"fit_s": round(seconds + spared, 3)}  # of all trials; not of imports
+    if spared:
+        spent["spared_s"] = round(spared, 3)  # of these, what an earlier run took to grow the same
+    return best[2], {**spent, "trials": record, "chosen": best[1]} if budget.tune else spent
+
+
+def predict(method: Any, scans: Iterable[contract.TestScan], stem: Path, classes: int) -> None:
+    """Write a label map for each scan, `stem` and a number."""
+    for number, scan in enumerate(scans):
+        labels = method.predict(scan)
+        check_labels(labels, scan, classes)
+        np.save(stem.with_name(f"{stem.name}{number:04d}.npy"), labels, allow_pickle=False)
+
+
+def predict_snapshots(
+    method: Any, budget: Budget, test: list[contract.TestScan], val: contract.WeakData, out: Path
+) -> Iterator[dict[str, Any]]:
+    """Predict held-out scans at the end of training and from each earlier snapshot, test scans from those; yields losses."""
+    held_out = [contract.TestScan(scan.image, scan.spacing) for scan in val]
+    kept: list[tuple[int, Any]] = [(budget.steps, None), *getattr(method, "snapshots", [])]
+    for step, state in kept:
+        if state is not None:
+            method.restore(state)
+            predict(method, test, out / f"step{step:06d}-test", val.classes)
+        predict(method, held_out, out / f"step{step:06d}-val", val.classes)
+        loss = held_out_loss(method, val)
+        yield {"step": step, "weakval": loss if loss is not None and np.isfinite(loss) else None}
+
+
+def held_out_loss(method: Any, val: contract.WeakData) -> float | None:
+    """The mean loss on the marks of held-out scans that have marks; None where none has. NaN is a method's own."""
+    marked = [scan for scan in val if (scan.allowed != (1 << val.classes) - 1).any()]
+    return float(np.mean([method.marks_loss(scan, val.classes) for scan in marked])) if marked else None
+
+
+def _finite_loss(method: Any, val: contract.WeakData | None) -> float:
+    """The loss that trials are compared by; raises FloatingPointError where it is none."""
+    loss = None if val is None else held_out_loss(method, val)
+    if loss is None:
+        raise ValueError("no held-out scan has a mark to select by; take a split with more of them, or another annotation")
+    if not np.isfinite(loss):
+        raise FloatingPointError(f"the loss on held-out marks is {loss}")
+    return loss
+
+
+def seed_everything(seed: int, threads: int = 1) -> None:
+    """One seed for every generator, so many threads, and deterministic kernels where there are any."""
+    import cv2
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    if torch.cuda.is_available():
+        from benchmark.methods import base
+
+        # One thread that turns batches, not four: of two that begin at once, one can leave every warning an error for good
+        # (augment.py). Here and not in base.py, where a change makes all stored runs stale.
+        base.PREFETCH_THREADS["cuda"] = 1
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # a budget in fp32 means that, on a GPU too
+
+
+def check_labels(labels: np.ndarray, scan: contract.TestScan, classes: int) -> None:
+    """Raise ValueError unless these are labels for every pixel of the scan."""
+    slices, _, height, width = scan.image.shape
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.shape != (slices, height, width):
+        what = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise ValueError(f"predict gave {what}; it must give uint8 {(slices, height, width)}")
+    if labels.max() >= classes:
+        raise ValueError(f"predict gave label {labels.max()}; there are classes 0 to {classes - 1}")
+
+
+def _sizes(method: Any) -> dict[str, Any]:
+    """Trainable parameters, and peak memory in MiB."""
+    import resource
+
+    import torch
+
+    net = getattr(method, "net", None)
+    cuda = torch.cuda.is_available()
+    return {
+        "parameters": sum(p.numel() for p in net.parameters()) if isinstance(net, torch.nn.Module) else 0,
+        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 2**20),
+        "device_memory_mib": torch.cuda.max_memory_allocated() // 2**20 if cuda else 0,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    import platform
+
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _exit_with_parent() -> None:
+    """Kill this process and its children when the pipe from the runner closes: no orphan races a resumed sweep."""
+    while os.read(sys.stdin.fileno(), 1):  # not sys.stdin.read: at exit Python would wait for the lock that it holds
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,372 @@
+"""What an annotator leaves of a mask: for every pixel, the set of classes it may still be.
+
+A set is an integer; bit k says that class k is possible. `OPEN`, all bits, says nothing; one bit is a label. An
+annotation is written `FORM[:MAKER][@DENSITY][+OPTION=VALUE...]`: `scribble:drawn`, `point@0.5+noise=0.1`, `slices:5`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy import interpolate, ndimage
+from skimage.graph import MCP_Geometric
+from skimage.measure import label as components
+
+from benchmark import InputError
+from benchmark.datasets.annotations import Annotation, everything, parse, set_type, to_labels
+from benchmark.datasets.base import Dataset, Scan
+
+VERSION = 2  # of the simulators: a change in what they draw is a new version
+# in units of a pen: a pixel of an image whose smaller side has 216. Chosen so that strokes on ACDC are as long, thick
+# and deep as those that people drew there (tests/datasets/test_acdc.py).
+PEN = 216
+DOT = 2.0  # radius
+THICK = 6.0  # depth of a part from which on strokes are three units thick
+LOOP = (6.5, 17.0)  # distance of the background's loop from the objects
+PATCH = 11.0  # radius of a patch of background
+
+
+def sources(annotation: Annotation) -> tuple[Path, ...]:
+    """The files whose code makes the annotation; none where people made all of it."""
+    plain = annotation.drawn and annotation == Annotation(annotation.form, annotation.maker)
+    return () if annotation.form == "full" or plain else (Path(__file__),)
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """The generator that draws a scan's marks: settled by seed and name, never by the order of scans."""
+    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
+
+
+# ------------------------------------------------------------------------------------------------- of whole data sets
+
+
+class Annotator:
+    """Annotates the training scans of a split; one seed settles every mark."""
+
+    def __init__(self, dataset: Dataset, train: Iterable[str], annotation: Annotation, seed: int) -> None:
+        self.classes, self.annotation, self.seed = len(dataset.classes), annotation, seed
+        self.chosen: Mapping[str, set[int]] = {}
+        if annotation.form == "slices":
+            self.chosen = choose_slices(dataset, train, annotation.count, seed)
+
+    def __call__(self, scan: Scan) -> np.ndarray:
+        """The sets (slices, height, width) of a scan."""
+        rng = stream(self.seed, scan.name)
+        if self.annotation.drawn:
+            return degrade(scan.drawn[self.annotation.drawn], scan.mask, self.classes, self.annotation, rng)
+        if scan.mask is None:
+            raise InputError(f"scan {scan.name} has no dense mask to make {self.annotation} of")
+        if self.annotation.form != "slices":
+            return weaken(scan.mask, self.classes, str(self.annotation), rng)
+        allowed = np.full(scan.mask.shape, everything(self.classes), set_type(self.classes))
+        for number in self.chosen.get(scan.name, ()):
+            allowed[number] = weaken(scan.mask[number][None], self.classes, "full", rng)[0]
+        return allowed
+
+
+def choose_slices(dataset: Dataset, train: Iterable[str], count: int, seed: int) -> dict[str, set[int]]:
+    """Which slices of which scans are labelled in full: `count` per patient, or in all where every scan is one image.
+
+    Chosen by a hash of seed, scan and slice, so that more slices always include the fewer.
+    """
+    slices = {name: len(dataset.load(name).image) for name in train}
+    owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
+    groups: dict[str, list[tuple[bytes, str, int]]] = {}
+    flat = all(n == 1 for n in slices.values())
+    for name, n in slices.items():
+        for number in range(n):
+            lot = hashlib.sha256(f"{seed} {name} {number}".encode()).digest()
+            groups.setdefault("" if flat else owner[name], []).append((lot, name, number))
+    chosen: dict[str, set[int]] = {}
+    for candidates in groups.values():
+        for _, name, number in sorted(candidates)[:count]:
+            chosen.setdefault(name, set()).add(number)
+    return chosen
+
+
+# ------------------------------------------------------------------------------------------------------ of one scan
+
+
+def weaken(
+    mask: np.ndarray,
+    classes: int,
+    annotation: str,
+    rng: np.random.Generator,
+    *,
+    density: float = 1.0,
+    noise: float = 0.0,
+) -> np.ndarray:
+    """Sets (slices, height, width) that a simulated annotation leaves of a mask of that shape.
+
+    Without faults the truth is allowed everywhere, and every class that a slice holds gets a mark there. `density` and
+    `noise` may also be written into the annotation.
+    """
+    given = parse(annotation)
+    if density != 1 or noise:
+        given = parse(str(replace(given, density=density)) + (f"+noise={noise:g}" if noise else ""))
+    if given.drawn or given.form == "slices":
+        raise InputError(f"{annotation} can't be made of one mask")
+    if given.form == "full":
+        return (1 << mask.astype(np.int64)).astype(set_type(classes))
+    make = {"tags": _tags, "box": _boxes}.get(given.form, _marks)
+    keys = rng.integers(2**63, size=(len(mask), classes))  # one stream per slice and class: none disturbs another
+    return np.stack(
+        [make(labels, classes, given, list(map(np.random.default_rng, own))) for labels, own in zip(mask, keys, strict=True)]
+    )
+
+
+def degrade(
+    drawn: np.ndarray, mask: np.ndarray | None, classes: int, annotation: Annotation, rng: np.random.Generator
+) -> np.ndarray:
+    """Drawn sets with fewer marks or with faults; as they are if the annotation asks for neither.
+
+    Raises InputError where boundaries are to be crossed and there is no mask to tell where they are.
+    """
+    if annotation == Annotation(annotation.form, annotation.maker):
+        return drawn
+    if mask is None and annotation["noise"]:
+        raise InputError(f"{annotation}: noise needs a dense mask, and there is none; drawn marks can be thinned or shifted")
+    keys = rng.integers(2**63, size=(len(drawn), classes))
+    labels = to_labels(drawn, classes)
+    out = []
+    for number, own in enumerate(labels):
+        marks = {int(k): own == k for k in np.unique(own) if k < classes}
+        truth = None if mask is None else mask[number]
+        streams = list(map(np.random.default_rng, keys[number]))
+        out.append(_with_annotator_errors(marks, own.shape, truth, classes, annotation, streams))
+    return np.stack(out)
+
+
+Streams = list[np.random.Generator]  # one per class
+
+
+def _tags(labels: np.ndarray, classes: int, _: Annotation, __: Streams) -> np.ndarray:
+    """The classes that are present, everywhere."""
+    return np.full(labels.shape, np.bitwise_or.reduce(1 << np.unique(labels).astype(np.int64)), set_type(classes))
+
+
+def _boxes(labels: np.ndarray, classes: int, annotation: Annotation, streams: Streams) -> np.ndarray:
+    """Background outside the boxes of all parts; inside, also the box's class."""
+    sets = np.ones(labels.shape, set_type(classes))
+    for k in range(1, classes):
+        for rows, columns in ndimage.find_objects(components(labels == k, connectivity=2)):
+            off = np.rint(streams[k].uniform(-1, 1, 4) * annotation["jitter"]).astype(int)
+            top, left = max(0, rows.start + off[0]), max(0, columns.start + off[1])
+            sets[top : max(top + 1, rows.stop + off[2]), left : max(left + 1, columns.stop + off[3])] |= 1 << k
+    return sets
+
+
+def _marks(labels: np.ndarray, classes: int, annotation: Annotation, streams: Streams) -> np.ndarray:
+    """Marks in each class that is present; nothing is said elsewhere."""
+    draw = {"scribble": _scribble, "point": _points, "block": _block}[annotation.form]
+    marks = {}
+    for k in np.unique(labels).tolist():
+        region = labels == k
+        marks[k] = draw(region, k == 0, annotation, streams[k]) & region
+    return _with_annotator_errors(marks, labels.shape, labels, classes, annotation, streams)
+
+
+def _with_annotator_errors(
+    marks: dict[int, np.ndarray],
+    shape: tuple[int, ...],
+    truth: np.ndarray | None,
+    classes: int,
+    annotation: Annotation,
+    streams: Streams,
+) -> np.ndarray:
+    """The sets of a slice from the marks of its classes, thinned and with the annotator's faults."""
+    sets = np.full(shape, everything(classes), set_type(classes))
+    angle = streams[0].uniform(0, 2 * np.pi)
+    shift = annotation["shift"] * np.array([np.sin(angle), np.cos(angle)])
+    for k, mark in marks.items():
+        own = streams[k]
+        others, forgotten, confused = [j for j in marks if j != k], own.random(), own.random()
+        if forgotten < annotation["miss"]:
+            continue
+        mark = _thin(mark, annotation.density, own, whole_dots=annotation.form == "point")
+        if truth is not None and annotation["noise"]:
+            mark = _warp(mark, truth == k, annotation["noise"], own)
+        if shift.any():
+            mark = _moved(mark, np.broadcast_to(shift[:, None, None], (2, *shape)))
+        sets[mark] = 1 << (own.choice(others) if others and confused < annotation["wrong"] else k)
+    return sets
+
+
+def _thin(mark: np.ndarray, share: float, rng: np.random.Generator, *, whole_dots: bool) -> np.ndarray:
+    """The share of a mark's pixels that is nearest to one of them: a shorter stroke, a smaller block, fewer dots.
+
+    Less is always a part of more.
+    """
+    places = np.argwhere(mark)
+    if share == 1 or len(places) == 0:
+        return mark
+    distance = np.linalg.norm(places - rng.choice(places), axis=1)
+    if whole_dots:
+        numbered = components(mark, connectivity=2)
+        dots = dict.fromkeys(numbered[tuple(places[np.argsort(distance, kind="stable")].T)].tolist())
+        return np.isin(numbered, list(dots)[: max(1, round(share * len(dots)))])
+    kept = places[np.argsort(distance, kind="stable")[: max(1, round(share * len(places)))]]
+    thinned = np.zeros_like(mark)
+    thinned[tuple(kept.T)] = True
+    return thinned
+
+
+def _warp(mark: np.ndarray, region: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """The mark, warped by a smooth random field just so far that a share of it lies outside its region."""
+    smooth = 0.08 * min(mark.shape)
+    field = np.stack([ndimage.gaussian_filter(rng.standard_normal(mark.shape), smooth) for _ in range(2)])
+    field /= np.abs(field[:, mark]).max() if mark.any() else 1
+    warped = mark
+    for reach in np.geomspace(0.5, 0.4 * max(mark.shape), 40):
+        warped = _moved(mark, reach * field)
+        if warped.any() and (warped & ~region).sum() >= share * warped.sum():
+            break
+    return warped
+
+
+def _moved(mark: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """A mark whose pixels went along a field (2, height, width), in px; those that leave the image are lost."""
+    places = np.argwhere(mark)
+    there = np.rint(places + field[:, *places.T].T).astype(int)
+    there = there[((there >= 0) & (there < mark.shape)).all(1)]
+    moved = np.zeros_like(mark)
+    moved[tuple(there.T)] = True
+    return moved
+
+
+def _scribble(region: np.ndarray, background: bool, annotation: Annotation, rng: np.random.Generator) -> np.ndarray:
+    """Strokes: through each part's core and an open loop round the objects, or a free curve and a piece of contour."""
+    if annotation["kind"] == "curves":
+        return _curves(region, rng)
+    return _loop(region, rng) if background else np.any([_stroke(part, rng) for part in _parts(region)], axis=0)
+
+
+def _stroke(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A line along the middle of a part from end to end, round its hole if it has one; thick where there is room.
+
+    After WSL4MIS's generator (erosion, skeleton, cut branches, dilation), as a shortest path instead of a random walk.
+    """
+    depth = _depth(part)
+    inside = (depth >= 0.2 * depth.max()) & part
+    costs = np.where(inside, depth.max() / np.maximum(depth, 1e-9), -1)  # MCP never enters a negative cost
+    places = np.argwhere(inside)
+    end = tuple(map(int, places[rng.integers(len(places))]))
+    for _ in range(2):  # the place farthest from anywhere is one end; the place farthest from it is the other
+        walk, start = MCP_Geometric(costs), end
+        far, _ = walk.find_costs([start])
+        end = tuple(map(int, np.unravel_index(np.argmax(np.where(np.isfinite(far), far, -1)), far.shape)))
+    path = np.array(walk.traceback(end))
+    if (ndimage.binary_fill_holes(part) & ~part).sum() > 0.1 * part.sum():  # a ring: back on the other side
+        third = len(path) // 3
+        costs[ndimage.binary_dilation(_drawn(path[third:-third], part.shape), iterations=2)] = -1
+        back, _ = (walk := MCP_Geometric(costs)).find_costs([start], [end])
+        if np.isfinite(back[end]):
+            path = np.concatenate([path, walk.traceback(end)[::-1]])
+    cut = (rng.uniform(0, 0.15, 2) * len(path)).astype(int)
+    line = _drawn(path[cut[0] : len(path) - cut[1]], part.shape)
+    pen = _pen(part.shape)
+    return _thick(line, round(pen) if depth.max() > THICK * pen else round(pen) - 1)
+
+
+def _loop(background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A stroke at one distance from all objects (from a point near the middle, if there is none), with a gap."""
+    size, pen = min(background.shape), _pen(background.shape)
+    objects, reach = ~background, rng.uniform(*LOOP) * pen
+    if background.all():
+        objects[tuple((rng.uniform(0.4, 0.6, 2) * background.shape).astype(int))] = True
+        reach = rng.uniform(0.15, 0.35) * size
+    distance = ndimage.distance_transform_edt(~objects)
+    reach = max(1, min(reach, distance.max()))
+    rows, columns = np.indices(background.shape) - np.argwhere(objects).mean(0)[:, None, None]
+    turn = (np.arctan2(rows, columns) / (2 * np.pi) + rng.random()) % 1  # where along the loop, from a random start
+    ring = (distance >= reach - max(1, 2 * pen)) & (distance <= reach)
+    loop = ring & (turn >= rng.uniform(0, 0.3))
+    return loop if (loop & background).any() else ring
+
+
+def _curves(region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A smooth curve through random places of one part, and a piece of a contour inside it, three units thick.
+
+    After ScribbleBench (Gotkowski et al., MICCAI 2025): quadratic B-spline of four points; 7 to 15 % of the contour.
+    """
+    numbered = components(region, connectivity=2)
+    part = numbered == rng.choice(numbered[region])  # by area
+    depth = _depth(part)
+    corners = rng.choice(np.argwhere(part), 4).astype(float)
+    curve = interpolate.BSpline([0, 0, 0, 0.5, 1, 1, 1], corners, 2)(np.linspace(0, 1, 1000))
+    line = _drawn(np.rint(curve).astype(int), part.shape)
+    inset = rng.integers(2, 6) * _pen(part.shape)
+    contour = np.argwhere((depth >= inset) & (depth < inset + 1))
+    if len(contour):
+        nearest = np.argsort(np.linalg.norm(contour - rng.choice(contour), axis=1), kind="stable")
+        piece = contour[nearest[: max(1, round(rng.uniform(0.07, 0.15) * len(contour)))]]
+        line |= _drawn(piece, part.shape)
+    thick = _thick(line & part, round(_pen(part.shape))) & part
+    return thick if thick.any() else depth == depth.max()
+
+
+def _points(region: np.ndarray, background: bool, annotation: Annotation, rng: np.random.Generator) -> np.ndarray:
+    """Dots in each part: in its inner half, at its deepest place, or near its extremes; some in the background."""
+    if background:
+        return _discs(rng.choice(np.argwhere(region), annotation["background"]), region.shape, DOT)
+    centres = []
+    for part in _parts(region):
+        places = np.argwhere(_core(part, {"random": 0.5, "central": 1.0, "extreme": 0.2}[annotation["where"]]))
+        if annotation["where"] == "extreme":
+            ends = [places[:, axis].argmin() for axis in (0, 1)] + [places[:, axis].argmax() for axis in (0, 1)]
+            centres += [places[i] for i in ends]
+        else:
+            centres += list(rng.choice(places, annotation["n"]))
+    return _discs(np.array(centres), region.shape, DOT)
+
+
+def _block(region: np.ndarray, background: bool, annotation: Annotation, rng: np.random.Generator) -> np.ndarray:
+    """The core of each part; some patches anywhere in the background (its complement would tell the contour)."""
+    if background:
+        centres = rng.choice(np.argwhere(region), annotation["patches"])
+        return _discs(centres, region.shape, PATCH)
+    return np.any([_core(part, annotation["core"]) for part in _parts(region)], axis=0)
+
+
+def _parts(region: np.ndarray) -> list[np.ndarray]:
+    """The connected parts of a region, without specks beside a larger part (under a tenth of the largest)."""
+    numbered = components(region, connectivity=2)
+    sizes = np.bincount(numbered.ravel())[1:]
+    return [numbered == number for number, size in enumerate(sizes, 1) if size >= sizes.max() / 10]
+
+
+def _depth(part: np.ndarray) -> np.ndarray:
+    """Distance to what is outside, the image's border included, px."""
+    return ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
+
+
+def _core(part: np.ndarray, depth: float) -> np.ndarray:
+    """Pixels at least so deep inside, as a share of the deepest; never empty."""
+    distance = _depth(part)
+    return distance >= depth * distance.max()
+
+
+def _pen(shape: tuple[int, ...]) -> float:
+    """The unit of strokes and dots, px: people draw on a screen, whatever the image's resolution."""
+    return min(shape) / PEN
+
+
+def _thick(line: np.ndarray, radius: int) -> np.ndarray:
+    return ndimage.binary_dilation(line, iterations=radius) if radius > 0 else line
+
+
+def _drawn(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A map with pixels (n, 2) set; those outside are left out."""
+    drawn = np.zeros(shape, bool)
+    inside = ((places >= 0) & (places < shape)).all(1)
+    drawn[tuple(places[inside].T)] = True
+    return drawn
+
+
+def _discs(centres: np.ndarray, shape: tuple[int, ...], radius: float) -> np.ndarray:
+    """Discs around points (n, 2), of a radius in pens and at least a pixel."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    radius = max(1, radius * _pen(shape))
+    return np.any([(rows - y) ** 2 + (columns - x) ** 2 <= radius**2 for y, x in centres], axis=0)

@@ -1,0 +1,71 @@
+"""Between a scan's native size and the network's square: pad, then resize; back again, resize, then crop."""
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def to_network_size(image: np.ndarray, size: int) -> np.ndarray:
+    """Planes (..., h, w) as (..., size, size): padded with 0 to a square, then shrunk by area or enlarged linearly."""
+    padded = _square(image, 0)
+    side = padded.shape[-1]
+    if side == size:
+        return padded
+    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    planes = [cv2.resize(plane, (size, size), interpolation=how) for plane in padded.reshape(-1, side, side)]
+    return np.stack(planes).reshape(*image.shape[:-2], size, size)
+
+
+def fit_sets(sets: np.ndarray, size: int, classes: int) -> np.ndarray:
+    """Label sets (s, h, w) as (s, size, size), so that no mark is lost and what it says stays true.
+
+    Padding says nothing (all classes). A cell of several source pixels takes their intersection where that is the set
+    of one of them (so that a class which is really there stays allowed), else the most frequent of their sets; on a
+    tie it says nothing.
+    """
+    everything = (1 << classes) - 1
+    padded = _square(sets, everything)
+    side = padded.shape[-1]
+    if side <= size:
+        pick = (np.arange(size) * 2 + 1) * side // (2 * size)  # the source pixel under each cell's centre
+        return padded[:, pick][:, :, pick]
+    cell = (np.arange(side) * 2 + 1) * size // (2 * side)  # the cell that holds each source pixel's centre
+    starts = np.searchsorted(cell, np.arange(size))
+
+    def gather(reduce: np.ufunc, planes: np.ndarray) -> np.ndarray:
+        return reduce.reduceat(reduce.reduceat(planes, starts, axis=1), starts, axis=2)
+
+    common = gather(np.bitwise_and, padded)
+    sound = gather(np.logical_or, padded == common[:, cell][:, :, cell])
+    values = np.setdiff1d(padded, everything)
+    if sound.all() or values.size == 0:
+        return common
+    counts = np.stack([gather(np.add, (padded == value).astype(np.int32)) for value in values])
+    most = counts.max(0)
+    tie = (counts == most).sum(0) > 1
+    return np.where(sound, common, np.where(tie, everything, values[counts.argmax(0)])).astype(sets.dtype)
+
+
+def to_native_size(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps (n, k, size, size) as (n, k, height, width): resized linearly to the padded square, then cropped."""
+    side = max(height, width)
+    if maps.shape[-1] != side:
+        maps = F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
+    top, left = (side - height) // 2, (side - width) // 2
+    return maps[..., top : top + height, left : left + width]
+
+
+def to_network(image: np.ndarray, size: int) -> Tensor:
+    """A scan's image (s, c, h, w) at network size."""
+    return torch.tensor(to_network_size(image, size))  # a copy: the scan's array is read-only
+
+
+def _square(planes: np.ndarray, fill: int) -> np.ndarray:
+    """Planes padded on both sides to a square."""
+    height, width = planes.shape[-2:]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    padding = [(0, 0)] * (planes.ndim - 2) + [(top, side - height - top), (left, side - width - left)]
+    return np.pad(planes, padding, constant_values=fill) if height != width else planes
