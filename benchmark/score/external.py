@@ -174,7 +174,7 @@ def _refuse_links(maps: Mapping[str, Mapping[str, Path]], dataset: Dataset) -> N
 
 def _refuse_taken(job: External, folder: ResultsFolder, runs: Sequence[Record]) -> None:
     """Raise InputError where a row of the same name is of something else."""
-    for run in (run for run in runs if run["label"] == job.method):
+    for run in (run for run in runs if Path(run["folder"]).parts[2] == job.method):
         path = folder.path(run["folder"])
         if not run.get("external"):
             raise InputError(f"{path} is a run of ours that is called {job.method!r}; choose another name with --name")

@@ -194,7 +194,7 @@ def test_a_label_map_that_is_not_one_is_refused(live, array):
     run = folder_of(record())
     path = live.path(run) / "label0000.npz"
     path.write_bytes(b"x") if array is None else np.savez_compressed(path, labels=array)
-    with pytest.raises(InputError, match="label0000.npz can't be read"):
+    with pytest.raises(InputError, match="label0000.npz (can't be read|holds object)"):
         live.label_map(run, 0)
 
 
