@@ -172,11 +172,19 @@ def score(
     metrics: Annotated[
         str, typer.Option(metavar="A,B,...", help="Also score stored runs with these metrics of yours: .py files or names.")
     ] = "",
+    verify: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Compare this share of the stored scores, 0.05, with medpy's.")
+    ] = None,
     results: Results = Path("results"),
     data: DataFolder = Path("data"),
 ) -> None:
     """Score predictions that were made elsewhere, or all stored runs again with the metrics of this version."""
     folders, named = [*(predictions or []), *(more or [])], _split(datasets)
+    if verify is not None:
+        if folders or metrics:
+            raise InputError("--verify is of the scores that are stored; it takes no --predictions and no --metrics")
+        _verify(results, data, verify, named)
+        return
     if not folders:
         if split or name or annotations or seed:
             raise InputError("--split, --name, --annotations and --seed are of predictions; name these with --predictions")
@@ -378,6 +386,19 @@ def _end_shard(shard: str, states: Counter[str], results: Path, reports: Path) -
     print(f"shard {shard}: " + (", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no runs"))
     print(f"after the last shard: python -m benchmark report --results {results} --reports {reports}")
     if states["failed"]:
+        raise typer.Exit(1)
+
+
+def _verify(results: Path, data: Path, share: float, named: list[str]) -> None:
+    """Print how far stored scores are from medpy's; status 1 if further than rounding explains."""
+    from benchmark.score.verify import LARGEST, verify
+
+    found = verify(results, data, share, named)
+    for metric, each in found.items():
+        print(f"{metric}: {each.cases} case{'s' * (each.cases != 1)}, largest difference {each.largest:.1e}")
+    metric, worst = max(found.items(), key=lambda each: each[1].largest)
+    if worst.largest > LARGEST:
+        print(f"{metric} of {worst.where} is not what medpy gives; score all runs again: python -m benchmark score")
         raise typer.Exit(1)
 
 

@@ -165,7 +165,7 @@ class PolypPhantom(Phantom):
 
 @dataclass
 class TexturePhantom(Phantom):
-    """A region told by grain alone: the same intensities inside and outside, and bright edges elsewhere."""
+    """A region that differs by texture alone: the same intensities inside and outside, and bright edges elsewhere."""
 
     name = "texture_phantom"
     classes = ("background", "region")

@@ -1,4 +1,4 @@
-"""How `tox -e docs` builds the site: from these pages, the code and the stored runs, without a network."""
+"""How `tox -e docs` builds the site: from these pages and the docstrings, without a network."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,6 @@ project_copyright = "its contributors; Apache-2.0"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "docs.extension"]
 exclude_patterns = ["_build"]
-primary_domain = None  # so that `method` is our directive, not Python's
 nitpicky = True
 # what other packages document can't be looked up without a network
 nitpick_ignore_regex = [("py:.*", r"((np|numpy|torch|pathlib|collections|abc|pd|pandas)\.|Tensor$|Path$|Any$|tuple\[).*")]

@@ -1,4 +1,4 @@
-"""Directives that show facts of the code, formulas without a script, and links to files of the repository."""
+"""Formulas without a script, links to files of the repository, and docstrings as they are written."""
 
 import os
 import re
@@ -10,36 +10,11 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective, SphinxTranslator
+from sphinx.util.docutils import SphinxTranslator
 from sphinx.util.typing import ExtensionMetadata
-
-from docs import facts
 
 logger = logging.getLogger(__name__)
 MISSING = {"lt": "<", "gt": ">", "dots": r"\ldots", "texttt": r"\mathtt"}  # commands of LaTeX that docutils does not know
-
-
-class Facts(SphinxDirective):
-    """What one of the functions of `facts` says, put where the directive stands."""
-
-    optional_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        """The facts, read anew in every build: they rest on code that Sphinx does not watch."""
-        self.env.note_reread()
-        text = DIRECTIVES[self.name](*self.arguments)
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
-
-
-DIRECTIVES = {
-    "method": facts.method,
-    "dataset": facts.data_set,
-    "presets": facts.presets,
-    "annotations": facts.annotations,
-    "costs": facts.costs,
-    "commands": facts.commands,
-    "options": facts.options_of,
-}
 
 
 def link_files(app: Sphinx, doctree: nodes.document) -> None:
@@ -80,8 +55,6 @@ def as_written(app: Sphinx, what: str, name: str, obj: object, options: object, 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """What Sphinx calls."""
-    for name in DIRECTIVES:
-        app.add_directive(name, Facts)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("doctree-read", link_files)
     app.connect("autodoc-process-docstring", as_written)

@@ -1,13 +1,21 @@
-"""Facts of methods, data sets, presets and commands as Markdown, read off the code and the stored runs."""
+"""Writes what README and docs/ say of methods, data sets, presets, commands and results, from the code and the stored runs.
 
+`python -m docs.facts` rewrites every block between `<!-- generated: NAME ARGUMENT -->` and `<!-- end -->`; `BLOCKS` has the
+names. With `--check` it changes nothing, lists the pages that differ and exits with status 1.
+"""
+
+import argparse
 import ast
 import csv
 import dataclasses
 import importlib
 import inspect
 import io
+import math
+import os
+import re
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -16,57 +24,143 @@ import pandas as pd
 import typer
 
 from benchmark import store
-from benchmark.plan import presets
-from benchmark.plan import plugins
-from benchmark.plan import trials
 from benchmark.__main__ import app
-from benchmark.datasets import annotations
-from benchmark.report import published
-from benchmark.report import runs
-from benchmark.report import tables
+from benchmark.datasets import annotations as forms
+from benchmark.plan import plugins, trials
+from benchmark.plan import presets as preset_files
+from benchmark.report import published, runs, tables
 from benchmark.report.summary import MEAN, summarise
+from benchmark.score.evaluate import OVERLAPS, SURFACE_METRICS
 
 ROOT = Path(__file__).parents[1]
-NOWHERE = Path("nowhere")  # a data set's folder that isn't there: what it says of itself needs none
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
+REPORTS = ROOT / "reports/reference"
+BLOCK = re.compile(r"^(<!-- generated: (\w+) ?(\S*) -->)\n.*?^<!-- end -->$", re.S | re.M)
+NOWHERE = Path("nowhere")  # a data set's description needs no files
 MEANS = (
-    "Mean over patients and runs, ± its spread over seeds, with a 95 % interval, of the sets of runs that "
-    "[travel with the package](/../results/reference/README.md), which says what they show and what not."
+    "Mean over patients and runs, ± its spread over seeds, with a 95 % interval, of the "
+    "[stored runs](/results/reference/README.md); their page says what they show and what they do not."
 )
-STALE = (
-    "*Stale*: the code of the method or of its labels was changed since these runs: a run of today may give other numbers."
-)
+STALE = "*Stale*: the code of the method or of its labels has changed since these runs, so a new run may give other numbers."
 WANTED = {"dice": "Dice", "hd95": "HD95"}
 
 
+def main() -> None:
+    """Rewrite the generated blocks, or list the pages in which they differ."""
+    parser = argparse.ArgumentParser(prog="python -m docs.facts", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with status 1 if a page differs")
+    check = parser.parse_args().check
+    differing = {page: text for page in PAGES if (text := generated(page)) != page.read_text()}
+    for page, text in differing.items():
+        print(page.relative_to(ROOT))
+        if not check:
+            page.write_text(text)
+    if check and differing:
+        raise SystemExit(1)
+
+
+def generated(page: Path) -> str:
+    """The text of a page with its blocks written anew; links are made relative to the page's folder."""
+
+    def block(found: re.Match[str]) -> str:
+        text = BLOCKS[found[2]](*filter(None, [found[3]]))
+        text = re.sub(r"\]\(/([^)]+)\)", lambda link: f"]({os.path.relpath(ROOT / link[1], page.parent)})", text)
+        return f"{found[1]}\n\n{text}\n\n<!-- end -->"
+
+    return BLOCK.sub(block, page.read_text())
+
+
+# ----------------------------------------------------------------------------------------------------- README's tables
+
+
+def methods() -> str:
+    """A row for each method, and the annotations that all of them learn from."""
+    plugged = {name: plugins.get("method", name) for name in plugins.groups()["all"]}
+    about = {name: plugins.describe(plugin) for name, plugin in plugged.items()}
+    common = [each for each in about["pce"]["annotations"] if all(each in known["annotations"] for known in about.values())]
+    lines = []
+    for name, plugin in plugged.items():
+        group = next(group for group, members in plugins.groups().items() if name in members)
+        page = f"[page](/docs/methods/{name}.md)"
+        idea, paper = (about[name][line].removesuffix(".") for line in ("idea", "paper"))
+        lines.append([link(name, plugin.file()), f"`{group}`", idea, paper, page])
+    return f"Every method learns from {codes(common)}.\n\n" + table(["name", "group", "idea", "definition", "page"], lines)
+
+
+def data_sets() -> str:
+    """A row for each data set: real ones first, then phantoms, then the layouts of one's own files."""
+    lines = []
+    for name, plugin in plugins.find("data set").items():
+        about, cls = plugins.describe(plugin), plugin.load()
+        own = about["by_path"]
+        line = [
+            link(f"{name}:PATH" if own else name, plugin.file()),
+            about["modality"],
+            "yours" if own else ", ".join(about["classes"][1:]),
+            "what you bring" if own else codes(about["drawn"]) or "none",
+            "yours, or five folds" if own else families(splits(cls)),
+            "yes" if about["redistribute"] else "no",
+            f"[page](/{data_set_page(name).relative_to(ROOT)})",
+        ]
+        lines.append((own, about["modality"] == "phantom", line))
+    return table(
+        ["name", "modality", "classes", "drawn by people", "splits", "pixels", "page"], [line for *_, line in sorted(lines)]
+    )
+
+
+def data_set_page(name: str) -> Path:
+    """The page that describes a data set; several phantoms share one."""
+    return next(page for page in PAGES if f"<!-- generated: dataset {name} -->" in page.read_text())
+
+
+def reference() -> str:
+    """Dice of the reference runs under weak labels, with intervals; bold: the best, °: can't be distinguished from it."""
+    cells = pd.read_csv(REPORTS / "reference-core/table.csv")
+    cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & ~cells.column.str.endswith(" full")]
+    columns, lines = list(cells.column.unique()), []
+    for name, own in cells.groupby("method", sort=False):
+        shown = {line.column: _short(line) for line in own.itertuples()}
+        lines.append([f"`{name}`", *(shown.get(column, "n/a") for column in columns)])
+    return table(["method", *(f"`{column}`" for column in columns)], lines)
+
+
+def _short(line: Any) -> str:
+    mean = f"**{line.mean:.2f}**" if line.place == "best" else f"{line.mean:.2f}" + "°" * (line.place == "tied")
+    return f"{mean} [{line.low:.2f}, {line.high:.2f}]"
+
+
+# ----------------------------------------------------------------------------------------------- blocks of the other pages
+
+
 def method(name: str) -> str:
-    """What a method is after, learns from and can be told, and what its stored runs gave."""
+    """A method's definition, annotations, groups and options, and the results of its stored runs."""
     plugin = plugins.get("method", name)
     about, cls = plugins.describe(plugin), plugin.load()
     groups = [group for group, members in plugins.groups().items() if name in members]
     facts = {
-        "After": about["paper"],
+        "Definition": about["paper"],
         "Learns from": codes(about["annotations"]),
         "Groups": codes(groups) or "none",
-        "Asks of the network": codes(getattr(cls, "needs", ())) or "nothing",
+        "Needs of the network": codes(getattr(cls, "needs", ())) or "nothing special",
         "Source": source(plugin.file()),
     }
     return "\n\n".join([listed(facts), "**Options**", options(cls), "**Reference result**", reference_result(name)])
 
 
 def data_set(name: str) -> str:
-    """What a data set holds, how it is split and scored, and whose it is."""
+    """A data set's content, splits, scored regions, licence and options."""
     plugin = plugins.get("data set", name)
     about, cls = plugins.describe(plugin), plugin.load()
     own = getattr(cls, "by_path", False)
     facts = {
-        "What": about["paper"],
+        "Content": about["paper"],
         "Modality": about["modality"],
         "Channels": "1 or 3, as your images" if own else about["channels"],
         "Classes": "yours" if own else ", ".join(f"{k} {label}" for k, label in enumerate(about["classes"])),
         "Regions that are scored": "each class, or yours" if own else regions(about["regions"], about["classes"]),
         "Tolerance of NSD": f"{about['tolerance']:g} mm; px where the spacing is unknown",
         "Splits": "yours, or `cv5/0` to `cv5/4`" if own else families(splits(cls)),
-        "Drawn by people": "what you bring" if own else codes(about["drawn"]) or "nothing",
+        "Drawn by people": "what you bring" if own else codes(about["drawn"]) or "none",
         "Patients known": "if you say so" if own else "yes" if about["patients_known"] else "no",
         "Pixels may enter published pages": "yes" if about["redistribute"] else "no, unless you say so" if own else "no",
         "Licence": about["licence"],
@@ -78,27 +172,28 @@ def data_set(name: str) -> str:
 
 
 def presets() -> str:
-    """Every preset with what it compares, a line for each of its parts."""
+    """Every preset with what it compares, a row for each of its parts."""
     lines = []
-    for path in sorted(presets.PRESETS.glob("*.toml")):
-        preset = presets.read_preset(path.stem)
-        budget = ", ".join(f"{k} {v}" for k, v in preset.budget.items() if k not in ("dataset", "method"))
-        named = [f"{link(path.stem, path)}: {preset.title}", budget or "the default"]
-        for part in preset.parts or [presets.Part()]:
+    for path in sorted(preset_files.PRESETS.glob("*.toml")):
+        preset = preset_files.read_preset(path.stem)
+        title = f": {preset.title}"
+        for part in preset.parts or [preset_files.Part()]:
             own = {name: getattr(part, name) or getattr(preset, name) for name in ("methods", "datasets", "annotations")}
             seeds = ", ".join(map(str, part.seeds or preset.seeds))
-            lines.append([named[0], *map(codes, own.values()), seeds, named[1]])
-            named = ["", ""]
+            budget = {k: v for k, v in (preset.budget | part.budget).items() if k not in ("dataset", "method")}
+            spent = ", ".join(f"{k} {v}" for k, v in budget.items()) or "the default"
+            lines.append([link(path.stem, path) + title, *map(codes, own.values()), seeds, spent])
+            title = ""
     return table(["preset", "methods", "data sets", "annotations", "seeds", "budget"], lines)
 
 
 def annotations() -> str:
     """Every form of annotation with its options and their defaults."""
     lines = []
-    for form, known in annotations.OPTIONS.items():
+    for form, known in forms.OPTIONS.items():
         shown = [f"`{name}={value:g}`" if isinstance(value, float) else f"`{name}={value}`" for name, value in known.items()]
-        choices = [f"`{name}`: {codes(annotations.CHOICES[name])}" for name in known if name in annotations.CHOICES]
-        lines.append([f"`{form}`", ", ".join(shown) or "none", "; ".join(choices), "yes" if form in annotations.MARKS else "no"])
+        choices = [f"`{name}`: {codes(forms.CHOICES[name])}" for name in known if name in forms.CHOICES]
+        lines.append([f"`{form}`", ", ".join(shown) or "none", "; ".join(choices), "yes" if form in forms.MARKS else "no"])
     return table(["form", "options", "choices", "density"], lines)
 
 
@@ -108,6 +203,15 @@ def costs() -> str:
         stored = list(csv.DictReader(file))
     lines = [[f"`{c['annotation']}`", f"{float(c['seconds']):g} s", c["per"], c["source"], c["note"]] for c in stored]
     return table(["format", "time", "per", "source", "what was annotated"], lines)
+
+
+def metrics() -> str:
+    """Every metric that a scan is scored with: its definition, between which values it lies, and which are better."""
+    better, lines = {1: "more", -1: "less", 0: "near 0"}, []
+    for name, each in {**OVERLAPS, **SURFACE_METRICS}.items():
+        span = f"{each.low:g} ".replace("-", "−") + ("upwards" if math.isinf(each.high) else f"to {each.high:g}")
+        lines.append([f"`{name}`", each.definition, span, better[each.better]])
+    return table(["name", "definition", "range", "better"], lines)
 
 
 def commands() -> str:
@@ -125,7 +229,7 @@ def _command(name: str, command: Any, level: int) -> Iterator[str]:
         default = "required" if each.required else "" if unset else f"`{each.default}`"
         lines.append([shown, default, (each.help or "") + (f" Or `{each.envvar}`." if each.envvar else "")])
     if lines:
-        yield table(["flag", "default", ""], lines)
+        yield table(["flag", "default", "meaning"], lines)
     for sub, own in getattr(command, "commands", {}).items():
         yield from _command(f"{name} {sub}", own, level + 1)
 
@@ -140,7 +244,7 @@ def options_of(name: str) -> str:
 
 
 def options(cls: type, leave_out: Iterable[str] = ()) -> str:
-    """A dataclass's fields: default, the range that may be tuned, and the comment beside them."""
+    """A dataclass's fields: default, the range that may be tuned, and the comment in the source."""
     ranges, said, hints, lines = trials.ranges(cls), comments(cls), get_type_hints(cls), []
     for each in dataclasses.fields(cls):
         if each.init and each.name not in leave_out:
@@ -151,8 +255,8 @@ def options(cls: type, leave_out: Iterable[str] = ()) -> str:
     if not lines:
         return "None."
     if not any(line[2] for line in lines):
-        return table(["name", "default", ""], [[line[0], line[1], line[3]] for line in lines])
-    return table(["name", "default", "tuned within", ""], lines)
+        return table(["name", "default", "meaning"], [[line[0], line[1], line[3]] for line in lines])
+    return table(["name", "default", "tuned within", "meaning"], lines)
 
 
 def default(each: "dataclasses.Field[Any]") -> str:
@@ -170,7 +274,7 @@ def written(value: Any) -> str:
 
 
 def comments(cls: type) -> dict[str, str]:
-    """What stands beside the fields of a class and of its bases, in their sources."""
+    """The comments at the fields of a class and of its bases, from their sources."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         if dataclasses.is_dataclass(each):
@@ -195,36 +299,38 @@ def _comments(path: Path, name: str) -> dict[str, str]:
 
 
 def reference_result(name: str) -> str:
-    """Dice and HD95 of a method's stored runs, a line per set of runs, column of its report and row of that name."""
+    """Dice and HD95 of a method's stored runs: a row per set of runs, column of its report and variant."""
     cells = stored_cells()
     own = cells[cells.method.str.partition(" (")[0] == name]
     if own.empty:
         return "None yet."
     lines = []
     for (kept, column, row), group in own.groupby(["stored", "column", "method"], sort=False):
-        first, options_of_row = group.iloc[0], row.removeprefix(name).strip()
+        first, scores = group.iloc[0], dict(zip(group.metric, group.score, strict=True))
+        what = f"`{column}` {row.removeprefix(name).strip()}".strip()
         state = f"{first.runs}, stale" if first.stale else str(first.runs)
-        about = [f"`{kept}`", f"`{column}` {options_of_row}", *(score(group, metric) for metric in WANTED)]
-        lines.append([*about, state, f"{first.steps} steps, {first['size']} px"])
+        budget = f"{first.steps} steps, {first['size']} px"
+        lines.append([f"`{kept}`", what, *(scores[metric] for metric in WANTED), state, budget])
     below = f"\n\n{MEANS}" + (f" {STALE}" if own.stale.any() else "")
     return table(["set", "data set, annotation", *WANTED.values(), "runs", "budget"], lines) + below
 
 
-def score(group: pd.DataFrame, metric: str) -> str:
-    """The cell that a report has for a metric, without the marks that only hold beside other rows."""
-    (line,) = group[group.metric == metric].assign(stale=0, place="").itertuples(index=False)
-    text, bracket, rest = tables.cell(line).partition(" (")
-    return text + (f" {line.unit}" if line.unit else "") + bracket + rest
-
-
 @cache
 def stored_cells() -> pd.DataFrame:
-    """Means over all regions of the runs that travel with the package, with `stored`, the name of their set."""
+    """Means over all regions of the stored runs, with `stored`, the name of their set, and `score`, the text of the cell."""
     parts = []
     for name, folder in store.stored(store.ALL).items():
-        cells = summarise(runs.read_folder(folder)).cells
+        report = REPORTS / name / "table.csv"  # the same numbers, where a report of them is committed
+        cells = pd.read_csv(report) if report.exists() else summarise(runs.read_folder(folder)).cells
         parts.append(cells[(cells.region == MEAN) & cells.metric.isin(WANTED) & cells["mean"].notna()].assign(stored=name))
-    return pd.concat(parts, ignore_index=True)
+    found = pd.concat(parts, ignore_index=True).fillna({"unit": ""})
+    return found.assign(score=[score(line) for line in found.assign(stale=0, place="").itertuples()])
+
+
+def score(line: Any) -> str:
+    """The cell that a report has for a metric, with the unit after the interval."""
+    text, bracket, rest = tables.cell(line).partition(" (")
+    return text + (f" {line.unit}" if line.unit else "") + bracket + rest
 
 
 # --------------------------------------------------------------------------------------------------------- data sets
@@ -253,8 +359,8 @@ def regions(named: Mapping[str, tuple[int, ...]], classes: tuple[str, ...]) -> s
 
 
 def listed(facts: Mapping[str, Any]) -> str:
-    """Facts by name as a table without a heading."""
-    return table(["", ""], [[name, str(value)] for name, value in facts.items()])
+    """Facts by name as a table."""
+    return table(["property", "value"], [[name, str(value)] for name, value in facts.items()])
 
 
 def table(heading: list[str], lines: Iterable[list[str]]) -> str:
@@ -269,11 +375,30 @@ def codes(names: Iterable[str]) -> str:
 
 
 def source(path: Path | None) -> str:
-    """A link to a file of this repository."""
+    """A link to a file of this repository, with its path as the text."""
     assert path is not None
     return link(str(path.resolve().relative_to(ROOT)), path)
 
 
-def link(text: str, path: Path) -> str:
-    """A link that holds on every page, whichever folder it is in: `/` is `docs/`."""
-    return f"[`{text}`](/../{path.resolve().relative_to(ROOT)})"
+def link(text: str, path: Path | None) -> str:
+    """A link to a file of this repository; `/` is its root until `generated` makes the link relative."""
+    assert path is not None
+    return f"[`{text}`](/{path.resolve().relative_to(ROOT)})"
+
+
+BLOCKS: dict[str, Callable[..., str]] = {
+    "methods": methods,
+    "datasets": data_sets,
+    "reference": reference,
+    "method": method,
+    "dataset": data_set,
+    "presets": presets,
+    "annotations": annotations,
+    "costs": costs,
+    "commands": commands,
+    "metrics": metrics,
+    "options": options_of,
+}
+
+if __name__ == "__main__":
+    main()

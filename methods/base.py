@@ -15,10 +15,9 @@ from benchmark.methods.augment import IGNORE, Augmentation, prefetch
 from benchmark.methods.resize import fit_sets, to_native_size, to_network
 from benchmark.seal.contract import Budget, Log, Range, TestScan, WeakData, WeakScan
 
-PREFETCH_THREADS = {
-    "cpu": 0,
-    "cuda": 4,
-}  # threads that augment the next batches: a GPU would wait for them, a CPU is busy anyway
+# Threads that augment the next batches: a GPU would wait for them, a CPU is busy anyway. One, not several: of two that set
+# up albumentations at once, one can leave every warning an error for good (augment.py).
+PREFETCH_THREADS = {"cpu": 0, "cuda": 1}
 
 __all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "Range", "TestScan", "WeakData", "poly"]
 
@@ -109,6 +108,10 @@ class NetMethod(Method):
     def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:
         """Anything to do after a pass; `slices` gives (index, image) batches, not augmented, on the device."""
 
+    def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
+        """A training scan at network size: its image (s, c, size, size) and label sets (s, size, size) to learn from."""
+        return to_network(scan.image, size), fit_sets(scan.allowed, size, classes)
+
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Build and train the network; one seed, the process's (torch.initial_seed), settles order and augmentation."""
         seed = torch.initial_seed() % 2**63
@@ -117,8 +120,8 @@ class NetMethod(Method):
         self.memory: Tensor | None = None
         self.memory_fill = IGNORE
         self.snapshots = []
-        self.images = torch.cat([to_network(scan.image, budget.size) for scan in data])
-        self.allowed = np.concatenate([fit_sets(scan.allowed, budget.size, data.classes) for scan in data])
+        images, sets = zip(*(self.prepare(scan, data.classes, budget.size) for scan in data), strict=True)
+        self.images, self.allowed = torch.cat(images), np.concatenate(sets)
         self.build(data.channels, data.classes, budget)
         for module in self._modules().values():
             module.to(self.device).to(memory_format=torch.channels_last)  # a fifth faster on CPUs; images follow the weights

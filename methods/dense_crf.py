@@ -1,4 +1,4 @@
-"""Dense CRF: pixels of one colour get one label, however far apart."""
+"""Dense CRF: pixels of similar colour get the same label, at any distance."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Two decoders that differ by dropped channels make each other's labels: the class of a random mix of the two."""
+"""DMPLS: hard pseudo-labels from a random mix of two decoders, which both learn."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Two decoders learn the soft mix of their predictions; halfway, what both are sure of joins the marks."""
+"""DMSPS: soft mixed pseudo-labels of two decoders, in two stages."""
 
 import math
 from dataclasses import dataclass

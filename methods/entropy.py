@@ -1,4 +1,4 @@
-"""Entropy minimisation: be sure of every pixel."""
+"""Entropy minimisation: every pixel gets a confident prediction."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Gated CRF: neighbours of one colour get one label."""
+"""Gated CRF: neighbouring pixels of similar colour get the same label."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Geodesic growing: a pixel gets the class of the mark that is nearest along paths that avoid edges."""
+"""Geodesic propagation: a pixel gets the class of the mark that is nearest along paths that avoid edges."""
 
 from dataclasses import dataclass
 
@@ -7,24 +7,24 @@ import torch
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from benchmark.methods.augment import IGNORE
-from benchmark.methods.grown import Grown
+from benchmark.methods.base import IGNORE
 from benchmark.methods.losses.pairwise import half_window, overlap
+from benchmark.methods.propagation import LabelPropagation
 
 
 @dataclass
-class Geodesic(Grown):
+class Geodesic(LabelPropagation):
     """Nearest marks in the geodesic distance of Criminisi et al. (GeoS, ECCV 2008), then training on them; a control.
 
     The length of a path is the sum of sqrt(step^2 + contrast^2 change^2) over its steps between the eight neighbours,
     `change` being the root mean square of the change of intensity over channels (alone, the distance of Wang et al.,
     DeepIGeoS, TPAMI 2019); Dijkstra's algorithm finds the shortest ones exactly. Noise adds up along paths, so the image
-    should have little. About 0.02 s for a slice of 256 px, once per run.
+    should have little.
     """
 
-    contrast: float = 255.0  # px that a step from black to white counts for: a grey level is a pixel. No paper's value
+    contrast: float = 255.0  # px of the network's image that a step from black to white counts for. No paper's value
 
-    def grow(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
         """The class of the nearest mark of each pixel."""
         marks = np.flatnonzero(labels != IGNORE)
         lengths = step_lengths(image, self.contrast)

@@ -1,4 +1,4 @@
-"""Mean teacher: agree with the average of one's own past under noise."""
+"""Mean teacher: consistency with a noisy teacher, the running average of the network's weights."""
 
 from copy import deepcopy
 from dataclasses import dataclass

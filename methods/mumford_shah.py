@@ -12,7 +12,7 @@ from benchmark.seal.contract import Range
 
 @dataclass
 class MumfordShah(NetMethod):
-    """Partial cross-entropy plus the Mumford-Shah functional (Kim & Ye, TIP 2020), as WSL4MIS means it.
+    """Partial cross-entropy plus the Mumford-Shah functional (Kim & Ye, TIP 2020), with the weight of WSL4MIS.
 
     The published weight is 1e-6 of a sum over the batch. Ours is that of a mean over pixels, with the same strength for
     the published 12 images of 256 x 256 px, and for any other batch as well. The published code exchanges prediction

@@ -11,9 +11,9 @@ from benchmark.methods.losses.labels import possible
 
 @dataclass
 class BalancedPartialCrossEntropy(NetMethod):
-    """Partial cross-entropy as the mean over classes of each class's mean: background can't outvote the rest.
+    """A control of this project: partial cross-entropy as the mean over classes of each class's mean.
 
-    Of ACDC's labelled pixels 60 % are background. A control of our own, with the usual balancing by inverse frequency.
+    Of ACDC's labelled pixels 60 % are background. This is the usual balancing by inverse frequency.
     """
 
     def loss(self, batch: Batch, progress: float) -> Tensor:

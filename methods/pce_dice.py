@@ -10,7 +10,7 @@ from benchmark.methods.losses import partial_cross_entropy, partial_dice
 
 @dataclass
 class PartialCrossEntropyDice(NetMethod):
-    """The mean of both losses on the labelled pixels; with full masks, the field's supervised loss (Luo et al.)."""
+    """The mean of both losses on the labelled pixels (Luo et al., MICCAI 2022); on full masks, the usual supervised loss."""
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels."""

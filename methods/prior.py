@@ -1,4 +1,4 @@
-"""A control that never looks at an image: where in the frame was each class marked?"""
+"""Location prior: where in the frame was each class marked? It never looks at an image."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from benchmark.seal.contract import Budget, Log, TestScan, WeakData
 
 @dataclass
 class Prior(Method):
-    """The most frequent class among the training marks around each place; who does not beat it has learnt nothing."""
+    """A control of this project: the most frequent class among the training marks around each place."""
 
     spread: float = 0.05  # of the smoothing, as a share of the frame
 

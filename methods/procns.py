@@ -1,4 +1,4 @@
-"""ProCNS: prototypes calibrate pseudo-labels, and pixels whose pseudo-label is noise get soft labels instead.
+"""ProCNS: class prototypes calibrate pseudo-labels; noisy pseudo-labels are masked and get soft labels instead.
 
 Three parts: `prsa` (benchmark.methods.losses), noise perception and masking (ANPM, below) and `soft_labels`. Defaults
 follow the published code in all that changes the outcome but three things, which `reference` brings back: a learning rate

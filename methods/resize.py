@@ -57,6 +57,17 @@ def to_native_size(maps: Tensor, height: int, width: int) -> Tensor:
     return maps[..., top : top + height, left : left + width]
 
 
+def inside(height: int, width: int, size: int) -> tuple[slice, slice]:
+    """Rows and columns of the network's square that hold image alone, no padding."""
+    side = max(height, width)
+    starts = [(side - extent) // 2 for extent in (height, width)]
+    rows, columns = (
+        slice(-(-start * size // side), (start + extent) * size // side)
+        for start, extent in zip(starts, (height, width), strict=True)
+    )
+    return rows, columns
+
+
 def to_network(image: np.ndarray, size: int) -> Tensor:
     """A scan's image (s, c, h, w) at network size."""
     return torch.tensor(to_network_size(image, size))  # a copy: the scan's array is read-only

@@ -1,4 +1,4 @@
-"""Scribble2Label: pixels on which the network's past predictions agree confidently become labels."""
+"""Scribble2Label: confident averages of past predictions become labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

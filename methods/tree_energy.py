@@ -1,4 +1,4 @@
-"""Tree energy: pixels joined by a path without an edge get one label."""
+"""Tree energy: unlabelled pixels follow the minimum spanning tree of the image."""
 
 import copy
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Uncertainty-aware mean teacher: agree with a turned and noisy teacher, where it is sure of itself."""
+"""Uncertainty-aware mean teacher: consistency with a rotated teacher where its entropy is low."""
 
 import math
 from dataclasses import dataclass

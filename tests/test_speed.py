@@ -18,16 +18,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+from skimage.segmentation import random_walker
 
 from benchmark import report
 from benchmark.check import data_of, refit
+from benchmark.datasets.annotations import to_labels
 from benchmark.methods.augment import Augmentation
-from benchmark.methods.grown import grown_sets
 from benchmark.methods.losses import affinity, dense_crf, gated_crf, partial_cross_entropy, prsa, tree_energy
 from benchmark.methods.networks import UNet
 from benchmark.methods.pce import PartialCrossEntropy
 from benchmark.methods.procns import smooth
-from benchmark.methods.random_walker import RandomWalker
+from benchmark.methods.random_walker import probabilities
 from benchmark.methods.resize import to_native_size, to_network, to_network_size
 from benchmark.plan import plugins
 from benchmark.score.evaluate import COUNTS, METRICS, evaluate
@@ -339,17 +340,17 @@ def read_h5(path):
         return file["image"][:], file["label"][:]
 
 
-@pytest.mark.parametrize("how", ["grown", "lent"])
-@pytest.mark.benchmark(group="labels by random walks, a volume of 9 x 256 x 216 px")
-def test_growing(benchmark, tmp_path, how):
-    """Lent is what an earlier run has grown."""
-    data, method = data_of("scribble", shapes=((9, 256, 216),)), RandomWalker()
-
-    def grow():
-        data.grown = tmp_path if how == "lent" else None
-        data.relabel(lambda scan: grown_sets(scan, data.classes, method.grow), lasting=True)
-
-    benchmark.pedantic(grow, rounds=1 if how == "grown" else 30, warmup_rounds=int(how == "lent"))
+@pytest.mark.parametrize("how", ["scikit-image", "ours"])
+@pytest.mark.benchmark(group="labels by random walks, a slice of 256 x 256 px with three classes")
+def test_random_walks(benchmark, how):
+    scan = next(iter(data_of("scribble", shapes=((1, 256, 256),))))
+    image, labels = scan.image[0].astype(float), to_labels(scan.allowed, 3)[0]
+    marks = np.where(labels == 255, 0, labels + 1)
+    by = {
+        "scikit-image": lambda: random_walker(image[0], marks, beta=100, mode="bf"),
+        "ours": lambda: probabilities(image, labels, 100.0),
+    }
+    benchmark.pedantic(by[how], rounds=5, warmup_rounds=1)
 
 
 @pytest.mark.parametrize("how", ["published", "ours"])

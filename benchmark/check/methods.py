@@ -23,7 +23,7 @@ from benchmark.check.discs import data_of, discs, held_out
 from benchmark.datasets.annotations import OPTIONS, from_labels
 from benchmark.plan import plugins, trials
 from benchmark.seal import folder as sealed
-from benchmark.seal.contract import PROPAGATED, Budget, TestScan, WeakData, read_propagated
+from benchmark.seal.contract import Budget, TestScan, WeakData
 from benchmark.train.local import Local, Task
 from benchmark.train.worker import check_labels, seed_everything
 
@@ -119,23 +119,6 @@ def repeats_itself(candidate: Candidate) -> None:
     refit(method, data)
     if not all(map(np.array_equal, first, [method.predict(scan) for scan in scans])):
         raise Broken("fitting it again gives another result; fit must start afresh")
-
-
-def grows_the_same_from_any_seed(candidate: Candidate) -> None:
-    """Label sets that it asks to cache (`relabel` with `cache`) are a function of scans and options alone."""
-    data, propagated = candidate.data(), []
-    for seed in SEEDS[:2]:
-        with TemporaryDirectory() as folder:
-            data.cache = Path(folder)
-            refit(candidate.cls(), data, seed=seed, budget=dataclasses.replace(BUDGET, steps=BUDGET.steps - seed))
-            propagated.append({path.name: read_propagated(path)[0] for path in sorted(Path(folder).glob(PROPAGATED))})
-    data.cache = None
-    if not any(propagated):
-        raise NotApplicable("it keeps nothing that it grew")
-    if propagated[0].keys() != propagated[1].keys() or not all(
-        np.array_equal(propagated[0][name], propagated[1][name]) for name in propagated[0]
-    ):
-        raise Broken("what it says is lasting depends on the seed or the budget")
 
 
 def keeps_its_options(candidate: Candidate) -> None:
@@ -327,7 +310,6 @@ METHOD_CHECKS: tuple[Callable[[Candidate], None], ...] = (
     handles_unannotated_class,
     handles_single_slice,
     repeats_itself,
-    grows_the_same_from_any_seed,
     keeps_its_options,
     stays_within_its_budget,
     keeps_snapshots_without_a_trace,

@@ -110,7 +110,7 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
         **{name: getattr(summary, name) for name in ("tests", "ranks", "agreement", "columns", "leaks")},
         "ablations": ablations.ablations(read, summary, options.metrics),
         "costs": costs.costs(read),
-        "published": published.beside(summary.cells, published.read()),
+        "published": published.compare(summary.cells, published.read()),
     }
     for name, frame in (numbers | {"runs": read.runs}).items():
         if len(frame):

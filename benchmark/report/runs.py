@@ -23,6 +23,7 @@ from benchmark.plan import compare, plugins
 from benchmark.plan.compare import column as column_of
 from benchmark.plan.compare import family
 from benchmark.plan.jobs import PROTOCOL
+from benchmark.plan.revisions import is_stale
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.metrics import BUILT_IN, Facts, read_facts
 from benchmark.store import AGAIN, Record, ResultsFolder
@@ -364,21 +365,19 @@ def _distinct(details: dict[Any, tuple[str, dict[str, Any]]]) -> dict[Any, str]:
 
 
 def _is_stale(record: Record) -> bool:
-    """Whether a method of this version would now be trained by other code."""
-    if record["state"] != "done" or record.get("external"):
+    """Whether a method of this version may give other numbers now; not if it is a plug-in that is not at hand."""
+    if record.get("external"):
         return False
-    return bool(record["code"] != _code_now(record["identity"]["method"], record["identity"]["annotation"], record["code"]))
+    return is_stale(record, _code_now(record["identity"]["method"]) or record["code"])
 
 
 @cache
-def _code_now(method: str, annotation: str, before: str) -> str:
-    """The fingerprint of a method's code and of what makes its labels; as before for a plug-in that is not at hand."""
-    from benchmark.datasets import annotations, simulate
-
+def _code_now(method: str) -> str:
+    """The fingerprint of a method's code; empty for a plug-in that is not at hand."""
     try:
-        return plugins.fingerprint(plugins.get("method", method), *simulate.sources(annotations.parse(annotation)))
+        return plugins.fingerprint(plugins.get("method", method))
     except InputError:
-        return before
+        return ""
 
 
 def _completeness(record: Record) -> tuple[bool, bool]:

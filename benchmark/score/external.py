@@ -215,6 +215,7 @@ def _scored(
                 reason="",
                 data=look.fingerprint,
                 code="",
+                revision=None,
                 simulator=VERSION,
             )
             out = scratch / f"{len(scored)}"

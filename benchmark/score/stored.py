@@ -13,8 +13,8 @@ from benchmark.datasets.base import Dataset, Inventory, check_split
 from benchmark.inputs import read_npz
 from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
-from benchmark.score.evaluate import COUNTS, METRICS, evaluate
-from benchmark.score.metrics import Named, measure
+from benchmark.score.evaluate import evaluate
+from benchmark.score.metrics import Named
 from benchmark.score.metrics import named as named_metric
 from benchmark.store import Rows, Tables, open_results, write_cases, write_json
 
@@ -27,11 +27,8 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
     read and scored before anything is written; raises InputError where a data set is not at hand or was changed since, or
     a run holds no label maps.
     """
-    home = open_results(results)
-    runs = {home.path(run["folder"]): run for run in home.records() if run["state"] == "done"}
-    if not runs:
-        raise InputError(f"{results} holds no runs that are done")
-    sets, own = _DataSets(data, named), [named_metric(plugins.get("metric", text)) for text in metrics]
+    runs = done(results)
+    sets, own = DataSets(data, named), [named_metric(plugins.get("metric", text)) for text in metrics]
     scored = {folder: _scored(folder, run, sets, own) for folder, run in runs.items()}
     for folder, (tables, chosen) in scored.items():
         for name, rows in tables.items():
@@ -47,45 +44,60 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
     return len(scored)
 
 
-class _DataSets:
+def done(results: Path) -> dict[Path, dict[str, Any]]:
+    """The records of the runs that are done, by folder; raises InputError if there are none."""
+    home = open_results(results)
+    found = {home.path(run["folder"]): run for run in home.records() if run["state"] == "done"}
+    if not found:
+        raise InputError(f"{results} holds no runs that are done")
+    return found
+
+
+class DataSets:
     """The data sets of the runs, each looked through once."""
 
     def __init__(self, data: Path, named: Iterable[str]) -> None:
         self.data = data
-        self.surveys: dict[str, Inventory] = {}
+        self.inventories: dict[str, Inventory] = {}
         self.paths = {plugins.open_data_set(text, data).name: text for text in named}
 
-    def survey(self, identity: dict[str, Any]) -> Inventory:
+    def inventory(self, identity: dict[str, Any]) -> Inventory:
         """Of the data set of a run, with its options."""
         name, options = identity["dataset"], identity["dataset_options"]
         key = json.dumps([name, options], sort_keys=True)
-        if key not in self.surveys:
+        if key not in self.inventories:
             text = self.paths.get(name, name)
             if text == name and name not in plugins.find("data set"):
                 raise InputError(f"the runs need a data set {name!r}; say where it is, with --datasets folder:PATH")
-            self.surveys[key] = Inventory(plugins.open_data_set(text, self.data, options), options)
-        return self.surveys[key]
+            self.inventories[key] = Inventory(plugins.open_data_set(text, self.data, options), options)
+        return self.inventories[key]
 
 
-def _scored(folder: Path, run: dict[str, Any], sets: _DataSets, own: Sequence[Named]) -> tuple[Tables, dict[str, Any]]:
-    """A run's tables, and what it selects of its snapshots."""
+def unchanged(folder: Path, run: dict[str, Any], sets: DataSets) -> Dataset:
+    """The data set of a run; raises InputError where it, its split or the protocol was changed since."""
     identity = run["identity"]
     if identity["protocol"] != PROTOCOL:
         raise InputError(f"{folder} is of protocol {identity['protocol']}; this version has {PROTOCOL}")
-    survey = sets.survey(identity)
-    if survey.look(identity["split"]).fingerprint != identity["data"]:
+    inventory = sets.inventory(identity)
+    if inventory.look(identity["split"]).fingerprint != identity["data"]:
         raise InputError(f"{folder}: split {identity['split']} of {identity['dataset']} was changed since; run it again")
-    split = check_split(survey.dataset, identity["split"])
+    split = check_split(inventory.dataset, identity["split"])
     for name, scans in (("scans", split.test), *([("val_scans", split.val)] if run.get("snapshots") else [])):
         if run.get(name) != list(scans):
             raise InputError(f"{folder}/run.json is damaged: its {name} are not those of its split; run it again")
+    return inventory.dataset
+
+
+def _scored(folder: Path, run: dict[str, Any], sets: DataSets, own: Sequence[Named]) -> tuple[Tables, dict[str, Any]]:
+    """A run's tables, and what it selects of its snapshots."""
+    dataset = unchanged(folder, run, sets)
     for path in (*folder.glob("label*.npz"), *folder.glob("step*.npz")):
         read_npz(path, "labels")  # names a file that is damaged, or holds objects
     try:
-        tables, chosen = {"cases.csv": score_run(survey.dataset, run["scans"], folder, own)}, dict[str, Any]()
+        tables, chosen = {"cases.csv": score_run(dataset, run["scans"], folder, own)}, dict[str, Any]()
         if kept := run.get("snapshots"):
             scans = run["scans"], run["val_scans"]
-            tables["snapshots.csv"], chosen = score_snapshots(survey.dataset, *scans, kept, folder)
+            tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, kept, folder)
         return tables, chosen
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
@@ -156,11 +168,9 @@ def _score(
             labels = _label_map(out / f"{stem}{number:04d}")
             if labels.dtype != np.uint8 or labels.max(initial=0) >= len(dataset.classes):
                 raise ValueError(f"the label map {stem} of scan {number} holds {labels.dtype} up to {labels.max(initial=0)}")
-            scores = evaluate(labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance)
-            others = measure(own_metrics, labels, scan.mask, dataset.regions, scan.spacing)
-            for region, found in scores.items():
+            scores = evaluate(labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance, own=own_metrics)
+            for region, values in scores.items():
                 row = {**where, "region": region, "unit": "mm" if scan.spacing else "px"}
-                values = {key: found[key] for key in (*METRICS, *COUNTS)} | others[region]
                 own.append(row | {key: "" if np.isnan(value) else value for key, value in values.items()})
     return rows
 

@@ -1,10 +1,7 @@
 """What a method may import from this package: its budget, the weak labels it learns from, the scans it predicts, its log."""
 
-import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -83,8 +80,6 @@ class WeakData:
         """Raises ValueError where an image and its weak labels do not fit together."""
         self.classes = classes
         self.channels = channels
-        self.cache: Path | None = None  # folder of cached label sets
-        self.cached_s = 0.0  # what computing those took
         self._scans = [WeakScan(_frozen(s.image), _frozen(s.allowed), s.spacing) for s in scans]
         for number, scan in enumerate(self._scans):
             slices, *plane = scan.allowed.shape
@@ -99,30 +94,10 @@ class WeakData:
     def __iter__(self) -> Iterator[WeakScan]:
         return iter(self._scans)
 
-    def relabel(self, label: Callable[[WeakScan], np.ndarray], *, cache: bool = False) -> "WeakData":
-        """The same images with new sets, as `label` makes them of each scan.
-
-        `cache` says that these are a function of the scan and of the method's options alone, whatever the seed and the
-        budget; a later run may then get them without making them. A method has one such call in `fit`.
-        """
-        folder, self.cache = (self.cache, None) if cache else (None, self.cache)
-        sets = [
-            label(scan) if folder is None else self._cached(folder / propagated_file(n), scan, label)
-            for n, scan in enumerate(self)
-        ]
-        return WeakData(map(WeakScan, (s.image for s in self), sets, (s.spacing for s in self)), self.classes, self.channels)
-
-    def _cached(self, path: Path, scan: WeakScan, label: Callable[[WeakScan], np.ndarray]) -> np.ndarray:
-        """Cached label sets of a scan, computed and stored on a miss."""
-        if path.is_file():
-            allowed, seconds = read_propagated(path)
-            self.cached_s += seconds
-            return allowed
-        start = time.perf_counter()
-        allowed = label(scan)
-        if not np.array_equal(allowed, scan.allowed):
-            np.savez_compressed(path, allowed=allowed, seconds=time.perf_counter() - start)
-        return allowed
+    def relabel(self, label: Callable[[WeakScan], np.ndarray]) -> "WeakData":
+        """The same images with new label sets, those that `label` returns for each scan."""
+        scans = [WeakScan(scan.image, label(scan), scan.spacing) for scan in self]
+        return WeakData(scans, self.classes, self.channels)
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
@@ -136,25 +111,3 @@ class Log(Protocol):
 
     def __call__(self, step: int, /, **values: float) -> None:
         """Keep the values of a step; one that is not finite ends the run."""
-
-
-PROPAGATED = "propagated*.npz"  # in a worker's folder: cached label sets, one file per training scan
-
-
-def propagated_file(number: int) -> str:
-    """Name of the file of a training scan's propagated label sets in a worker's folder."""
-    return f"propagated{number:04d}.npz"
-
-
-def read_propagated(path: Path) -> tuple[np.ndarray, float]:
-    """Propagated label sets, and the seconds that they took; raises ValueError for a damaged file."""
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return kept["allowed"], float(kept["seconds"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name} can't be read ({error}); remove .propagated from the results folder") from error
-
-
-def number_of(path: Path) -> int:
-    """The number of the training scan that such a file belongs to."""
-    return int(path.stem.removeprefix("propagated"))

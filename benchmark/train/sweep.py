@@ -20,7 +20,6 @@ from benchmark.plan.jobs import Job, Plan, state
 from benchmark.score.stored import score_run, score_snapshots
 from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
 from benchmark.store import ResultsFolder, Tables, commit
-from benchmark.train.cache import PropagationCache
 from benchmark.train.local import Executor, Outcome, Running, Task, scratch
 
 
@@ -47,7 +46,6 @@ class Sweep:
         self.states: Counter[str] = Counter()
         self.active: dict[Task, tuple[Job, TextIO]] = {}
         self.sealed: dict[SealKey, tuple[Path, AnnotationStatistics]] = {}
-        self.cache = PropagationCache(results.root)
 
     def run(self, jobs: Sequence[Job] | None = None) -> Counter[str]:
         """Do what is to do of the plan, or of these of its jobs; returns how many of them are in which state at the end."""
@@ -84,7 +82,6 @@ class Sweep:
             (out / "job.json").write_text(json.dumps(request | {"budget": dataclasses.asdict(job.budget)}))
             try:
                 folder = self._seal(job)
-                self.cache.restore(job, folder, out)
             except OSError as error:
                 raise InputError(
                     f"{self.scratch} can't be written: {error.strerror}; TMPDIR may name another temporary place"
@@ -129,8 +126,6 @@ class Sweep:
         files = [path for pattern in kept for path in sorted(out.glob(pattern))]
         try:
             self.results.store(job.folder, run, files, tables)
-            if outcome == "done":
-                self.cache.save(job, event.task.sealed, out, event.processor)
         except OSError as error:
             raise InputError(
                 f"{self.results.root} can't take more runs: {error.strerror}; those stored are whole"
@@ -151,6 +146,7 @@ class Sweep:
             "common": dataclasses.asdict(job.common),
             "why_own_budget": job.reason,
             "code": job.code,
+            "revision": job.revision,
             "regions": list(dataset.regions),
             "patients_known": dataset.patients_known,
             "labelled_share": self.sealed[_seal_key(job)][1].shares(),

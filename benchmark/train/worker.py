@@ -81,19 +81,18 @@ def fit(
     plugin: plugins.Plugin, options: Mapping[str, Any], budget: Budget, seed: int, sealed_folder: Path, out: Path
 ) -> tuple[Any, dict[str, Any]]:
     """A trained method, and what to remember: of several trials, the one with the least loss on the held-out marks."""
-    cls, best, seconds, spared = plugin.load(), None, 0.0, 0.0
+    cls, best, seconds = plugin.load(), None, 0.0
     record: list[dict[str, Any]] = []
     todo = trials.trials(cls, plugin.name, options, budget.tune)
     for number, tried in enumerate(todo):
         seed_everything(seed, budget.threads)
         method = plugins.configure(cls, tried)
         data = folder.open_train(sealed_folder)
-        data.cache = None if budget.tune else out
         start = time.perf_counter()
         try:
             with (out / "train.jsonl").open("w", buffering=1) as lines:
                 method.fit(data, budget, TrainingLog(lines))
-            seconds, spared = seconds + time.perf_counter() - start, data.cached_s
+            seconds += time.perf_counter() - start
             loss = _finite_loss(method, folder.open_val(sealed_folder)) if budget.tune else 0.0
         except FloatingPointError as error:
             if number == len(todo) - 1 and best is None:
@@ -106,9 +105,7 @@ def fit(
             (out / "train.jsonl").replace(out / "best.jsonl")
     assert best is not None
     (out / "best.jsonl").replace(out / "train.jsonl")
-    spent = {"fit_s": round(seconds + spared, 3)}  # of all trials; not of imports
-    if spared:
-        spent["spared_s"] = round(spared, 3)  # of these, what an earlier run took to grow the same
+    spent = {"fit_s": round(seconds, 3)}  # of all trials; without imports
     return best[2], {**spent, "trials": record, "chosen": best[1]} if budget.tune else spent
 
 
@@ -162,12 +159,6 @@ def seed_everything(seed: int, threads: int = 1) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    if torch.cuda.is_available():
-        from benchmark.methods import base
-
-        # One thread that turns batches, not four: of two that begin at once, one can leave every warning an error for good
-        # (augment.py). Here and not in base.py, where a change makes all stored runs stale.
-        base.PREFETCH_THREADS["cuda"] = 1
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # a budget in fp32 means that, on a GPU too

@@ -141,12 +141,6 @@ METHOD_FAULTS = {
     ),
     "handles_single_slice": (SOUND, "        means = []", "        assert len(data) > 1\n        means = []"),
     "repeats_itself": (SOUND, "self.means = self.factor", "self.means = getattr(self, 'means', 0.0) + self.factor"),
-    "grows_the_same_from_any_seed": (
-        SOUND,
-        "        means = []",
-        "        kind = 1 + torch.initial_seed() % 2\n"
-        "        data.relabel(lambda s: np.full_like(s.allowed, kind), lasting=True)\n        means = []",
-    ),
     "keeps_its_options": (SOUND, "        log(", "        self.factor = 2.0\n        log("),
     "stays_within_its_budget": (SOUND, "log(budget.steps - 1", "log(budget.steps"),
     "keeps_snapshots_without_a_trace": (

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import InputError
+from benchmark import InputError, store
 from benchmark.plan import plugins
 from benchmark.report import ReportOptions, runs, write
-from benchmark.score.evaluate import METRICS
-from benchmark.score.metrics import BUILT_IN, Named, measure, named
+from benchmark.score.evaluate import COUNTS, METRICS, evaluate
+from benchmark.score.metrics import Named, named
 from benchmark.score.stored import rescore
 from tests.sweeps import run_sweep, small_plan
 
@@ -53,42 +53,54 @@ def stack(*labels):
     return np.array(labels, np.uint8)[:, None]
 
 
+def value(metric, prediction, truth, spacing=None, region="one"):
+    """The metric's score of a region, next to the suite's."""
+    scores = evaluate(prediction, truth, REGIONS, spacing, own=[metric])[region]
+    assert tuple(scores) == (*METRICS, *COUNTS, metric.name)
+    return scores[metric.name]
+
+
 def test_it_scores_every_region_of_a_scan(tmp_path):
-    found = measure([own(tmp_path)], stack([1, 1, 0, 2]), stack([1, 0, 0, 2]), REGIONS, None)
-    assert found == {"one": {"share": 1 / 2}, "both": {"share": 2 / 3}}
+    pair = stack([1, 1, 0, 2]), stack([1, 0, 0, 2])
+    assert [value(own(tmp_path), *pair, region=region) for region in REGIONS] == [1 / 2, 2 / 3]
+
+
+def test_it_is_given_masks_of_the_whole_scan(tmp_path):
+    width = own(
+        tmp_path, SHARE.replace("        ours, true =", "        return truth.shape[2]\n        ours, true ="), "width"
+    )
+    assert value(width, stack([0] * 50 + [1]), stack([0] * 49 + [1, 0])) == 51
 
 
 def test_a_region_that_the_truth_lacks_has_no_value_whatever_was_predicted(tmp_path):
-    found = measure([own(tmp_path)], stack([1, 1, 0, 2]), stack([0, 0, 0, 2]), REGIONS, None)
-    assert math.isnan(found["one"]["share"])
+    assert math.isnan(value(own(tmp_path), stack([1, 1, 0, 2]), stack([0, 0, 0, 2])))
 
 
 def test_a_miss_gets_the_declared_value(tmp_path):
     metric = own(tmp_path, SHARE.replace("0.0, 1.0", "-1.0, 1.0").replace("miss = 0.0", "miss = -0.5"), "half")
-    assert measure([metric], stack([0, 0, 2]), stack([1, 0, 2]), REGIONS, None)["one"] == {"half": -0.5}
+    assert value(metric, stack([0, 0, 2]), stack([1, 0, 2])) == -0.5
 
 
 def test_a_missed_distance_is_the_diagonal_of_the_scan(tmp_path):
-    found = measure(
-        [own(tmp_path, DISTANCE, "far")], stack([0] * 4, [0] * 4), stack([1] * 4, [0] * 4), {"one": (1,)}, (6, 1, 4)
-    )
-    assert found["one"]["far"] == math.hypot(2 * 6, 4 * 4)  # axes of length one don't count
+    far = value(own(tmp_path, DISTANCE, "far"), stack([0] * 4, [0] * 4), stack([1] * 4, [0] * 4), (6, 1, 4))
+    assert far == math.hypot(2 * 6, 4 * 4)  # axes of length one don't count
 
 
 def test_a_stack_of_unknown_spacing_has_no_distance(tmp_path):
     labels = stack([1, 0], [1, 0])
-    assert math.isnan(measure([own(tmp_path, DISTANCE, "unspaced")], labels, labels, {"one": (1,)}, None)["one"]["unspaced"])
-    assert measure([own(tmp_path)], labels, labels, {"one": (1,)}, None)["one"]["share"] == 1
+    assert math.isnan(value(own(tmp_path, DISTANCE, "unspaced"), labels, labels))
+    assert value(own(tmp_path), labels, labels) == 1
 
 
-def test_what_is_no_finite_number_is_an_error(tmp_path):
+def test_a_value_that_is_not_finite_is_an_error(tmp_path):
     metric = own(tmp_path, SHARE.replace("return min", "return np.inf * min"), "endless")
     with pytest.raises(ValueError, match="metric endless gave inf; it must give a finite number"):
-        measure([metric], stack([1]), stack([1]), {"one": (1,)}, None)
+        value(metric, stack([1]), stack([1]))
 
 
-def test_the_facts_of_every_metric_of_the_suite_are_known():
-    assert set(BUILT_IN) == {name for name in METRICS if "@" not in name} | {"hd95_found"}
+def test_the_columns_of_scores_are_those_that_stored_runs_have():
+    path = next(store.FOLDER.glob("*/runs/*/*/*/*/cases.csv"))
+    assert path.read_text().partition("\n")[0].split(",") == ["scan", "patient", "region", "unit", *METRICS, *COUNTS]
 
 
 @pytest.mark.parametrize(

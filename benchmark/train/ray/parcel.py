@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from benchmark.plan import plugins
-from benchmark.seal.contract import PROPAGATED
 from benchmark.train.local import POLL_S, Outcome, Task, Worker, kill, outcome, scratch, start
 
 Sealed = Mapping[str, np.ndarray]  # a sealed folder's files, uint8
@@ -28,7 +27,6 @@ class RemoteJob:
 
     job: dict[str, Any]  # JOB
     files: dict[str, bytes]  # those that the job names, by what it calls them: a method's file, encoder weights
-    grown: dict[str, bytes]  # sets that an earlier run grew
     code: str  # fingerprint of the code that the node must have
     threads: int
     gpu: bool
@@ -59,8 +57,7 @@ def pack(task: Task, gpu: bool, timeout_s: float | None, hide: tuple[Path, ...])
     job = json.loads(task.job.read_text())
     named = [name for name in _named(job) if name]
     files = {name: Path(name).read_bytes() for name in named}
-    grown = {path.name: path.read_bytes() for path in task.out.glob(PROPAGATED)}
-    return RemoteJob(job, files, grown, _code(job), task.threads, gpu, timeout_s, hide)
+    return RemoteJob(job, files, _code(job), task.threads, gpu, timeout_s, hide)
 
 
 def read_sealed(folder: Path) -> Sealed:
@@ -101,8 +98,6 @@ def _unpack(parcel: RemoteJob, sealed: Sealed, folder: Path) -> Task:
     for name, content in sealed.items():
         content.tofile(where / name)
         (where / name).chmod(0o444)
-    for name, grown in parcel.grown.items():
-        (out / name).write_bytes(grown)
     moved = {name: folder / f"file{number}" / Path(name).name for number, name in enumerate(parcel.files)}
     for name, path in moved.items():
         path.parent.mkdir()

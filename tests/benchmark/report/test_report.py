@@ -176,7 +176,7 @@ def test_published_numbers_stand_beside_ours_with_the_column_they_belong_to(tmp_
     """Cells as a run on ACDC with drawn scribbles would make them, and the numbers that the project keeps."""
     cells = summarise(runs.read(written(tmp_path, pce=[(0.5, 3, 3)] * 9))).cells
     ours = cells.assign(dataset="acdc", annotation="scribble:drawn", column="acdc scribble:drawn", family="strat5")
-    table = tables.published_table(published.beside(ours, published.read()))
+    table = tables.published_table(published.compare(ours, published.read()))
     assert set(table.index) == {"acdc scribble:drawn"}
     line = table[(table.method == "pCE") & (table.region == "mean") & (table.metric == "Dice")].iloc[0]
     assert (line.published, line.ours) == ("0.686 ± 0.137", "0.500 [0.500, 0.500]")

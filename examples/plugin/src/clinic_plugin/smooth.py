@@ -5,10 +5,9 @@ from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.base import Batch
-from benchmark.methods.base import NetMethod
-from benchmark.seal.contract import Range
+from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy
+from benchmark.seal.contract import Range
 
 
 @dataclass

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from benchmark.datasets.annotations import ANNOTATIONS, everything
 from benchmark.datasets.simulate import stream, weaken
-from benchmark.methods.resize import fit_sets, to_native_size, to_network_size
+from benchmark.methods.resize import fit_sets, inside, to_native_size, to_network_size
 
 
 def by_hand(sets, size, classes):
@@ -84,6 +84,22 @@ def test_padding_is_black_and_says_nothing():
     assert image.shape == (1, 2, 8, 8)
     assert image[0, 0, :, 0].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
     assert fit_sets(np.ones((1, 4, 8), np.uint8), 8, 3)[0, :, 0].tolist() == [7, 7, 1, 1, 1, 1, 7, 7]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(8, 40))
+def test_inside_is_where_no_padding_reaches(height, width, size):
+    """Shrunk by area, a white image is white exactly there."""
+    side = max(height, width)
+    rows, columns = inside(height, width, size)
+    white = np.zeros((size, size), bool)
+    white[rows, columns] = True
+    if size <= side:
+        found = to_network_size(np.ones((1, 1, height, width), np.float32), size)[0, 0]
+        assert np.array_equal(found > 1 - 1e-5, white)
+    if size >= side:
+        assert white.sum() >= (height * size // side - 1) * (width * size // side - 1)
+        assert (fit_sets(np.ones((1, height, width), np.uint8), size, 2)[0][white] == 1).all()
 
 
 def test_shrinking_an_image_averages():

@@ -1,0 +1,61 @@
+"""What methods share that propagate the annotations of the training slices, once, and train the common network on them."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from benchmark.methods.base import IGNORE
+from benchmark.methods.pce_dice import PartialCrossEntropyDice
+from benchmark.methods.resize import inside
+from benchmark.seal.contract import WeakScan
+
+Propagate = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+
+
+@dataclass
+class LabelPropagation(PartialCrossEntropyDice):
+    """`pce_dice` on propagated labels.
+
+    Annotations are propagated at network size, before the first step, and take none of the budget. The padding to a
+    square takes no part in it and stays unlabelled.
+    """
+
+    @abstractmethod
+    def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+        """Labels (h, w) of a slice: image (c, h, w) in [0, 1]; labels (h, w) of two classes or more, IGNORE elsewhere."""
+
+    def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
+        """A training scan at network size, its annotations propagated."""
+        image, sets = super().prepare(scan, classes, size)
+        height, width = scan.image.shape[-2:]
+        rows, columns = inside(height, width, size)
+        sets[:, rows, columns] = propagated_sets(
+            image[..., rows, columns].numpy(), sets[:, rows, columns], classes, self.propagate
+        )
+        return image, sets
+
+
+def propagated_sets(images: np.ndarray, sets: np.ndarray, classes: int, propagate: Propagate) -> np.ndarray:
+    """Label sets (s, h, w) of images (s, c, h, w), cut down to the propagated label; a set that rules it out stays."""
+    single = sets & (sets - 1) == 0
+    labels = np.where(single, np.log2(sets, dtype=np.float64).round(), IGNORE).astype(np.int64)
+    found = np.stack([propagated_labels(*slices, classes, propagate) for slices in zip(images, labels, strict=True)])
+    common = np.where(found == IGNORE, sets, sets & 1 << found.clip(max=classes - 1))
+    return np.where(common == 0, sets, common).astype(sets.dtype)
+
+
+def propagated_labels(image: np.ndarray, labels: np.ndarray, classes: int, propagate: Propagate) -> np.ndarray:
+    """Labels (h, w) of a slice, by `propagate` if marks of two classes or more leave some pixels open.
+
+    A slice whose only marks are background is background. One without marks, or with those of one other class alone,
+    which nothing bounds, stays as it is.
+    """
+    marked = np.setdiff1d(labels, IGNORE)
+    if marked.tolist() == [0]:
+        return np.zeros_like(labels)
+    if len(marked) < 2 or (labels != IGNORE).all():
+        return labels
+    return propagate(image, labels, classes)
