@@ -13,6 +13,7 @@ ARROWS = {
     "images": set(),
     "contract": set(),
     "store": set(),
+    "packing": {"store"},
     "datasets": set(),
     "methods": {"contract"},
     "seal": {"contract", "datasets", "store"},
@@ -22,7 +23,7 @@ ARROWS = {
     "terminal": {"plan", "score", "datasets", "train"},
     "check": {"terminal", "train", "score", "plan", "seal", "contract", "datasets", "methods"},
     "report": {"score", "plan", "store", "datasets"},
-    "__main__": {"terminal", "check", "report", "train", "score", "plan", "seal", "store", "datasets"},
+    "__main__": {"terminal", "check", "report", "train", "score", "plan", "seal", "packing", "store", "datasets"},
 }
 
 
