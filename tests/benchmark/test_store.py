@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from benchmark import InputError, packing, store
+from benchmark.__main__ import app
 from benchmark.packing import pack, unpack
+from benchmark.score.stored import rescore
 from benchmark.store import ResultsFolder, open_results, within
 
 ROW = {"scan": "007", "patient": "NA", "region": "faz", "unit": "px", "dice": 1 / 3, "hd95": "", "n_missed": 0}
@@ -324,3 +327,30 @@ def test_folders_are_found_by_their_path(live, packed, tmp_path):
     assert open_results(live.root) == live
     assert open_results(tmp_path / "new") == ResultsFolder(tmp_path / "new")
     assert isinstance(open_results(Path(packed / "mine")), store.PackedFolder)
+
+
+def test_stored_runs_are_named_by_a_folder_a_packed_folder_or_one_of_its_sets(live, packed):
+    assert store.stored(str(live.root)) == {str(live.root): live}
+    assert list(store.stored(str(packed))) == list(store.stored(str(packed / "mine"))) == [str(packed / "mine")]
+    with pytest.raises(InputError, match="there are no stored runs '.*yours'; there are reference, "):
+        store.stored(str(packed / "yours"))
+
+
+def test_packing_and_unpacking_are_commands(live, tmp_path):
+    def call(*words):
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    packed, out = tmp_path / "packed", tmp_path / "out"
+    assert call("pack", "--results", live.root, "--out", packed, "--every", 3) == f"2 runs packed in {packed}\n"
+    assert call("unpack", "--results", packed, "--out", out) == f"2 runs unpacked in {out}\n"
+    kept = ResultsFolder(out / "mine").log(folder_of(record()))
+    assert [json.loads(line) for line in kept] == [LOSSES[0], LOG[3], *LOSSES[3:]]
+
+
+def test_packed_runs_are_neither_scored_nor_added_to(packed, tmp_path):
+    with pytest.raises(InputError, match="mine is packed: its runs can't be changed and have no label maps"):
+        rescore(packed / "mine", tmp_path)
+    result = CliRunner().invoke(app, ["run", "--results", str(packed / "mine"), "--dry-run"])
+    assert "mine is packed: its runs can't be changed" in str(result.exception)
