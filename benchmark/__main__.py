@@ -238,8 +238,9 @@ def new(
 ) -> None:
     """Write a commented method, data set or metric to start from; it passes `check` as it is."""
     from benchmark.plan.new import write
+    from benchmark.score.metrics import TAKEN
 
-    write(path, kind)
+    write(path, kind, TAKEN if kind == "metric" else ())
     print(f"wrote {path}; when you have changed it: python -m benchmark check {path}")
 
 

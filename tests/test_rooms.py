@@ -18,7 +18,7 @@ ARROWS = {
     "methods": {"contract"},
     "seal": {"contract", "datasets", "store"},
     "plan": {"contract", "datasets", "store", "methods"},
-    "score": {"plan", "datasets", "store"},
+    "score": {"contract", "plan", "datasets", "store"},
     "train": {"score", "plan", "seal", "contract", "store"},
     "terminal": {"plan", "score", "datasets", "train"},
     "check": {"terminal", "train", "score", "plan", "seal", "contract", "datasets", "methods"},

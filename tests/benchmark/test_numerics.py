@@ -4,9 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.methods import base
 from benchmark.train.numerics import cross_entropy, interpolate, repeatable
-from benchmark.train.worker import seed_everything
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -74,11 +72,3 @@ def test_they_take_the_place_of_pytorchs_on_a_gpu_alone(monkeypatch, gpu):
     with repeatable():
         assert (F.interpolate, F.cross_entropy) == ((interpolate, cross_entropy) if gpu else theirs)
     assert (F.interpolate, F.cross_entropy) == theirs
-
-
-@pytest.mark.parametrize(("gpu", "threads"), [(False, 4), (True, 1)])
-def test_one_thread_turns_the_batches_of_a_gpu(monkeypatch, gpu, threads):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(base, "PREFETCH_THREADS", {"cpu": 0, "cuda": 4})
-    seed_everything(0)
-    assert base.PREFETCH_THREADS["cuda"] == threads
