@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 
-import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -141,18 +140,18 @@ def test_options_of_bases_are_there_too():
 
 def test_the_reference_result_is_the_mean_over_patients_and_seeds_of_the_stored_cases():
     """In the smoke runs a patient has one scan, and a scan one region."""
-    folder = store.stored("smoke")["smoke"] / "runs/octa_phantom/scribble-sim/pce"
-    cases = pd.concat([pd.read_csv(path) for path in folder.glob("*/cases.csv")])
+    smoke = store.stored("smoke")["smoke"]
+    runs = [record["folder"] for record in smoke.records() if record["label"] == "pce"]
+    cases = smoke.cases(runs)
     line = next(line for line in facts.method("pce").splitlines() if line.startswith("| `smoke`"))
     assert f"| {cases.dice.mean():.3f} ± " in line
     assert f"| {cases.hd95.mean():.1f} ± " in line
-    assert f"| {len(list(folder.glob('*')))}" in line
+    assert f"| {len(runs)}" in line
 
 
 @pytest.mark.parametrize("name", ["pce", "procns", "prior"])
 def test_runs_of_other_code_are_called_stale(name):
-    folder = store.stored("smoke")["smoke"] / f"runs/octa_phantom/scribble-sim/{name}"
-    codes = {json.loads(path.read_text())["code"] for path in folder.glob("*/run.json")}
+    codes = {record["code"] for record in store.stored("smoke")["smoke"].records() if record["label"] == name}
     now = plugins.fingerprint(plugins.get("method", name), *simulate.sources(annotations.parse("scribble:sim")))
     line = next(line for line in facts.method(name).splitlines() if line.startswith("| `smoke`"))
     assert (", stale" in line) == (codes != {now})

@@ -261,7 +261,7 @@ def test_what_a_record_says_of_its_own_folder_does_not_count(stored, tmp_path):
     place, run = stored
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"folder": "../../..", "stored": str(tmp_path), "results": "/"}))
-    (read,) = store.records(place)
+    (read,) = store.open_results(place).records()
     assert place / "runs" / read["folder"] == run
     assert not {"stored", "results"} & set(read)
 
@@ -272,7 +272,7 @@ def test_a_plan_that_leads_out_of_the_results_is_refused(stored, folder):
     plan = json.loads((place / "plan.json").read_text())
     plan["runs"][0]["folder"] = folder
     (place / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(InputError, match="plan.json is damaged .folder is '.*which leads out of it"):
+    with pytest.raises(InputError, match="plan.json is damaged .runs.0.folder is '.*which leads out of the results"):
         report_runs.read(place)
 
 
@@ -551,7 +551,7 @@ def test_a_line_of_a_log_that_is_none_is_refused_by_name(stored):
     place, run = stored
     (run / "train.jsonl").write_text('{"step": 1, "changed": 0.5}\n{"step": 2, "changed": "x"}\n')
     with pytest.raises(InputError, match="train.jsonl is damaged"):
-        report_runs.pseudo_label_run(report_runs.read(place), place)
+        report_runs.pseudo_label_run(report_runs.read(place), store.open_results(place))
 
 
 def test_an_album_that_says_too_little_is_refused(tmp_path):

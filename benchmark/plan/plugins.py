@@ -27,7 +27,6 @@ from pydantic import TypeAdapter, ValidationError
 import benchmark
 from benchmark import InputError
 from benchmark.inputs import explain, is_there
-from benchmark.score import metrics
 
 T = TypeVar("T")
 
@@ -101,7 +100,6 @@ def get(kind: str, name: str) -> Plugin:
             raise InputError(f"there is no file {name}")
         path = Path(name).resolve()
         plugin = Plugin(kind, _constant_name(path) if kind == "data set" else path.stem, str(path))
-        _refuse_taken(plugin)
         _refuse_odd(plugin)
         if plugin.name in find(kind) and find(kind)[plugin.name].file() != path:
             raise InputError(
@@ -262,12 +260,6 @@ def _defined(module: Any, kind: str) -> list[type]:
     ]
 
 
-def _refuse_taken(plugin: Plugin) -> None:
-    """Raise InputError for a metric that is called as one of the suite's, or as another column of scores."""
-    if plugin.kind == "metric" and plugin.name in metrics.TAKEN:
-        raise InputError(f"the metric name {plugin.name!r} of {plugin.module} is taken: scores have a column of that name")
-
-
 def _built_in(kind: str) -> Iterator[Plugin]:
     if kind == "metric":  # the suite's own are no plug-ins
         return
@@ -289,7 +281,6 @@ def _installed(kind: str) -> Iterator[Plugin]:
     for point in entry_points(group=KINDS[kind]):
         module, _, cls = point.value.partition(":")
         plugin = Plugin(kind, point.name, module, cls)
-        _refuse_taken(plugin)
         yield plugin
 
 

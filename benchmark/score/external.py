@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import InputError, __version__, inputs, store
+from benchmark import InputError, __version__, inputs
 from benchmark.datasets.annotations import resolve
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, label_map
 from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
@@ -27,7 +27,7 @@ from benchmark.plan.jobs import Job
 from benchmark.plan.plugins import NAME, Plugin
 from benchmark.score.stored import mean_dice, score_run
 from benchmark.seal.contract import Budget
-from benchmark.store import ResultsFolder, commit
+from benchmark.store import Record, ResultsFolder, commit, open_results
 
 NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".png", ".tif", ".tiff", ".bmp")  # not JPEG, which doesn't keep labels
@@ -78,11 +78,12 @@ def score(predictions: Predictions, results: Path, data: Path) -> tuple[list[str
     tests = list(dict.fromkeys(name for split in splits for name in check_split(dataset, split).test))
     maps = {name: _maps(folder, tests) for name, folder in folders.items()}
     _refuse_links(maps, dataset)
-    folder = ResultsFolder(results)
+    folder = open_results(results)
+    runs = folder.records()
     with TemporaryDirectory() as scratch:
         scored = _scored(predictions, maps, dataset, splits, Path(scratch))
         for each in scored:
-            _refuse_taken(each.job, results)
+            _refuse_taken(each.job, folder, runs)
         _store(scored, dataset, folder)
     lines = []
     for name, found in maps.items():
@@ -92,9 +93,7 @@ def score(predictions: Predictions, results: Path, data: Path) -> tuple[list[str
             f"{name}: {predictions.split or splits[0]}, {len(tests)} scans, mean Dice {mean_dice(cases):.3f}"
             + (f"; {strays} label maps are of no test scan and were left out" if strays else "")
         )
-    lines += [
-        f"stored in {parent}" for parent in dict.fromkeys(results / "runs" / each.job.folder.parent for each in scored)
-    ]
+    lines += [f"stored in {parent}" for parent in dict.fromkeys(folder.path(each.job.folder).parent for each in scored)]
     return [*lines, f"they stand in the report: python -m benchmark report --results {results}"], list(_identical(scored))
 
 
@@ -173,20 +172,18 @@ def _refuse_links(maps: Mapping[str, Mapping[str, Path]], dataset: Dataset) -> N
             )
 
 
-def _refuse_taken(job: External, results: Path) -> None:
+def _refuse_taken(job: External, folder: ResultsFolder, runs: Sequence[Record]) -> None:
     """Raise InputError where a row of the same name is of something else."""
-    for path in (results / "runs").glob(f"*/*/{job.method}/*/run.json"):
-        run = store.read_record(path)
+    for run in (run for run in runs if Path(run["folder"]).parts[2] == job.method):
+        path = folder.path(run["folder"])
         if not run.get("external"):
-            raise InputError(
-                f"{path.parent} is a run of ours that is called {job.method!r}; choose another name with --name"
-            )
+            raise InputError(f"{path} is a run of ours that is called {job.method!r}; choose another name with --name")
         theirs, ours = run["identity"], job.identity()
         same = all(theirs[key] == ours[key] for key in ("dataset", "split", "seed"))
         if same and bool(theirs["annotation"]) != bool(ours["annotation"]):  # else they would share a cell of the tables
             said, here = (each["annotation"] or "not said" for each in (theirs, ours))
             raise InputError(
-                f"{path.parent} holds {job.method!r} for {job.split} with the annotation {said}, and here it is {here}; "
+                f"{path} holds {job.method!r} for {job.split} with the annotation {said}, and here it is {here}; "
                 "remove that folder, or choose another name with --name"
             )
 

@@ -90,7 +90,7 @@ def test_a_name_that_is_not_stored_is_refused_with_those_that_are(mine):
 
 
 def test_all_that_travel_with_the_package_can_be_compared_with():
-    assert list(store.stored("reference")) == sorted(path.name for path in store.FOLDER.iterdir() if path.is_dir())
+    assert list(store.stored("reference")) == sorted(path.stem for path in (store.FOLDER / "sets").iterdir())
     assert list(store.stored("smoke")) == ["smoke"]
 
 

@@ -18,6 +18,7 @@ from benchmark.report.figures.cases import Case
 from benchmark.report.figures.montage import ERRORS, TILE, _errors, _marked, montage
 from benchmark.report.figures.style import FigureData
 from benchmark.report.summary import summarise
+from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
 
 HOSTILE = "<script>alert(1)</script>_50%_$x$ \x07字"  # with a sign that can't be printed and one that the font lacks
@@ -46,7 +47,7 @@ def write(root, run, dice, log=()):
 
 def source(root, metric="dice"):
     read = runs.read(root)
-    return FigureData(read, summarise(read), root, metric)
+    return FigureData(read, summarise(read), ResultsFolder(root), metric)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +231,7 @@ def test_a_curve_is_the_mean_over_runs_on_one_grid_and_reads_few_lines(tmp_path)
         lines = [{"step": step, "loss": start - step / 1000} for step in range(1000)] + [{"step": 999, "confident": 1.0}]
         (tmp_path / "runs" / name / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     runs = pd.DataFrame({"column": "c", "row": "r", "folder": ["one", "two"]})
-    steps, values = curves.losses_of(runs, tmp_path)["c", "r"]
+    steps, values = curves.losses_of(runs, ResultsFolder(tmp_path))["c", "r"]
     assert len(steps) == curves.LINES
     assert (steps[0], steps[-1]) == (1, 1000)
     inner = slice(1, -1)  # at an end, the moving mean has one side

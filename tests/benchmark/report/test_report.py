@@ -12,6 +12,7 @@ from benchmark.report import ReportOptions, figures, published, runs, tables
 from benchmark.report.figures import style
 from benchmark.report.summary import summarise
 from benchmark.report.tables import Table
+from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
 from tests.benchmark.report.test_tables import check_tabulars
 
@@ -204,7 +205,7 @@ def test_a_single_patient_has_a_mean_and_no_interval(tmp_path):
 
 def test_the_figure_has_vector_text(results, tmp_path):
     read = runs.read(results)
-    figures.draw(style.FigureData(read, summarise(read), results), tmp_path)
+    figures.draw(style.FigureData(read, summarise(read), ResultsFolder(results)), tmp_path)
     assert "gated_crf" in (tmp_path / "intervals.svg").read_text()
     assert b"/Font" in (tmp_path / "intervals.pdf").read_bytes()
 
@@ -226,7 +227,7 @@ def test_pseudo_labels_are_shown_where_a_run_logged_them(results, tmp_path):
          "masked_0": 0.0, "masked_1": 0.25},
     ]  # fmt: skip
     (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
-    assert runs.pseudo_label_run(runs.read(results), results) == ("d/a/m2/r", log)
+    assert runs.pseudo_label_run(runs.read(results), ResultsFolder(results)) == ("d/a/m2/r", log)
     one, two = (report.write(results, tmp_path / name) for name in ("a", "b"))
     svg = (one / "pseudo_labels.svg").read_text()
     for word in ("d/a/m2/r", "class 1 fired", "masked share"):
