@@ -117,7 +117,6 @@ class Plan:
             {
                 "folder": str(job.folder),
                 "label": job.method,
-                "role": job.role,
                 "identity": job.identity(),
                 "common": dataclasses.asdict(job.common),
             }

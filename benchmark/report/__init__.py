@@ -173,11 +173,12 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     """What a reader of the main table must know."""
     cells = summary.cells
     said = [read.title] if read.title else []
+    priors = ", ".join(row for row, role in read.roles.items() if role == PRIOR) or "prior"
     said.append(
         f"Mean over patients and seeds, ± its spread over seeds, and a {statistics.LEVEL:.0%} interval (crossed bootstrap "
         "of both). HD95: 95th percentile of the pooled surface distances; a region that was not predicted counts as missed, "
         "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, "
-        f"`{read.named(PRIOR)}` apart. "
+        f"`{priors}` apart. "
         f"Bold: the best, where its lead on every other row without gaps holds; {tables.TIED}: rows that can't be told from "
         f"the best. Model selection: {SELECTED[read.selection]}."
     )

@@ -114,7 +114,7 @@ def _states(runs: pd.DataFrame) -> pd.DataFrame:
         stale=("stale", "sum"),
         own_budget=("own_budget", "first"),
         external=("external", "all"),
-        role=("role", "first"),
+        role=("role", "max"),  # a run that is missing doesn't say it
     ).reset_index()
     states["planned"] = np.where(states.external, states.runs, states.column.map(ours)).astype(int)
     states["whole"] = (states.failed == 0) & (states.runs > 0) & (states.runs == states.planned)

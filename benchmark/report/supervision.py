@@ -114,7 +114,7 @@ def _ours(runs: pd.DataFrame) -> dict[str, dict[str, _Row]]:
     for (column, row), part in own.groupby(["column", "row"], observed=True, sort=False):
         done, asked = int((part.state == "done").sum()), int(planned[column])
         reason = "" if done == asked else f"{done} of {asked} runs done"
-        found.setdefault(str(column), {})[str(row)] = _Row(str(part.role.iloc[0]), reason)
+        found.setdefault(str(column), {})[str(row)] = _Row(str(part.role.max()), reason)
     return found
 
 
