@@ -18,15 +18,7 @@ from benchmark.report.figures.style import KINDS, FigureData
 from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, Summary, patients, summarise
 from benchmark.report.tables import Table
-from benchmark.store import ResultsFolder, open_results, within
-
-SELECTED = {
-    "last": "the last step",
-    "weakval": "the snapshot with the smallest partial loss on the marks of held-out training patients",
-    "val": "the snapshot with the best Dice on dense masks of held-out patients",
-    "test": "the snapshot with the best Dice on the test set, an oracle that nobody has",
-}
-
+from benchmark.store import RULES, ResultsFolder, open_results, within
 
 FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
@@ -45,17 +37,17 @@ class ReportOptions:
     def __post_init__(self) -> None:
         """Raise InputError for what there isn't."""
         for flag, given, known in (
-            ("selection", [self.selection], runs.SELECTIONS),
+            ("selection", [self.selection], RULES),
             ("format", self.formats, FORMATS),
         ):
             if strange := [name for name in given if name not in known]:
                 raise InputError(f"--{flag} is {strange[0]!r}; it must be {', '.join(known)}")
 
 
-ALL = ReportOptions()
+DEFAULTS = ReportOptions()
 
 
-def write(results: Path, reports: Path, options: ReportOptions = ALL) -> Path:
+def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Path:
     """Write `reports/<name>/` whole, in place of an older one; returns the folder. Tuned runs get a folder inside it.
 
     Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`.
@@ -180,7 +172,7 @@ def notes(read: Rows, summary: Summary) -> list[str]:
         "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, "
         f"`{priors}` apart. "
         f"Bold: the best, where its lead on every other row without gaps holds; {tables.TIED}: rows that can't be told from "
-        f"the best. Model selection: {SELECTED[read.selection]}."
+        f"the best. Model selection: {RULES[read.selection]}."
     )
     known = cells[cells.patients.notna()]
     for column, about in read.about.items():

@@ -27,9 +27,8 @@ from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.plan.revisions import is_stale
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.metrics import BUILT_IN, Facts, read_facts
-from benchmark.store import AGAIN, Record, ResultsFolder
+from benchmark.store import AGAIN, RULES, Record, ResultsFolder
 
-SELECTIONS = ("last", "weakval", "val", "test")
 TRACKS = ("equal", "tuned")
 COST_FIELDS = ("fit_s", "predict_s", "parameters", "memory_mib", "device_memory_mib", "device")  # as a worker reports them
 RUN_COLUMNS = [
@@ -227,7 +226,7 @@ def _chosen(done: Sequence[Placed]) -> pd.DataFrame | None:
     kept = _scores(done, ResultsFolder.snapshots)
     kept = kept[kept.part == "test"]
     parts = []
-    for rule in SELECTIONS:
+    for rule in RULES:
         steps = np.array([record["selected"][rule] for record, _, _ in done])
         parts.append(kept[kept.step == steps[kept.number]].assign(selection=rule))
     return pd.concat(parts, ignore_index=True).reindex(columns=[*CASE_COLUMNS, "selection"])

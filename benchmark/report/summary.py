@@ -1,7 +1,8 @@
 """From cases to frames: means in the protocol's order, intervals, comparisons with a reference, ranks, and the leak delta.
 
-Order of means: regions of a scan, scans of a patient, then patients and seeds. Distances are those on the whole stack where
-these are defined, else those per slice.
+Order of means: regions of a scan, scans of a patient, then patients and seeds. `patients` has it for all metrics;
+`supervision.by_patient`, `figures.cases` and, without a report, `stored.mean_dice` follow it. Distances are those on the
+whole stack where these are defined, else those per slice.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,8 +17,9 @@ import pandas as pd
 from benchmark import InputError
 from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.report import statistics
-from benchmark.report.runs import SELECTIONS, Rows
+from benchmark.report.runs import Rows
 from benchmark.score.metrics import BUILT_IN, Facts
+from benchmark.store import RULES
 
 MEAN = "mean"  # the region that stands for the mean over all
 COUNTS = ("missed", "ghosts", "absent")
@@ -308,10 +310,10 @@ def _rows(states: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def verdict(apart: statistics.Difference, better: int) -> str:
-    """Better, worse or tied, by the interval; empty where there is none."""
+    """Better, worse or tied, by the interval; other where neither more nor less is better, empty without an interval."""
     if np.isnan(apart.low):
         return ""
-    return "tied" if not apart.holds else "better" if better * apart.mean > 0 else "worse"
+    return "tied" if not apart.holds else "better" if better * apart.mean > 0 else "worse" if better else "other"
 
 
 # --------------------------------------------------------------------------------------------------------- selection
@@ -322,8 +324,7 @@ def _leaks(read: Rows) -> pd.DataFrame:
     if read.snapshot_cases is None:
         return pd.DataFrame(columns=LEAK_COLUMNS)
     by_rule = {
-        rule: arrays(read.snapshot_cases[read.snapshot_cases.selection == rule].drop(columns="selection"))
-        for rule in SELECTIONS
+        rule: arrays(read.snapshot_cases[read.snapshot_cases.selection == rule].drop(columns="selection")) for rule in RULES
     }
     lines = []
     for (column, region, metric), last in by_rule["last"].items():
@@ -331,7 +332,7 @@ def _leaks(read: Rows) -> pd.DataFrame:
             continue
         for row, own in last.items():
             line: dict[str, object] = {"column": column, "method": row, "metric": metric}
-            chosen = {rule: by_rule[rule][column, region, metric][row] for rule in SELECTIONS}
+            chosen = {rule: by_rule[rule][column, region, metric][row] for rule in RULES}
             line |= {rule: float(np.nanmean(values)) for rule, values in chosen.items()}
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
                 apart = difference(chosen[rule], own, BUILT_IN[metric])
@@ -341,6 +342,6 @@ def _leaks(read: Rows) -> pd.DataFrame:
 
 
 LEAK_COLUMNS = [
-    *("column", "method", "metric", *SELECTIONS, "leak", "leak_low", "leak_high", "of_val", "of_val_low", "of_val_high"),
+    *("column", "method", "metric", *RULES, "leak", "leak_low", "leak_high", "of_val", "of_val_low", "of_val_high"),
     *("of_weakval", "of_weakval_low", "of_weakval_high", "patients", "seeds"),
 ]

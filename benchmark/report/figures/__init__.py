@@ -17,7 +17,7 @@ from benchmark.report.figures.style import KINDS, SETTINGS, FigureData, FigureSp
 def draw(source: FigureData, folder: Path, kinds: Sequence[str] = KINDS) -> list[SavedFigure]:
     """Save every figure that these runs make, and return them in reading order; one with nothing to show is left out."""
     with mpl.rc_context(SETTINGS):
-        return [save(sketch, folder, kinds) for sketch in _sketches(source)]
+        return [save(spec, folder, kinds) for spec in _specs(source)]
 
 
 def makers() -> list[Callable[[FigureData], FigureSpec | None]]:
@@ -27,8 +27,8 @@ def makers() -> list[Callable[[FigureData], FigureSpec | None]]:
     return [make for module in with_figures for make in module.FIGURES]
 
 
-def _sketches(source: FigureData) -> Iterator[FigureSpec]:
+def _specs(source: FigureData) -> Iterator[FigureSpec]:
     """The figures, each made when it is asked for: together they would need much memory."""
     for make in makers():
-        if sketch := make(source):
-            yield sketch
+        if spec := make(source):
+            yield spec

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.images import OKABE_ITO
 from benchmark.plan.plugins import PRIOR
 from benchmark.report import statistics
 from benchmark.report.figures.style import (
@@ -24,12 +25,13 @@ from benchmark.report.figures.style import (
     plain,
     wrapped,
 )
+from benchmark.report.summary import verdict
 
 DOTS = 3000  # from so many on, patients are drawn as one picture
 VERDICTS: dict[str, dict[str, Any]] = {
-    "better": {"color": "#0072b2", "marker": "^"},
-    "worse": {"color": "#d55e00", "marker": "v"},
-    "other": {"color": "#cc79a7", "marker": "D"},  # of a metric of which neither more nor less is better
+    "better": {"color": OKABE_ITO["blue"], "marker": "^"},
+    "worse": {"color": OKABE_ITO["vermillion"], "marker": "v"},
+    "other": {"color": OKABE_ITO["purple"], "marker": "D"},  # of a metric of which neither more nor less is better
     "tied": {"color": DARK, "marker": "o"},
 }
 
@@ -91,7 +93,7 @@ class _Apart:
     mean: float
     low: float
     high: float
-    verdict: str
+    verdict: str  # one of VERDICTS
 
 
 def _differences(source: FigureData, column: str, reference: str) -> dict[str, _Apart]:
@@ -111,15 +113,9 @@ def _differences(source: FigureData, column: str, reference: str) -> dict[str, _
             mean, low, high = map(float, tested.loc[method, ["difference", "low", "high"]])
         else:
             mean, (low, high) = float(np.nanmean(both)), statistics.interval(both.to_numpy())
-        found[method] = _Apart(by_patient, mean, low, high, _verdict(mean, low, high, source.facts.better))
+        said = verdict(statistics.Difference(mean, low, high), source.facts.better)
+        found[method] = _Apart(by_patient, mean, low, high, said or "tied")
     return found
-
-
-def _verdict(mean: float, low: float, high: float, better: int) -> str:
-    """By the interval, as in the tables."""
-    if not (low > 0 or high < 0):
-        return "tied"
-    return "better" if better * mean > 0 else "worse" if better else "other"
 
 
 def _differing(panel: Any, lines: Mapping[int, _Apart], scale: Iterable[_Apart], *, many: bool) -> None:
@@ -140,12 +136,6 @@ def _differing(panel: Any, lines: Mapping[int, _Apart], scale: Iterable[_Apart],
         how = VERDICTS[each.verdict]
         panel.hlines(height, each.low, each.high, color=how["color"], linewidth=1.8, zorder=3)
         panel.plot(each.mean, height, markeredgecolor="white", markeredgewidth=0.5, markersize=6, zorder=4, **how)
-
-
-# -------------------------------------------------------------------------------------------------------- supervision
-
-
-# ------------------------------------------------------------------------------------------------------------- common
 
 
 PLACE = 1

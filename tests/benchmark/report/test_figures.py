@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmark import store
 from benchmark.images import COLOURS
 from benchmark.report import figures, runs
-from benchmark.report.figures import curves, scores, style
+from benchmark.report.figures import curves, style
 from benchmark.report.figures.cases import Case
 from benchmark.report.figures.montage import ERRORS, TILE, _errors, _marked, montage
 from benchmark.report.figures.style import FigureData
-from benchmark.report.summary import summarise
+from benchmark.report.statistics import Difference
+from benchmark.report.summary import summarise, verdict
 from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
 
@@ -63,7 +65,7 @@ def many(tmp_path_factory):
                     run["snapshots"] = [
                         {"step": step, "weakval": 0.5, "val_dice": 0.5, "test_dice": step / 10} for step in (5, 9)
                     ]
-                    run["selected"] = dict.fromkeys(runs.SELECTIONS, 9)
+                    run["selected"] = dict.fromkeys(store.RULES, 9)
                 write(root, run, mean + better + 0.02 * rng.standard_normal(6), LOG if label != "prior" else ())
     return root
 
@@ -212,11 +214,10 @@ def test_a_column_whose_gap_may_be_none_is_named_below_the_figure(tmp_path):
 
 
 def test_better_and_worse_follow_the_metric():
-    assert scores._verdict(-1, -2, -0.5, better=-1) == "better"
-    assert scores._verdict(-1, -2, -0.5, better=1) == "worse"
-    assert scores._verdict(-1, -2, -0.5, better=0) == "other"
-    assert scores._verdict(1, -0.1, 2, better=1) == "tied"
-    assert scores._verdict(1, np.nan, np.nan, better=1) == "tied"
+    lower = Difference(-1, -2, -0.5)
+    assert [verdict(lower, better) for better in (-1, 1, 0)] == ["better", "worse", "other"]
+    assert verdict(Difference(1, -0.1, 2), 1) == "tied"
+    assert verdict(Difference(1, np.nan, np.nan), 1) == ""
 
 
 def test_sixty_methods_can_be_told_apart_without_a_legend_of_two_alike():

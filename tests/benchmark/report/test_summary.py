@@ -4,9 +4,12 @@ import pytest
 
 from benchmark import InputError
 from benchmark.plan.plugins import PRIOR
+from benchmark.report import supervision
+from benchmark.report.figures.cases import scan_scores
 from benchmark.report.runs import CASE_COLUMNS, ROLES, Rows
 from benchmark.report.summary import MEAN, arrays, default_reference, patients, summarise
 from benchmark.score.evaluate import COUNTS, METRICS
+from benchmark.score.stored import mean_dice
 
 ABOUT = {
     "dataset": "d", "annotation": "point", "family": "s", "budget": {"steps": 5, "size": 32}, "labelled_share": {},
@@ -69,6 +72,24 @@ def test_regions_are_averaged_first_then_scans_then_patients():
     values = patients(pd.DataFrame(cases)).query("region == @MEAN").set_index("patient").dice
     assert values.to_dict() == pytest.approx({"p1": 0.6, "p2": 0.2})
     assert cell(cases, [run()])["mean"] == pytest.approx(0.4)
+
+
+def test_all_means_have_the_same_order():
+    """Those of tables, of the gap and of learning curves, and those by which cases are ordered."""
+    rng = np.random.default_rng(5)
+    cases = [
+        case(np.nan if rng.random() < 0.2 else round(rng.random(), 3), patient=f"p{p}", scan=f"p{p}s{s}", region=region)
+        for p in range(4)
+        for s in range(1 + p % 3)
+        for region in ("r1", "r2", "r3")[: 1 + p]
+    ]
+    frame = pd.DataFrame(cases, columns=CASE_COLUMNS)
+    by_patient = patients(frame).query("region == @MEAN").set_index("patient").dice
+    written = [{**line, "dice": "" if np.isnan(line["dice"]) else line["dice"]} for line in cases]
+    assert mean_dice(written) == pytest.approx(by_patient.mean())
+    assert supervision.by_patient(frame)["c"]["m"].loc[0].to_dict() == pytest.approx(by_patient.to_dict(), nan_ok=True)
+    by_scan = scan_scores(frame).dice.groupby(lambda key: key[0][:2]).mean()
+    assert by_scan.to_dict() == pytest.approx(by_patient.to_dict(), nan_ok=True)
 
 
 def test_a_region_of_its_own_is_averaged_over_scans_and_patients():
