@@ -138,6 +138,7 @@ def report(
     only: Annotated[str, typer.Option(metavar="A,B,...", help="Only these methods, data sets or annotations.")] = "",
     metric: Annotated[str, typer.Option(metavar="A,B,...", help="dice, hd95, nsd, ...; figures show the first.")] = "",
     format_: Annotated[str, typer.Option("--format", metavar="A,B,...", help="md, tex, csv, pdf, png, svg, html.")] = "",
+    figures: Annotated[str, typer.Option(metavar="A,B,...", help="More figures: .py files, or installed, by name.")] = "",
     embed_images: Annotated[
         bool, typer.Option("--embed-images", help="Show pixels of data sets that may not be redistributed, too.")
     ] = False,
@@ -152,6 +153,7 @@ def report(
         metrics=_split(metric) or tables.HEADLINE,
         formats=_split(format_) or FORMATS,
         embed_images=embed_images,
+        figures=_split(figures),
     )
     print(f"report: {write(results, reports, options)}")
 

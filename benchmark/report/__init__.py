@@ -33,6 +33,7 @@ class ReportOptions:
     metrics: Sequence[str] = tables.HEADLINE  # of the tables; figures show the first
     formats: Sequence[str] = FORMATS
     embed_images: bool = False  # also pixels that may not be redistributed
+    figures: Sequence[str] = ()  # files of more of them, or names of installed ones
 
     def __post_init__(self) -> None:
         """Raise InputError for what there isn't."""
@@ -42,6 +43,7 @@ class ReportOptions:
         ):
             if strange := [name for name in given if name not in known]:
                 raise InputError(f"--{flag} is {strange[0]!r}; it must be {', '.join(known)}")
+        figures.makers_of(self.figures)
 
 
 DEFAULTS = ReportOptions()
@@ -127,7 +129,10 @@ def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOp
     pictures = gallery(source.read, source.results, embed=options.embed_images)
     paged = "html" in options.formats
     kinds = [kind for kind in KINDS if kind in options.formats or (kind == "svg" and paged)]
-    drawn = [*figures.draw(source, folder, kinds), *montage(pictures.examples(), source.read.roles, folder, kinds)]
+    drawn = [
+        *figures.draw(source, folder, kinds, figures.makers_of(options.figures)),
+        *montage(pictures.examples(), source.read.roles, folder, kinds),
+    ]
     if paged:
         content = page.Content(drawn, pictures.cases(), pictures.left_out, source.results)
         (folder / "index.html").write_text(page.render(source.read, made, folder, content))

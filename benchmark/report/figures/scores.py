@@ -16,8 +16,8 @@ from benchmark.report.figures.style import (
     MEANS,
     FigureData,
     FigureSpec,
-    _what,
     beyond,
+    described,
     grid,
     headed,
     height_of,
@@ -51,7 +51,7 @@ def intervals(source: FigureData) -> FigureSpec | None:
         panel.plot(own["mean"], range(len(methods)), "o", color=COLOURS[0])
         headed(panel, column)
         panel.set_xlabel(f"{source.label(own)} (n = {own.patients.max():.0f})")
-    caption = f"{_what(source)}. {MEANS}; no dot: not every run is there, or the value is not defined."
+    caption = f"{described(source)}. {MEANS}; no dot: not every run is there, or the value is not defined."
     runs = source.shown(cells.column, cells.method)
     return FigureSpec("intervals", f"{source.label()} with intervals", caption, figure, source.origin(runs))
 
@@ -75,8 +75,8 @@ def paired(source: FigureData) -> FigureSpec | None:
         label = source.label(source.cells[source.cells.column == column])
         panel.set_xlabel(f"{label} minus {plain(wrapped(shown[column], 20, 1))}")
     caption = (
-        f"{_what(source)}, minus that of the reference. Each dot is a patient, mean over seeds; on top the mean difference "
-        "with its 95 % interval (crossed bootstrap, paired by patient and seed). An arrow: a mean beyond the panel."
+        f"{described(source)}, minus that of the reference. Each dot is a patient, mean over seeds; on top the mean "
+        "difference with its 95 % interval (crossed bootstrap, paired by patient and seed). An arrow: a mean beyond the panel."
     )
     pairs = [(column, row) for column, own in apart.items() for row in (*own, shown[column])]
     runs = source.shown(*zip(*pairs, strict=True))

@@ -279,19 +279,20 @@ def _range(counts: Iterable[int]) -> str:
 MEANS = "Mean over patients and seeds, with its 95 % interval (crossed bootstrap of both)"
 
 
-def _what(source: FigureData) -> str:
+def described(source: FigureData) -> str:
     """The metric, and which values of it are good."""
     good = {1: "higher is better", -1: "lower is better", 0: "best near 0"}
     return f"{source.label()}, {good[source.facts.better]}"
 
 
-def _labelled(panels: Sequence[Any], labels: Sequence[str]) -> None:
+def name_metric(panels: Sequence[Any], labels: Sequence[str]) -> None:
     """Name the metric once in each row of panels, and wherever its unit is another."""
     for number, (panel, label) in enumerate(zip(panels, labels, strict=True)):
         if number % ACROSS == 0 or label != labels[number - 1]:
             panel.set_ylabel(label)
 
 
-def _legend(source: FigureData, methods: pd.Series) -> dict[str, Mapping[str, Any]]:
+def legend_of(source: FigureData, methods: pd.Series) -> dict[str, Mapping[str, Any]]:
+    """The legend of these methods."""
     shown = set(methods)
     return {method: how for method, how in source.styles.items() if method in shown}

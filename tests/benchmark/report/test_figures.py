@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark import store
+from benchmark import InputError, report, store
 from benchmark.images import COLOURS
 from benchmark.report import figures, runs
 from benchmark.report.figures import curves, style
@@ -310,3 +310,59 @@ def test_errors_are_coloured_by_their_kind():
     assert [kinds.get(tuple(map(int, pixel)), "") for pixel in picture] == [
         *("", "false negative", "wrong class", "false positive", "", "")
     ]
+
+
+# -------------------------------------------------------------------------------------------------------- one's own
+
+OWN = """
+from matplotlib.figure import Figure
+from benchmark.report.figures.style import FigureSpec
+
+def mine(data):
+    return FigureSpec("NAME", "Mine", "A caption.", Figure((2, 2)), data.origin(data.read.runs))
+
+def nothing(data):
+    return None
+
+FIGURES = (nothing, mine)
+"""
+
+
+@pytest.fixture
+def few(tmp_path):
+    """A report on one run, with the figures of a file."""
+    write(tmp_path / "results", record("pce"), [0.5])
+
+    def made(text):
+        path = tmp_path / f"own{hashlib.sha256(text.encode()).hexdigest()[:8]}.py"
+        path.write_text(text)
+        options = report.ReportOptions(formats=["svg", "html"], figures=[str(path)])
+        return report.write(tmp_path / "results", tmp_path / "reports", options)
+
+    return made
+
+
+def test_a_figure_of_ones_own_is_drawn_and_stands_in_the_page(few):
+    folder = few(OWN.replace("NAME", "mine"))
+    assert (folder / "mine.svg").is_file()
+    assert "A caption. " in (folder / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (OWN.replace("NAME", "intervals"), "the figure name 'intervals' of mine is taken"),
+        (OWN.replace("NAME", "../mine"), "the figure name '../mine' of mine is taken, or can't name a file"),
+        (OWN.replace("return None", "return 3"), "the figure nothing gives int; it must be a function"),
+        ("FIGURES = ()", "must list its figures, as FIGURES ="),
+        ("import nowhere_at_all", "doesn't import"),
+    ],
+)
+def test_a_file_of_figures_that_can_not_be_drawn_is_refused(few, text, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        few(text)
+
+
+def test_a_file_of_figures_that_is_not_there_is_refused_before_anything_is_read():
+    with pytest.raises(InputError, match=r"there is no file nowhere\.py"):
+        report.ReportOptions(figures=["nowhere.py"])
