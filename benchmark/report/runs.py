@@ -150,7 +150,7 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
     said = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _completeness(each[0]))}
     about = {columns[column]: said[columns[column]] for _, column in sorted(placed, key=lambda each: as_planned(each[0])[1])}
     own = _own_metrics(record for record, _, _ in done)
-    chosen = _chosen([each for each in done if each[0].get("selected")])
+    chosen = _chosen([each for each in done if each[0].get("selected")], own)
     if selection == "last":
         cases = _scores(done, ResultsFolder.cases).reindex(columns=[*CASE_COLUMNS, *own])
     else:
@@ -219,7 +219,7 @@ def _beside(planned: list[Record], name: str, folder: ResultsFolder) -> list[Rec
     return [record | {"results": folder, "stored": name} for record in kept]
 
 
-def _chosen(done: Sequence[Placed]) -> pd.DataFrame | None:
+def _chosen(done: Sequence[Placed], own: Iterable[str]) -> pd.DataFrame | None:
     """Scores of the snapshot that each rule chose, of runs that kept some; None if none did."""
     if not done:
         return None
@@ -229,7 +229,7 @@ def _chosen(done: Sequence[Placed]) -> pd.DataFrame | None:
     for rule in RULES:
         steps = np.array([record["selected"][rule] for record, _, _ in done])
         parts.append(kept[kept.step == steps[kept.number]].assign(selection=rule))
-    return pd.concat(parts, ignore_index=True).reindex(columns=[*CASE_COLUMNS, "selection"])
+    return pd.concat(parts, ignore_index=True).reindex(columns=[*CASE_COLUMNS, *own, "selection"])
 
 
 def _scores(done: Sequence[Placed], read: Read) -> pd.DataFrame:

@@ -76,7 +76,8 @@ def paired(source: FigureData) -> FigureSpec | None:
         panel.set_xlabel(f"{label} minus {plain(wrapped(shown[column], 20, 1))}")
     caption = (
         f"{described(source)}, minus that of the reference. Each dot is a patient, mean over seeds; on top the mean "
-        "difference with its 95 % interval (crossed bootstrap, paired by patient and seed). An arrow: a mean beyond the panel."
+        "difference with its 95 % interval (crossed bootstrap, paired by patient and seed). "
+        "An arrow: a mean beyond the panel."
     )
     pairs = [(column, row) for column, own in apart.items() for row in (*own, shown[column])]
     runs = source.shown(*zip(*pairs, strict=True))
