@@ -119,7 +119,7 @@ class Run(Sound):
     version: str = ""
     commit: str = ""
     role: str = ""
-    revision: int = 0
+    revision: int | None = None  # of a method of this suite
     external: bool = False
     patients_known: bool | None = None
     worker: Worker = Worker()
