@@ -13,8 +13,8 @@ from benchmark import comparable, plugins
 from benchmark.datasets import weak
 from benchmark.jobs import PRESETS, read_preset
 from docs import facts
-from tests.pages import PAGES, ROOT, blocks, run
-from tests.sweeps import BUDGET, run_sweep, small_plan
+from tests.support.pages import PAGES, ROOT, blocks, run
+from tests.support.sweeps import BUDGET, run_sweep, small_plan
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 DEMO = "python -m benchmark run\n"

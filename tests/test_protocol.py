@@ -13,7 +13,7 @@ from benchmark.report import rows, tables
 from benchmark.report.summary import summarise
 from benchmark.score import evaluate
 from tests.benchmark.test_selection import WITH_VAL
-from tests.sweeps import TINY, run_sweep, small_plan, write_method
+from tests.support.sweeps import TINY, run_sweep, small_plan, write_method
 
 WANDERING = '''"""Thresholds that are best in the middle of training and bad at its end."""
 from dataclasses import dataclass

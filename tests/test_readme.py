@@ -7,7 +7,7 @@ import pytest
 
 from benchmark import plugins
 from docs import facts
-from tests.pages import README, ROOT, SET_UP
+from tests.support.pages import README, ROOT, SET_UP
 
 TEXT = README.read_text()
 METHODS, DATA_SETS = plugins.find("method"), plugins.find("data set")

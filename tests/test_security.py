@@ -31,7 +31,7 @@ from benchmark.jobs import Budget, Job, Request, make_plan, plain, read_preset
 from benchmark.pictures import Album, album
 from benchmark.report import rows
 from benchmark.rescore import rescore
-from tests.sweeps import BUDGET, TINY, run_sweep, small_plan
+from tests.support.sweeps import BUDGET, TINY, run_sweep, small_plan
 from tests.twins import acdc, volumes
 from tests.twins import pictures as twins
 

@@ -17,8 +17,8 @@ import pytest
 from benchmark import InputError
 from benchmark.ray_executor import Cluster, Ray, refuse
 from benchmark.runner import Place, Sweep
-from tests.processes import alive, wait_for
-from tests.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
+from tests.support.processes import alive, wait_for
+from tests.support.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
 
 PORT = 6399
 ADDRESS = f"127.0.0.1:{PORT}"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmark.__main__ import main
 from benchmark.datasets.base import SPLITS
-from tests.sweeps import BUDGET, TINY, write_method
+from tests.support.sweeps import BUDGET, TINY, write_method
 from tests.twins import acdc as twin
 from tests.twins import pictures, volumes
 

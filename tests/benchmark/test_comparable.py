@@ -9,7 +9,7 @@ import pytest
 from benchmark import InputError, comparable
 from benchmark.report import notes, rows, tables, write
 from benchmark.report.summary import summarise
-from tests.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
+from tests.support.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
 
 SEEDS = {"seeds": [0, 1]}
 

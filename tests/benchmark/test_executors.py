@@ -19,7 +19,7 @@ from benchmark.jobs import Budget
 from benchmark.ray_executor import Cluster, Ray, places, refusal
 from benchmark.runner import Place, Sweep
 from benchmark.shards import shard
-from tests.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
+from tests.support.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
 
 
 def test_auto_takes_a_gpu_where_there_is_one():

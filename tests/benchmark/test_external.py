@@ -22,7 +22,7 @@ from benchmark.report import rows
 from benchmark.rescore import rescore
 from benchmark.runner import mean_dice
 from benchmark.score import evaluate
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 from tests.twins import pictures, volumes
 
 

@@ -14,7 +14,7 @@ from benchmark.runner import Place, Sweep
 from benchmark.sealed import GROWN, TestScan, WeakData, WeakScan
 from benchmark.worker import fit
 from tests.benchmark.test_executors import ByPost
-from tests.sweeps import BUDGET, TINY, Recorder, small_plan
+from tests.support.sweeps import BUDGET, TINY, Recorder, small_plan
 
 
 def job_of(method, *options):

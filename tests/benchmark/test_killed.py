@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import alive, wait_for, workers_of
-from tests.sweeps import BUDGET, TINY, write_method
+from tests.support.processes import alive, wait_for, workers_of
+from tests.support.sweeps import BUDGET, TINY, write_method
 
 
 def command(results: Path, methods: list[str], *more: str) -> subprocess.Popen:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.jobs import Request, make_plan
 from benchmark.runner import Place
-from tests.sweeps import BUDGET, run_sweep, small_plan, write_method
+from tests.support.sweeps import BUDGET, run_sweep, small_plan, write_method
 from tests.twins import acdc as twin
 
 SPY = """import json, pathlib

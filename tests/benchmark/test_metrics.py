@@ -13,7 +13,7 @@ from benchmark.metrics import BUILT_IN, Named, measure, named
 from benchmark.report import Wish, rows, write
 from benchmark.rescore import rescore
 from benchmark.score import METRICS
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 
 SHARE = '''"""How much of the truth's volume was predicted."""
 

@@ -12,7 +12,7 @@ from benchmark import InputError
 from benchmark.pictures import Album, Keeper, album
 from benchmark.report import cases, rows
 from benchmark.runner import Place
-from tests.sweeps import TINY, run_sweep, small_plan
+from tests.support.sweeps import TINY, run_sweep, small_plan
 
 
 @pytest.fixture(scope="module")

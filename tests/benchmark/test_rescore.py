@@ -7,7 +7,7 @@ import pytest
 from benchmark import InputError
 from benchmark.jobs import Request, make_plan
 from benchmark.rescore import rescore
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 from tests.twins import pictures
 
 

@@ -12,8 +12,8 @@ import pytest
 from benchmark import InputError, plugins
 from benchmark.runner import Labelled, Place
 from benchmark.score import evaluate
-from tests.processes import alive
-from tests.sweeps import TINY, run_sweep, small_plan, write_method
+from tests.support.processes import alive
+from tests.support.sweeps import TINY, run_sweep, small_plan, write_method
 
 
 @pytest.fixture(scope="module")

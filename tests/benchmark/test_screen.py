@@ -6,7 +6,7 @@ from rich.console import Console
 
 from benchmark.executors import Running, Task
 from benchmark.screen import Watcher, last_line
-from tests.sweeps import small_plan
+from tests.support.sweeps import small_plan
 
 
 def watched(terminal):

@@ -17,7 +17,7 @@ from benchmark.rescore import rescore
 from benchmark.runner import mean_dice, score_snapshots
 from benchmark.sealed import WeakScan
 from benchmark.worker import seed_everything
-from tests.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
+from tests.support.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
 
 WITH_VAL = [*TINY[:2], "octa_phantom.val=2", TINY[3]]
 SNAPSHOTS = ["steps=6", "batch=2", "size=32", "snapshots=3"]

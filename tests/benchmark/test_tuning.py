@@ -9,7 +9,7 @@ import pytest
 from benchmark import InputError, plugins, report
 from benchmark.tuning import Range, ranges, trials
 from tests.benchmark.test_selection import WITH_VAL, only_run
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 
 GUESS = '''"""Learns nothing; its option settles what it predicts."""
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from benchmark.methods.base import IGNORE, Batch, Method, NetMethod, poly, ramp
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.sealed import TestScan, WeakData, WeakScan
 from benchmark.worker import seed_everything
-from tests.golden_vectors import Golden
+from tests.support.golden_vectors import Golden
 
 
 def data_of(slices=5, size=16):

@@ -19,7 +19,7 @@ from benchmark.methods.losses.regions import intensity_variance, mumford_shah
 from benchmark.methods.pce_balanced import balanced_cross_entropy
 from benchmark.methods.random_walker import RandomWalker
 from benchmark.sealed import WeakData, WeakScan
-from tests.golden_vectors import Golden
+from tests.support.golden_vectors import Golden
 
 GROWN = [RandomWalker(), Geodesic(), GrabCut()]
 every = pytest.mark.parametrize("method", GROWN, ids=lambda method: type(method).__name__)

@@ -27,7 +27,7 @@ from benchmark.methods.procns import (
     train_dice,
 )
 from benchmark.sealed import WeakData, WeakScan
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 # ----------------------------------------------------------------------------------------------- smoothing and curves
 

@@ -16,7 +16,7 @@ from benchmark.methods.losses import partial_cross_entropy, squared_dice
 from benchmark.methods.scribble2label import Scribble2Label, as_sets, confident_labels, where_open
 from benchmark.methods.ustm import masked_distance, threshold, uncertainty
 from benchmark.sealed import WeakData, WeakScan
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 ZOO = ("dmpls", "dmsps", "scribble2label", "ustm")
 

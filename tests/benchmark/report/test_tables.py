@@ -19,7 +19,7 @@ from benchmark.report.ablations import ablations
 from benchmark.report.costs import costs, notes
 from benchmark.report.summary import MEAN, TEST_COLUMNS, Summary, summarise
 from benchmark.report.tables import Table
-from tests.benchmark.report import golden_tables
+from tests.support import golden_tables
 from tests.benchmark.report.test_rows import HEADER, record
 
 HOSTILE = r"a_b%c$d#e&f{g}h\i~j^k<l>m|n µé²–α🙂 --x [y]"
