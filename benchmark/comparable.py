@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark import InputError, plugins
+from benchmark import InputError
 
 INSIDE = Path(__file__).parent / "reference"  # where a wheel has them
 FOLDER = INSIDE if INSIDE.is_dir() else Path(__file__).parents[1] / "results/reference"
@@ -74,7 +74,7 @@ def stored(name: str) -> dict[str, Path]:
         return there
     if name in there:
         return {name: there[name]}
-    if plugins.is_there(Path(name) / "runs"):
+    if (Path(name) / "runs").exists():
         return {str(Path(name).resolve()): Path(name)}
     raise InputError(f"there are no stored runs {name!r}; there are {', '.join([ALL, *there])}, or give a results folder")
 
@@ -108,7 +108,7 @@ def read_record(path: Path) -> Record:
 def read_plan(results: Path) -> dict[str, Any]:
     """The latest plan of a results folder; empty without one."""
     path = results / "plan.json"
-    plan = read_json(path, "remove it, and plan again") if plugins.is_there(path) else {"runs": []}
+    plan = read_json(path, "remove it, and plan again") if path.exists() else {"runs": []}
     problem = misfit(plan, PLAN)
     for run in plan["runs"] if not problem else ():
         problem = problem or misfit(run, PLANNED) or misfit(run["identity"], IDENTITY)
@@ -122,11 +122,8 @@ def read_plan(results: Path) -> dict[str, Any]:
 def read_json(path: Path, damaged: str) -> dict[str, Any]:
     """The object in a JSON file; raises InputError that says `damaged` where it holds none."""
     try:
-        text = path.read_text()
-        held = json.loads(text)
-        if "\\ud" in text.lower():
-            json.dumps(held, ensure_ascii=False).encode()  # half a character can't be written into a report
-    except (OSError, ValueError, RecursionError) as error:
+        held = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}); {damaged}") from error
     if not isinstance(held, dict):
         raise InputError(f"{path} is damaged (it holds no object); {damaged}")

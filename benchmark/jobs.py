@@ -315,7 +315,7 @@ def read_preset(name: str) -> Preset:
     """The preset of that name, or in the TOML file of that path."""
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     own = name.endswith(".toml") or plugins.NAME.fullmatch(name)  # a name without the ending leads nowhere else
-    if not own or not plugins.is_there(path):
+    if not own or not path.exists():
         there = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise InputError(f"no preset {name!r}; there are {there}, or give the path of a TOML file")
     preset = plugins.checked(Preset, plugins.read_toml(path), str(path))
@@ -515,5 +515,5 @@ def _assignment(text: str) -> tuple[str, Any]:
         raise InputError(f"{text!r} must be NAME=VALUE")
     try:
         return name.strip(), tomllib.loads(f"x = {value}")["x"]
-    except (ValueError, RecursionError):
+    except ValueError:
         return name.strip(), value

@@ -62,7 +62,10 @@ def test_every_table_is_explained(numbers):
     assert all(f"`{column}`" in readme for column in numbers)
 
 
-@pytest.mark.parametrize("folder", sorted(path.name for path in REFERENCE.iterdir() if path.is_dir()))
+FOLDERS = sorted(path.name for path in REFERENCE.iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("folder", [pytest.param(name, marks=[pytest.mark.slow] * (name != "smoke")) for name in FOLDERS])
 def test_reference_runs_can_be_reported(folder, tmp_path):
     """Without label maps, and without the code that made them."""
     written = report.write(REFERENCE / folder, tmp_path)

@@ -114,7 +114,7 @@ def _loss(path: Path) -> Curve | None:
         places = np.unique(np.linspace(0, len(lines) - 1, LINES).round().astype(int))
         read: list[Mapping[str, float]] = [json.loads(lines[place]) for place in places]
         return np.array([line["step"] + 1 for line in read], float), np.array([line["loss"] for line in read], float)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}); remove that folder and run again") from error
 
 

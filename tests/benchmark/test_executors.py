@@ -12,14 +12,14 @@ import pytest
 import torch
 
 import benchmark
-from benchmark import InputError, parcels, sealed
+from benchmark import InputError, executors, parcels, sealed
 from benchmark.__main__ import main
 from benchmark.executors import Deaths, Ended, Local, Task, clean_environment, devices, processor, worker_environment
 from benchmark.jobs import Budget
 from benchmark.ray_executor import Cluster, Ray, places, refusal
 from benchmark.runner import Place, Sweep
 from benchmark.shards import shard
-from tests.support.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
+from tests.support.sweeps import BUDGET, TINY, InProcess, Recorder, run_sweep, small_plan, write_method
 
 
 def test_auto_takes_a_gpu_where_there_is_one():
@@ -108,6 +108,7 @@ def test_shards_share_a_results_folder_whose_plan_is_whole(tmp_path):
 def run(monkeypatch, tmp_path, capsys):
     """`run` of two methods on a tiny phantom, in this process and an empty folder; gives status, output and errors."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(executors, "Local", InProcess)
     tiny = ["--datasets", "octa_phantom", "--budget", ",".join(BUDGET), *(p for o in TINY for p in ("--set", o))]
 
     def call(*words):

@@ -233,6 +233,7 @@ def test_training_sees_the_grown_labels(method):
 # --------------------------------------------------------------------------------------------------- each of the three
 
 
+@pytest.mark.slow
 def test_the_walker_labels_acdc_as_the_published_code_does_but_for_missing_classes(real_data):
     """Counts of each class to three pixels: the golden ones come from images of more than 8 bits."""
     golden = Golden("random_walker").arrays

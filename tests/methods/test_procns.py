@@ -384,6 +384,7 @@ def test_a_first_phase_alone_keeps_no_pseudo_labels():
     assert not method.dice
 
 
+@pytest.mark.slow
 def test_noise_is_perceived_masked_and_logged():
     method, log = learnt(Budget(steps=120, batch=3, size=32))
     assert method.fired == [1]
