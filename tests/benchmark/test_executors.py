@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,18 @@ import torch
 import benchmark
 from benchmark import InputError, executors, parcels, sealed
 from benchmark.__main__ import main
-from benchmark.executors import Deaths, Ended, Local, Task, clean_environment, devices, processor, worker_environment
+from benchmark.executors import (
+    Deaths,
+    Ended,
+    Local,
+    Task,
+    Worker,
+    clean_environment,
+    devices,
+    outcome,
+    processor,
+    worker_environment,
+)
 from benchmark.jobs import Budget
 from benchmark.ray_executor import Cluster, Ray, places, refusal
 from benchmark.runner import Place, Sweep
@@ -162,6 +174,23 @@ def died(out, reason):
     return Ended(task, "cpu", 1.0, reason, "a processor", died=True)
 
 
+@pytest.mark.parametrize(
+    ("ends", "reason", "died"),
+    [
+        ("exit 3", "it ended with status 3", False),
+        ("exit 0", "it ended without an outcome", False),
+        ("kill -9 $$", "it was killed by SIGKILL", True),
+        ("echo 'ValueError: no idea' > error.txt; exit 1", "ValueError: no idea", False),
+    ],
+)
+def test_how_a_worker_ended_is_said(tmp_path, ends, reason, died):
+    task = Task("a run", tmp_path / "job.json", tmp_path, tmp_path, 1, 1)
+    process = subprocess.Popen(["sh", "-c", ends], cwd=tmp_path, start_new_session=True)
+    process.wait()
+    ended = outcome(Worker(task, "cpu", process=process), timeout_s=None)
+    assert (ended.reason, ended.died) == (reason, died)
+
+
 def test_a_first_death_is_tried_again_from_nothing_and_a_second_is_told(tmp_path):
     deaths = Deaths()
     for name in ("job.json", "train.jsonl"):
@@ -236,25 +265,31 @@ def by_post(plan, results, timeout_s=120):
     return screen.lines, executor.crossed
 
 
-def test_a_run_by_parcel_is_the_run_made_here(tmp_path):
-    method = write_method(tmp_path, "mine", "log(0, loss=1.0)", "return (scan.image[:, 0] > 0.4).astype(np.uint8)")
-    plan = small_plan(["pce", method])
-    run_sweep(plan, tmp_path / "here")
-    lines, crossed = by_post(plan, tmp_path / "there")
-    assert lines == [("pce", "done", ""), ("mine", "done", "")]
-    for job in plan.jobs:
-        here, there = (Place(tmp_path / name).folder(job) for name in ("here", "there"))
+@pytest.fixture(scope="module")
+def posted(tmp_path_factory):
+    """A sweep by parcel: its plan and folder, what the screen was shown, and what crossed."""
+    root = tmp_path_factory.mktemp("posted")
+    mine = write_method(root, "mine", "log(0, loss=1.0)", "return (scan.image[:, 0] > 0.4).astype(np.uint8)")
+    plan = small_plan(["pce", mine, write_method(root, "raises", "raise RuntimeError('no idea')")])
+    return plan, root, *by_post(plan, root / "there")
+
+
+def test_a_run_by_parcel_is_the_run_made_here(posted):
+    plan, root, lines, crossed = posted
+    run_sweep(plan, root / "here")
+    assert lines[:2] == [("pce", "done", ""), ("mine", "done", "")]
+    for job in plan.jobs[:2]:
+        here, there = (Place(root / name).folder(job) for name in ("here", "there"))
         assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
         assert (here / "cases.csv").read_bytes() == (there / "cases.csv").read_bytes()
         for path in here.glob("*.npz"):
             assert np.array_equal(np.load(path)["labels"], np.load(there / path.name)["labels"])
-    for secret in (b"octa_phantom", b"scribble", str(tmp_path / "there").encode()):
+    for secret in (b"octa_phantom", b"scribble", str(root / "there").encode()):
         assert not any(secret in parcel for parcel in crossed)
 
 
-def test_no_dense_mask_crosses_to_a_node(tmp_path):
-    plan = small_plan(["prior"])
-    _, (crossed,) = by_post(plan, tmp_path / "r")
+def test_no_dense_mask_crosses_to_a_node(posted):
+    plan, _, _, (crossed, *_) = posted
     _, arrays = pickle.loads(crossed)
     assert sorted(arrays) == ["index.json", "test-image", "train-allowed", "train-image"]
     dataset = plan.datasets["octa_phantom"]
@@ -262,10 +297,10 @@ def test_no_dense_mask_crosses_to_a_node(tmp_path):
         assert dataset.load(name).mask.tobytes() not in crossed
 
 
-def test_a_failure_at_a_node_comes_back_with_its_traceback(tmp_path):
-    plan = small_plan([write_method(tmp_path, "raises", "raise RuntimeError('no idea')")])
-    assert by_post(plan, tmp_path / "r")[0] == [("raises", "failed", "RuntimeError: no idea")]
-    assert "raises.py" in (Place(tmp_path / "r").folder(plan.jobs[0]) / "error.txt").read_text()
+def test_a_failure_at_a_node_comes_back_with_its_traceback(posted):
+    plan, root, lines, _ = posted
+    assert lines[2] == ("raises", "failed", "RuntimeError: no idea")
+    assert "raises.py" in (Place(root / "there").folder(plan.jobs[2]) / "error.txt").read_text()
 
 
 def test_a_run_at_a_node_that_takes_too_long_has_failed(tmp_path):
@@ -273,13 +308,10 @@ def test_a_run_at_a_node_that_takes_too_long_has_failed(tmp_path):
     assert by_post(plan, tmp_path / "r", timeout_s=2)[0] == [("hangs", "failed", "it ran longer than 2 s")]
 
 
-def test_a_node_with_other_code_does_no_run(tmp_path):
-    method = write_method(tmp_path, "mine", "pass", "return np.zeros((1, 32, 32), np.uint8)")
-    plan = small_plan([method])
-    _, (crossed,) = by_post(plan, tmp_path / "r")
-    parcel, arrays = pickle.loads(crossed)
+def test_a_node_with_other_code_does_no_run(posted):
+    parcel, arrays = pickle.loads(posted[3][1])
     (name, content), *_ = parcel.files.items()
-    other = dataclasses.replace(parcel, files={name: content.replace(b"np.zeros", b"np.ones")})
+    other = dataclasses.replace(parcel, files={name: content.replace(b"0.4", b"0.5")})
     assert "has other code than the machine that sent this" in parcels.work(other, arrays).reason
 
 

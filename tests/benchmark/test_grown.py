@@ -8,13 +8,13 @@ import pytest
 
 from benchmark import plugins, sealed
 from benchmark.check import data_of
-from benchmark.executors import Local, processor
+from benchmark.executors import processor
 from benchmark.grown import Grown
 from benchmark.runner import Place, Sweep
 from benchmark.sealed import GROWN, TestScan, WeakData, WeakScan
 from benchmark.worker import fit
 from tests.benchmark.test_executors import ByPost
-from tests.support.sweeps import BUDGET, TINY, Recorder, small_plan
+from tests.support.sweeps import BUDGET, TINY, InProcess, Recorder, small_plan
 
 
 def job_of(method, *options):
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_an_error_and_no_label(folder, tmp_path):
         grow(folder, tmp_path / "run")
 
 
-@pytest.mark.parametrize("by", [Local(["cpu"], 1, 120, []), ByPost()], ids=["local", "parcel"])
+@pytest.mark.parametrize("by", [InProcess(), pytest.param(ByPost(), marks=pytest.mark.slow)], ids=["here", "parcel"])
 def test_a_sweep_takes_what_an_earlier_one_grew_from_the_same_marks(tmp_path, by):
     """Another budget: the marks are the same."""
     results, spared = tmp_path / "results", []

@@ -123,6 +123,7 @@ def test_guard_held_out_scans_are_closed_while_any_trial_learns(tmp_path):
     assert (tmp_path / "seen").read_text().splitlines() == ["train-image"] * 3
 
 
+@pytest.mark.slow
 def test_other_masks_of_held_out_scans_change_neither_labels_nor_the_loss_on_their_marks(tmp_path):
     """The truth-swap test where snapshots are kept and options are tuned: all that a worker made is the same."""
     labels, made, scores = [], [], []

@@ -99,14 +99,17 @@ FAULTS = {
     "quits": ("sys.exit(0)", "", "SystemExit: 0"),
 }
 OF_PROCESSES = {
-    "raises": FAULTS["raises"],
     "exits": ("os._exit(3)", "", "it ended with status 3"),
     "is_killed": ("os.kill(os.getpid(), signal.SIGKILL)", "", r"it was killed by SIGKILL, twice \(out of memory\?\)"),
 }
 
 
 @pytest.mark.parametrize(
-    ("faults", "executor"), [(FAULTS, InProcess()), (OF_PROCESSES, processes())], ids=["here", "in-processes"]
+    ("faults", "executor"),
+    [
+        pytest.param(FAULTS, InProcess(), id="here"),
+        pytest.param(OF_PROCESSES, processes(), id="in-processes", marks=pytest.mark.slow),
+    ],
 )
 def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path, faults, executor):
     """All kinds of faults in one sweep, a sound method last."""
@@ -120,8 +123,8 @@ def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path, fault
         assert re.search(faults[job.method][2], run["reason"]), (job.method, run["reason"])
         assert not (Place(results).folder(job) / "cases.csv").exists()
         assert (Place(results).folder(job) / "output.txt").exists()
-    traceback = (Place(results).folder(plan.jobs[0]) / "error.txt").read_text()
-    assert "raises.py" in traceback
+    if "raises" in faults:
+        assert "raises.py" in (Place(results).folder(plan.jobs[0]) / "error.txt").read_text()
     again = Place(results)
     assert {again.state(job) for job in plan.jobs[:-1]} == {"failed"}
     assert again.state(plan.jobs[-1]) == "done"

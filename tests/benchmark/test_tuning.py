@@ -139,7 +139,7 @@ def test_two_methods_are_tuned_and_stand_in_a_table_of_their_own(tmp_path):
         run_sweep(
             small_plan(["entropy", "total_variation"], options=WITH_VAL, budget=[*budget, *tune]), tmp_path / "results"
         )
-    folder = report.write(tmp_path / "results", tmp_path)
+    folder = report.write(tmp_path / "results", tmp_path, report.Wish(formats=["md"]))
     equal, tuned = ((place / "table.md").read_text() for place in (folder, folder / "tuned"))
     assert "tune 1" not in equal
     assert "tune 1" in tuned
