@@ -114,6 +114,7 @@ class Spying(Method):
 '''
 
 
+@pytest.mark.slow
 def test_guard_held_out_scans_are_closed_while_any_trial_learns(tmp_path):
     """Those of one trial are closed again before the next begins."""
     (tmp_path / "spying.py").write_text(SPYING)
