@@ -57,7 +57,7 @@ def test_a_killed_runner_leaves_no_orphan_and_no_half_run_and_is_resumed(tmp_pat
     before = prior.stat().st_mtime_ns
     go.write_text("")
     again = command(results, ["prior", path], *option)
-    output, _ = again.communicate(timeout=120)
+    output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 2
     assert prior.stat().st_mtime_ns == before
@@ -75,7 +75,7 @@ def test_a_run_that_keeps_snapshots_is_whole_or_absent_too(tmp_path, slow):
     runner.communicate()
     go.write_text("")
     again = command(results, methods, *option, *select, "--tune", "1")
-    output, _ = again.communicate(timeout=120)
+    output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert len(list(results.glob("runs/*/*/*/*/snapshots.csv"))) == 3
     assert len(list(results.glob("runs/*/*/pce/*/step000001-*.npz"))) == 4  # two test scans, two held out
@@ -109,7 +109,7 @@ def test_a_worker_that_is_killed_once_is_started_afresh_and_does_its_run(tmp_pat
     runner = command(results, [path], *option)
     kill_next_worker(runner, where)
     (where / "go").write_text("")
-    output, _ = runner.communicate(timeout=60)
+    output, _ = runner.communicate(timeout=300)
     assert runner.returncode == 0, output
     (stored,) = results.glob("runs/*/*/*/*/run.json")
     assert json.loads(stored.read_text())["first_try"] == "it was killed by SIGKILL"
@@ -123,12 +123,12 @@ def test_a_worker_that_is_killed_twice_is_a_failed_run_and_is_resumed(tmp_path, 
     wait_for(lambda: list(results.glob("runs/*/*/prior/*/run.json")))
     first = kill_next_worker(runner, where)
     kill_next_worker(runner, where, but=first)
-    output, _ = runner.communicate(timeout=60)
+    output, _ = runner.communicate(timeout=300)
     assert runner.returncode == 1, output
     assert "killed by SIGKILL, twice" in output
     (where / "go").write_text("")
     again = command(results, [path, "prior"], *option)
-    output, _ = again.communicate(timeout=120)
+    output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 2
 
@@ -139,7 +139,7 @@ def test_an_interrupted_runner_ends_its_workers(tmp_path, slow, sign):
     runner = command(tmp_path / "results", [path], *option)
     workers = wait_for(lambda: workers_of(runner.pid))
     runner.send_signal(sign)
-    output, _ = runner.communicate(timeout=20)
+    output, _ = runner.communicate(timeout=60)
     assert runner.returncode not in (0, 1, 2), output
     assert "Traceback" not in output
     assert not any(map(alive, workers))
@@ -152,10 +152,10 @@ def test_two_runners_share_a_results_folder(tmp_path, slow):
     one = command(results, [path, "prior"], *option)
     wait_for(lambda: workers_of(one.pid))
     two = command(results, [path, "prior"], *option)
-    output, _ = two.communicate(timeout=60)
+    output, _ = two.communicate(timeout=300)
     assert "elsewhere" in output
     go.write_text("")
-    output, _ = one.communicate(timeout=60)
+    output, _ = one.communicate(timeout=300)
     assert one.returncode == 0, output
     assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 2
 

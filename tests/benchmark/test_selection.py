@@ -190,7 +190,8 @@ def test_runs_without_selection_are_who_they_were():
 
 
 def test_only_jobs_that_select_are_sealed_with_held_out_marks(tmp_path):
-    body = "open(self.where + '/' + str(budget.snapshots), 'w').write(' '.join(sorted(os.listdir(sys.argv[2]))))"
+    body = "import pathlib; names = ' '.join(sorted(os.listdir(sys.argv[2])))\n"
+    body += "        (pathlib.Path(self.where) / str(budget.snapshots)).write_text(names)"
     method = write_method(tmp_path, "spy", body, "return np.zeros(scan.image[:, 0].shape, np.uint8)")
     for budget in (SNAPSHOTS, SNAPSHOTS[:3]):
         run_sweep(small_plan([method], options=[*WITH_VAL, f"spy.where={tmp_path}"], budget=budget), tmp_path / "results")
