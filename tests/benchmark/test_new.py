@@ -5,10 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from benchmark import InputError, plugins
+from benchmark import InputError, executors, plugins
 from benchmark.__main__ import main
 from benchmark.check import outcomes, targets
 from benchmark.new import KINDS, write
+from tests.support.sweeps import InProcess
 
 TINY = "octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=0", "octa_phantom.test=2"
 
@@ -16,6 +17,7 @@ TINY = "octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=0", "oc
 def command(monkeypatch, *words):
     """Run the command line in this process; returns its status."""
     monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, words)])
+    monkeypatch.setattr(executors, "Local", InProcess)
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code or 0
