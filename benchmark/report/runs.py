@@ -175,7 +175,7 @@ def _logged(run: str, line: str) -> dict[str, float]:
     try:
         held: dict[str, float] = json.loads(line)
         float(sum(held.values()))  # all are numbers
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{run}/train.jsonl is damaged ({error}); {AGAIN}") from error
     return held
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import InputError, __version__, inputs
+from benchmark import InputError, __version__
 from benchmark.datasets.annotations import resolve
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, label_map
 from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
@@ -107,7 +107,7 @@ def _folders(predictions: Predictions, dataset: Dataset) -> dict[str, Path]:
     if predictions.name and len(paths) > 1:
         raise InputError(f"--name is {predictions.name!r} for {len(paths)} folders; several are called as their folders are")
     for path in paths:
-        if not inputs.is_there(path) or not path.is_dir():
+        if not path.is_dir():
             raise InputError(f"there is no folder {path}; --predictions names one that holds a label map per test scan")
         name = predictions.name or path.resolve().name
         if path.resolve().is_relative_to(dataset.root.resolve()):
@@ -129,7 +129,7 @@ def _folders(predictions: Predictions, dataset: Dataset) -> dict[str, Path]:
 
 def _expanded(text: str) -> list[Path]:
     """The folder that is named, or those that match a pattern, by a shell's rules."""
-    if inputs.is_there(Path(text)) or not set(text) & set("*?["):
+    if Path(text).exists() or not set(text) & set("*?["):
         return [Path(text)]
     folders = [path for path in map(Path, sorted(glob(text))) if path.is_dir()]  # noqa: PTH207  # Path's also matches .hidden
     if not folders:

@@ -11,6 +11,8 @@ from benchmark.check import outcomes, targets
 from benchmark.plan import plugins
 from benchmark.plan.new import KINDS, write
 from benchmark.score.metrics import TAKEN
+from benchmark.train import local
+from tests.support.sweeps import InProcess
 
 TINY = "octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=0", "octa_phantom.test=2"
 
@@ -18,6 +20,7 @@ TINY = "octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=0", "oc
 def command(monkeypatch, *words):
     """Run the command line in this process; returns its status."""
     monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, words)])
+    monkeypatch.setattr(local, "Local", InProcess)
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code or 0

@@ -126,7 +126,7 @@ def _loss(run: str, log: Iterable[str]) -> Curve | None:
         places = np.unique(np.linspace(0, len(lines) - 1, LINES).round().astype(int))
         read: list[Mapping[str, float]] = [json.loads(lines[place]) for place in places]
         return np.array([line["step"] + 1 for line in read], float), np.array([line["loss"] for line in read], float)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{run}/train.jsonl is damaged ({error}); {AGAIN}") from error
 
 
