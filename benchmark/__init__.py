@@ -1,6 +1,11 @@
 """A fair and fast benchmark of weakly-supervised medical-image-segmentation methods."""
 
+import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmark.api import load, run
 
 __version__ = "0.1.0"
 
@@ -8,6 +13,16 @@ _root = Path(__file__).resolve().parents[1]
 if all((_root / part).exists() for part in ("methods", "datasets", "pyproject.toml")):
     # In a checkout, `methods/` and `datasets/` lie beside this folder; a wheel holds them inside it.
     __path__.append(str(_root))
+
+
+__all__ = ["InputError", "__version__", "load", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """`run` and `load`, imported when they are first asked for: the command line answers `--help` without them."""
+    if name in ("load", "run"):
+        return getattr(importlib.import_module("benchmark.api"), name)
+    raise AttributeError(f"module 'benchmark' has no attribute {name!r}")
 
 
 class InputError(ValueError):
