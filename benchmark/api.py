@@ -40,7 +40,8 @@ class Results:
 
     def summary(self, metrics: Sequence[str] = HEADLINE, reference: str = "") -> pd.DataFrame:
         """A line for each method, column, region and metric: mean, spread over seeds, interval, patients, seeds."""
-        return summary.summarise(self.read, reference, metrics).cells
+        cells = summary.summarise(self.read, reference, metrics).cells
+        return cells[cells.metric.isin(metrics)]
 
 
 def load(folder: str | Path, selection: str = "last") -> Results:
