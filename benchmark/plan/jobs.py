@@ -41,7 +41,7 @@ class Job:
     common: Budget  # the other methods' budget
     reason: str  # why the two differ, if they do
     data: str  # fingerprint of the split's scans
-    code: str  # fingerprint of the method's code and of what makes its labels
+    code: str  # fingerprint of the method's code
     simulator: int  # version
 
     def identity(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class _Planned:
 
 def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[str, Inventory]") -> None:
     """Plan another part, on these data sets; every scan of its splits is looked at."""
-    from benchmark.datasets import annotations
+    from benchmark.datasets import annotations, forms
 
     rows = settings.rows(part.methods)
     splits = _splits(part, surveys.values(), required=[] if settings.cut else part.splits)
@@ -187,7 +187,7 @@ def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[st
             annotation = annotations.resolve(text, look.drawn, name)
             annotations.check_simulable(annotation, look, f"split {split} of {name}")
             for seed, row in product(part.seeds, rows):
-                if annotation.form in row.cls.annotations:
+                if annotation.form in forms.learnt(row.cls.annotations):
                     job = _job(settings, row, survey, annotation, split, seed, look.fingerprint, part.budget)
                     _check_selection(job, survey.dataset)
                     planned.jobs[str(job.folder)] = job
@@ -266,7 +266,7 @@ def _job(
         common=common,
         reason=reason,
         data=data,
-        code=plugins.fingerprint(row.plugin, *simulate.sources(annotation)),
+        code=plugins.fingerprint(row.plugin),
         simulator=simulate.VERSION,
     )
 

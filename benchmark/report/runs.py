@@ -402,16 +402,14 @@ def _is_stale(record: Record) -> bool:
     """Whether a method of this version would now be trained by other code."""
     if record["state"] != "done" or record.get("external"):
         return False
-    return bool(record["code"] != _code_now(record["identity"]["method"], record["identity"]["annotation"], record["code"]))
+    return bool(record["code"] != _code_now(record["identity"]["method"], record["code"]))
 
 
 @cache
-def _code_now(method: str, annotation: str, before: str) -> str:
-    """The fingerprint of a method's code and of what makes its labels; as before for a plug-in that is not at hand."""
-    from benchmark.datasets import annotations, simulate
-
+def _code_now(method: str, before: str) -> str:
+    """The fingerprint of a method's code; as before for a plug-in that is not at hand."""
     try:
-        return plugins.fingerprint(plugins.get("method", method), *simulate.sources(annotations.parse(annotation)))
+        return plugins.fingerprint(plugins.get("method", method))
     except InputError:
         return before
 
