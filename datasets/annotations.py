@@ -77,8 +77,8 @@ def _options(form: Form, given: dict[str, str], text: str) -> tuple[tuple[str, f
         if value is None:
             raise InputError(f"{text!r}: {name} is {word}; it must be {form.options[name].allowed}")
         values[name] = value
-    known = form.options.items()
-    return tuple((name, values[name]) for name, option in known if values.get(name, option.default) != option.default)
+    defaults = {name: option.default for name, option in form.options.items()}
+    return tuple((name, values[name]) for name in defaults if values.get(name, defaults[name]) != defaults[name])
 
 
 def resolve(text: str, drawn: Iterable[str], name: str) -> Annotation:
