@@ -4,7 +4,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-UNLABELLED = 255
+from benchmark.seal.contract import IGNORE
+
+UNLABELLED = IGNORE
 COLOURS = np.array(  # of classes in pictures (Okabe and Ito)
     [[240, 228, 66], [213, 94, 0], [0, 158, 115], [86, 180, 233], [204, 121, 167], [230, 159, 0], [0, 114, 178]],
     np.uint8,
@@ -19,7 +21,7 @@ def as_picture(image: np.ndarray) -> np.ndarray:
 
 
 def overlay(picture: np.ndarray, labels: np.ndarray, opacity: float) -> np.ndarray:
-    """Labels in colour over a picture; 255 lets it through, and so does background in a full mask."""
+    """Labels in colour over a picture; UNLABELLED lets it through, and so does background in a full mask."""
     shown = (labels != UNLABELLED) & ((labels > 0) | (opacity == 1))
     if opacity == 1:  # marks are thin: a pixel more makes them visible
         labels, shown = ndimage.grey_erosion(labels, 3), ndimage.binary_dilation(shown, iterations=1)

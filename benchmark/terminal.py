@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.datasets.forms import ANNOTATIONS
 from benchmark.plan import plugins
 from benchmark.score.metrics import BUILT_IN
 
@@ -49,7 +50,7 @@ def show_list(presets: Iterable[Path]) -> None:
     console.print(shown)
     installed = "".join(f"; {name} (from {plugin.module})" for name, plugin in plugins.find("metric").items())
     console.print(Text(f"metrics: {', '.join(BUILT_IN)}{installed}"))
-    console.print(Text(f"annotations: {', '.join(plugins.annotations())}"))
+    console.print(Text(f"annotations: {', '.join(ANNOTATIONS)}"))
     console.print(Text(f"presets: {', '.join(sorted(path.stem for path in presets))}"))
 
 

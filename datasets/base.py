@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from benchmark import InputError
+from benchmark.seal.contract import everything
 
 SPLITS = Path(__file__).parent / "splits"
 ROLES = ("train", "val", "test")
@@ -217,8 +218,8 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
     for form, allowed in scan.drawn.items():
         if allowed.shape != shape:
             raise wrong(f"the drawn {form} has shape {allowed.shape} and the image {shape}; they must be equal")
-        if allowed.min() < 1 or allowed.max() >= 1 << classes:
-            raise wrong(f"the drawn {form} holds sets outside 1 to {(1 << classes) - 1}")
+        if allowed.min() < 1 or allowed.max() > everything(classes):
+            raise wrong(f"the drawn {form} holds sets outside 1 to {everything(classes)}")
     if scan.spacing is not None and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.spacing):
         raise wrong(f"the spacing is {scan.spacing} mm; it must be positive, and from {LEAST_MM:g} to {MOST_MM:g}")
 

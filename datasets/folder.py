@@ -15,8 +15,7 @@ from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import ROLES, Scan, Split, UserDataset, hashed_folds
 from benchmark.datasets.files import by_stem, pairs, read_image, read_labels
 from benchmark.inputs import checked, read_toml
-
-UNLABELLED = 255  # in the label maps of `weak/`
+from benchmark.seal.contract import IGNORE
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -103,7 +102,7 @@ class Folder(UserDataset):
         for form in self.drawn:
             if path := self._weak[form].get(name):
                 try:
-                    drawn[form] = from_labels(read_labels(path), len(self.classes), UNLABELLED)[None]
+                    drawn[form] = from_labels(read_labels(path), len(self.classes), IGNORE)[None]
                 except InputError as error:
                     raise InputError(f"{path}: {error}") from error
         return Scan(name, self._patient(name), image[None], self._labels(mask)[None], None, drawn)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.annotations import everything, set_type
+from benchmark.datasets.annotations import set_type
 from benchmark.datasets.files import pairs
 from benchmark.datasets.pictures import Pictures
+from benchmark.seal.contract import everything
 
 BACKGROUND_DOTS = 6
 DOT = 3  # px, radius of a mark

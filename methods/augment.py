@@ -18,7 +18,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a package r
 with warnings.catch_warnings(action="error"):
     import albumentations as A
 
-IGNORE = 255  # unlabelled pixels in label maps
+from benchmark.seal.contract import IGNORE, everything
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -32,7 +32,7 @@ class Augmentation:
 
     def __init__(self, seed: int, classes: int, fill: int = IGNORE) -> None:
         self.seed, self.fill = seed, fill
-        self.everything = (1 << classes) - 1
+        self.everything = everything(classes)
         self._local = threading.local()
 
     def __call__(self, step: int, row: int, image: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

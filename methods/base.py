@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.methods import networks
-from benchmark.methods.augment import IGNORE, Augmentation, prefetch
+from benchmark.methods.augment import Augmentation, prefetch
 from benchmark.methods.resize import fit_sets, to_native_size, to_network
-from benchmark.seal.contract import Budget, Log, Range, TestScan, WeakData, WeakScan
+from benchmark.seal.contract import IGNORE, Budget, Log, Range, TestScan, WeakData, WeakScan, everything
 
 # Threads that augment the next batches: a GPU would wait for them, a CPU is busy anyway. One, not several: of two that set
 # up albumentations at once, one can leave every warning an error for good (augment.py).
@@ -30,7 +30,7 @@ class Method(ABC):
     starts afresh each time. It runs in a process of its own that holds no dense mask of any kind.
     """
 
-    annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block", "slices")  # forms it can learn from
+    annotations: ClassVar[str | tuple[str, ...]] = "labels"  # what it learns from: labels, any "sets", or a tuple of forms
 
     @abstractmethod
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
@@ -57,7 +57,7 @@ class Method(ABC):
     def marks_loss(self, scan: WeakScan, classes: int) -> float:
         """The loss on a held-out scan's marks: the share of marked pixels predicted outside their set; NaN without marks."""
         labels = self.predict(TestScan(scan.image, scan.spacing))
-        marked = scan.allowed != (1 << classes) - 1
+        marked = scan.allowed != everything(classes)
         return float((scan.allowed[marked] >> labels[marked] & 1 == 0).mean()) if marked.any() else math.nan
 
 
@@ -167,7 +167,7 @@ class NetMethod(Method):
                 to_native_size(self.probs(image.to(self.device)), height, width).cpu().double(),
                 torch.from_numpy(part),
             )
-            inside = (probs * (sets[:, None] & bits != 0)).sum(1)[sets != (1 << classes) - 1]
+            inside = (probs * (sets[:, None] & bits != 0)).sum(1)[sets != everything(classes)]
             total, count = total - float(inside.clamp_min(1e-12).log().sum()), count + inside.numel()
         return total / count if count else math.nan
 

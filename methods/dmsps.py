@@ -10,11 +10,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from benchmark.methods import networks
-from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, NetMethod, poly
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pseudo_labels import as_sets, where_open
-from benchmark.seal.contract import Budget
+from benchmark.seal.contract import IGNORE, Budget
 
 
 @dataclass

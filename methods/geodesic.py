@@ -7,9 +7,9 @@ import torch
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from benchmark.methods.base import IGNORE
 from benchmark.methods.losses.pairwise import half_window, overlap
 from benchmark.methods.propagation import LabelPropagation
+from benchmark.seal.contract import IGNORE
 
 
 @dataclass

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from benchmark.methods.base import IGNORE
 from benchmark.methods.propagation import LabelPropagation
+from benchmark.seal.contract import IGNORE
 
 
 @dataclass

@@ -30,11 +30,10 @@ import torch.nn.functional as F
 from scipy.optimize import curve_fit
 from torch import Tensor
 
-from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, NetMethod, poly
 from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
 from benchmark.methods.pseudo_labels import running_average
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import IGNORE, Budget, Range
 
 # of each published task: the first phase's share of all steps, and the confidence from which a disagreement is noise.
 # FAZ: 100 epochs of 59 steps in 30,000; polyp: 100 of 75 in 60,000; ODOC: 400 of 66 in 30,000, where 66 follows from the

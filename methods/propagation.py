@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from benchmark.methods.base import IGNORE
 from benchmark.methods.pce_dice import PartialCrossEntropyDice
 from benchmark.methods.resize import inside
-from benchmark.seal.contract import WeakScan
+from benchmark.seal.contract import IGNORE, WeakScan
 
 Propagate = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchmark.methods.augment import IGNORE
+from benchmark.seal.contract import IGNORE
 
 
 def running_average(average: Tensor, probs: Tensor, alpha: float) -> Tensor:

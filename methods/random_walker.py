@@ -9,8 +9,8 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import laplacian
 from scipy.sparse.linalg import splu
 
-from benchmark.methods.base import IGNORE, Range
 from benchmark.methods.propagation import LabelPropagation
+from benchmark.seal.contract import IGNORE, Range
 
 
 @dataclass

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.seal.contract import everything
+
 
 def to_network_size(image: np.ndarray, size: int) -> np.ndarray:
     """Planes (..., h, w) as (..., size, size): padded with 0 to a square, then shrunk by area or enlarged linearly."""
@@ -25,8 +27,8 @@ def fit_sets(sets: np.ndarray, size: int, classes: int) -> np.ndarray:
     of one of them (so that a class which is really there stays allowed), else the most frequent of their sets; on a
     tie it says nothing.
     """
-    everything = (1 << classes) - 1
-    padded = _square(sets, everything)
+    unknown = everything(classes)
+    padded = _square(sets, unknown)
     side = padded.shape[-1]
     if side <= size:
         pick = (np.arange(size) * 2 + 1) * side // (2 * size)  # the source pixel under each cell's centre
@@ -39,13 +41,13 @@ def fit_sets(sets: np.ndarray, size: int, classes: int) -> np.ndarray:
 
     common = gather(np.bitwise_and, padded)
     sound = gather(np.logical_or, padded == common[:, cell][:, :, cell])
-    values = np.setdiff1d(padded, everything)
+    values = np.setdiff1d(padded, unknown)
     if sound.all() or values.size == 0:
         return common
     counts = np.stack([gather(np.add, (padded == value).astype(np.int32)) for value in values])
     most = counts.max(0)
     tie = (counts == most).sum(0) > 1
-    return np.where(sound, common, np.where(tie, everything, values[counts.argmax(0)])).astype(sets.dtype)
+    return np.where(sound, common, np.where(tie, unknown, values[counts.argmax(0)])).astype(sets.dtype)
 
 
 def to_native_size(maps: Tensor, height: int, width: int) -> Tensor:

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pseudo_labels import as_sets, running_average, where_open
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import IGNORE, Budget, Range, everything
 
 
 @dataclass
@@ -56,7 +55,7 @@ class Scribble2Label(NetMethod):
         loss = partial_cross_entropy(logits, batch.allowed)
         if batch.memory is None or progress < self.warm_up:
             return loss
-        nothing = torch.full_like(batch.allowed, (1 << logits.shape[1]) - 1)
+        nothing = torch.full_like(batch.allowed, everything(logits.shape[1]))
         return loss + self.weight * partial_cross_entropy(logits, as_sets(batch.memory, nothing))
 
     def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, tree_energy
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import IGNORE, Budget, Range
 
 
 @dataclass

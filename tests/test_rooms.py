@@ -9,12 +9,12 @@ ROOT = Path(__file__).parents[1]
 GROUND = {"inputs", "images", "benchmark"}
 # room -> the rooms that it may import from, beside the ground; CONTRIBUTING shows the same
 ARROWS = {
-    "inputs": set(),
-    "images": set(),
     "contract": set(),
+    "inputs": set(),
+    "images": {"contract"},
     "store": set(),
     "packing": {"store"},
-    "datasets": set(),
+    "datasets": {"contract"},
     "methods": {"contract"},
     "seal": {"contract", "datasets", "store"},
     "plan": {"contract", "datasets", "store", "methods"},

@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmark.datasets.simulate import stream, weaken
-from benchmark.seal.contract import TestScan, WeakData, WeakScan
+from benchmark.seal.contract import TestScan, WeakData, WeakScan, everything
 
 
 def data_of(annotation: str, channels: int = 1, classes: int = 3, shapes: tuple[tuple[int, ...], ...] = ()) -> WeakData:
@@ -19,7 +19,7 @@ def annotated(mask: np.ndarray, classes: int, annotation: str, name: str) -> np.
     """Sets of a scan; of `slices`, the first slice is labelled in full."""
     if annotation != "slices":
         return weaken(mask, classes, annotation, stream(0, name))
-    allowed = np.full(mask.shape, (1 << classes) - 1, np.uint8)
+    allowed = np.full(mask.shape, everything(classes), np.uint8)
     allowed[0] = 1 << mask[0]
     return allowed
 

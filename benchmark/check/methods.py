@@ -20,10 +20,10 @@ from PIL import Image
 from benchmark.check import watch
 from benchmark.check.contract import Broken, NotApplicable
 from benchmark.check.discs import data_of, discs, held_out
-from benchmark.datasets.annotations import OPTIONS, from_labels
+from benchmark.datasets.forms import FORMS, learnt
 from benchmark.plan import plugins, trials
 from benchmark.seal import folder as sealed
-from benchmark.seal.contract import Budget, TestScan, WeakData
+from benchmark.seal.contract import Budget, TestScan, WeakData, everything
 from benchmark.train.local import Local, Task
 from benchmark.train.worker import check_labels, seed_everything
 
@@ -47,7 +47,7 @@ class Candidate:
 
     def data(self, **wanted: Any) -> WeakData:
         """Small scans with the first annotation that it learns from."""
-        return data_of(self.cls.annotations[0], **wanted)
+        return data_of(learnt(self.cls.annotations)[0], **wanted)
 
 
 def refit(
@@ -67,10 +67,10 @@ def constructs_without_work(candidate: Candidate) -> None:
 
 
 def claims_known_annotations(candidate: Candidate) -> None:
-    """`annotations` names formats that exist."""
-    claimed = candidate.cls.annotations
-    if not isinstance(claimed, tuple) or not claimed or set(claimed) - set(OPTIONS):
-        raise Broken(f"annotations are {claimed!r}; they must be a tuple of {', '.join(OPTIONS)}")
+    """`annotations` is "labels", "sets", or a tuple of forms that exist."""
+    claim = candidate.cls.annotations
+    if not isinstance(claim, str | tuple) or not learnt(claim) or set(learnt(claim)) - set(FORMS):
+        raise Broken(f'annotations are {claim!r}; they must be "labels", "sets", or a tuple of {", ".join(FORMS)}')
 
 
 def imports_no_data_set(candidate: Candidate) -> None:
@@ -87,7 +87,7 @@ def imports_no_data_set(candidate: Candidate) -> None:
 
 def learns_from_all_that_it_claims(candidate: Candidate) -> None:
     """Every annotation, 1 and 3 channels, odd sizes, stacks and single slices: label maps of the native size."""
-    for annotation, channels in product(candidate.cls.annotations, (1, 3)):
+    for annotation, channels in product(learnt(candidate.cls.annotations), (1, 3)):
         method = candidate.fitted(data_of(annotation, channels))
         for scan in held_out(channels):
             try:
@@ -100,7 +100,7 @@ def handles_unannotated_class(candidate: Candidate) -> None:
     """Scans without a mark of some class, or without any mark, are data like others."""
     base = candidate.data()
     candidate.fitted(base.relabel(lambda scan: np.where(scan.allowed == 4, 7, scan.allowed).astype(np.uint8)))
-    candidate.fitted(base.relabel(lambda scan: from_labels(np.full(scan.allowed.shape, 255), 3, 255)))
+    candidate.fitted(base.relabel(lambda scan: np.full_like(scan.allowed, everything(3))))
 
 
 def handles_single_slice(candidate: Candidate) -> None:

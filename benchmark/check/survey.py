@@ -14,12 +14,13 @@ from rich.text import Text
 from benchmark import InputError
 from benchmark.datasets.annotations import parse, resolve, to_labels
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, near_duplicates
+from benchmark.datasets.forms import FORMS
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import TILE, as_picture, overlay, tile
 from benchmark.plan import plugins
 from benchmark.terminal import grid, show_splits
 
-SIMULATED = ("scribble:sim", "point", "block")
+SIMULATED = tuple(parse(f"{name}:sim") for name, form in FORMS.items() if form.marks)
 SAMPLE = 12  # scans that shares of simulated marks are measured on, and that a contact sheet shows
 
 
@@ -101,9 +102,9 @@ class DatasetStatistics:
     def simulated(self) -> dict[str, "LabelStatistics"]:
         """LabelStatistics that would be drawn on the sample."""
         found = {}
-        for form in SIMULATED:
-            annotator = Annotator(self.dataset, (), parse(form), 0)
-            marks = found[f"{form} (on {len(self.sample)} scans)"] = LabelStatistics(self.dataset)
+        for annotation in SIMULATED:
+            annotator = Annotator(self.dataset, (), annotation, 0)
+            marks = found[f"{annotation} (on {len(self.sample)} scans)"] = LabelStatistics(self.dataset)
             for scan in self.sample:
                 marks.add(to_labels(annotator(scan), len(self.dataset.classes)), scan.mask)
         return found
@@ -169,7 +170,7 @@ def sheet(dataset: Dataset, scans: Iterable[Scan], annotations: Iterable[str] = 
         tiles = [grey] + ([] if scan.mask is None else [overlay(grey, scan.mask[middle], 0.45)])
         wanted = chosen or [resolve(name if ":" in name else f"{name}:drawn", scan.drawn, "") for name in sorted(scan.drawn)]
         if scan.mask is not None and not chosen:
-            wanted += [parse(form) for form in SIMULATED]
+            wanted += SIMULATED
         for annotation in wanted:
             allowed = Annotator(dataset, (), annotation, 0)(scan)[middle]
             tiles.append(overlay(grey, to_labels(allowed[None], len(dataset.classes))[0], 1.0))

@@ -177,7 +177,7 @@ class _Planned:
 
 def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[str, Inventory]") -> None:
     """Plan another part, on these data sets; every scan of its splits is looked at."""
-    from benchmark.datasets import annotations
+    from benchmark.datasets import annotations, forms
 
     rows = settings.rows(part.methods)
     splits = _splits(part, surveys.values(), required=[] if settings.cut else part.splits)
@@ -189,7 +189,7 @@ def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[st
             annotation = annotations.resolve(text, look.drawn, name)
             annotations.check_simulable(annotation, look, f"split {split} of {name}")
             for seed, row in product(part.seeds, rows):
-                if annotation.form in row.cls.annotations:
+                if annotation.form in forms.learnt(row.cls.annotations):
                     job = _job(settings, row, survey, annotation, split, seed, look.fingerprint, part.budget)
                     _check_selection(job, survey.dataset)
                     planned.jobs[str(job.folder)] = job

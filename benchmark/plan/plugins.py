@@ -154,11 +154,6 @@ def groups() -> dict[str, list[str]]:
     return {name: members(name) for name in named}
 
 
-def annotations() -> tuple[str, ...]:
-    """Every annotation, from `datasets/annotations.py`."""
-    return tuple(_constants(_tree(source_of("benchmark.datasets.annotations")).body)["ANNOTATIONS"])
-
-
 def describe(plugin: Plugin) -> dict[str, Any]:
     """First lines of a plug-in's docstrings (`idea`, `paper`) and the constants of its class, its bases' included."""
     path = plugin.file()
@@ -170,7 +165,12 @@ def describe(plugin: Plugin) -> dict[str, Any]:
     wanted = wanted or [node for node in classes if {"annotations", "modality"} & set(_class_constants(node, path))]
     if not wanted:
         return {"idea": _first_line(tree), "paper": ""}
-    return {**_class_constants(wanted[-1], path), "idea": _first_line(tree), "paper": _first_line(wanted[-1])}
+    about = {**_class_constants(wanted[-1], path), "idea": _first_line(tree), "paper": _first_line(wanted[-1])}
+    if "annotations" in about:
+        from benchmark.datasets.forms import learnt  # a learner's process, which imports this file, may not
+
+        about["annotations"] = learnt(about["annotations"])
+    return about
 
 
 @cache

@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmark import InputError
 from benchmark.datasets import annotations
+from benchmark.datasets.forms import FORMS
 from benchmark.plan import compare
 from benchmark.report import published, statistics
 from benchmark.report.runs import Rows
@@ -229,7 +230,7 @@ def levels(read: Rows, what: str) -> pd.DataFrame:
     lines = []
     for column, about in read.about.items():
         annotation = _annotation(about)
-        if annotation is None or annotation.form not in annotations.MARKS:
+        if annotation is None or not FORMS[annotation.form].marks:
             continue
         plain, level = replace(annotation, density=1.0), annotation.density
         if what == "noise":

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Protocol
 import numpy as np
 from pydantic import Field
 
+IGNORE = 255  # in label maps: more than one class is possible here
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -51,6 +52,11 @@ class Range:
         return float(np.exp(rng.uniform(np.log(self.low), np.log(self.high))))
 
 
+def everything(classes: int) -> int:
+    """Return the set of all classes: what is known of an unlabelled pixel."""
+    return (1 << classes) - 1
+
+
 Spacing = tuple[float, float, float] | None  # mm between slices, rows, columns
 
 
@@ -85,8 +91,8 @@ class WeakData:
             slices, *plane = scan.allowed.shape
             if scan.image.shape != (slices, channels, *plane):
                 raise ValueError(f"training scan {number}: image {scan.image.shape}, allowed {scan.allowed.shape}")
-            if scan.allowed.min() < 1 or scan.allowed.max() >= 1 << classes:
-                raise ValueError(f"training scan {number}: sets reach outside 1 to {(1 << classes) - 1}")
+            if scan.allowed.min() < 1 or scan.allowed.max() > everything(classes):
+                raise ValueError(f"training scan {number}: sets reach outside 1 to {everything(classes)}")
 
     def __len__(self) -> int:
         return len(self._scans)

@@ -23,7 +23,7 @@ from benchmark.datasets.base import Dataset, Scan
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
 from benchmark.seal import folder as sealed
-from benchmark.seal.contract import TestScan, WeakScan
+from benchmark.seal.contract import TestScan, WeakScan, everything
 from benchmark.store import CasePictures, plain
 
 
@@ -144,7 +144,7 @@ class AnnotationStatistics:
 
     def add(self, allowed: np.ndarray, mask: np.ndarray | None) -> None:
         """Count a scan; one without a mask makes the shares, depths and objects unknown."""
-        marked = (allowed != (1 << len(self.classes)) - 1).any((1, 2))
+        marked = (allowed != everything(len(self.classes))).any((1, 2))
         self.slices += int(marked.sum())
         self.truth_known &= mask is not None
         for k in range(len(self.classes)):

@@ -52,7 +52,8 @@ class MyDataset(Dataset):
             image=image,  # float32 in [0, 1], (slices, channels, height, width), as it was acquired
             mask=mask,  # uint8 labels (slices, height, width)
             spacing=(1.0, 1.0, 1.0),  # mm between slices, rows, columns; None: unknown
-            # drawn={"scribble": from_labels(labels, len(self.classes), 255)},  # 255: unlabelled; of benchmark.datasets.weak
+            # drawn={"scribble": from_labels(labels, len(self.classes), 255)},  # 255: unlabelled;
+            # from_labels is in benchmark.datasets.annotations
         )
 
 

@@ -5,10 +5,9 @@ from typing import Annotated
 
 from torch import Tensor
 
-from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy
-from benchmark.seal.contract import Range
+from benchmark.seal.contract import IGNORE, Range
 
 
 @dataclass
@@ -19,7 +18,7 @@ class MyMethod(NetMethod):
     # most three options have one) is what `run --tune K` draws from.
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1  # of the second term
 
-    # annotations = ("scribble", "point")  # what it learns from, if not all of full, scribble, point, block and slices
+    # annotations = ("scribble", "point")  # the forms it learns from, if not all that give labels; "sets": all forms
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """What a step makes smaller; `progress` runs from 0 to 1 over the budget."""

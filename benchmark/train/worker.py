@@ -134,7 +134,7 @@ def predict_snapshots(
 
 def held_out_loss(method: Any, val: contract.WeakData) -> float | None:
     """The mean loss on the marks of held-out scans that have marks; None where none has. NaN is a method's own."""
-    marked = [scan for scan in val if (scan.allowed != (1 << val.classes) - 1).any()]
+    marked = [scan for scan in val if (scan.allowed != contract.everything(val.classes)).any()]
     return float(np.mean([method.marks_loss(scan, val.classes) for scan in marked])) if marked else None
 
 
