@@ -126,7 +126,7 @@ def test_of_edges_of_equal_cost_the_first_is_taken(shape, levels):
 def test_devices_without_scipy_grow_the_same_rooted_trees(shape, levels, monkeypatch):
     images = grey(3, 1, shape, levels)
     expected = spanning_trees(images)
-    monkeypatch.setattr("benchmark.methods.losses.trees._grown_by_scipy", lambda key, h, w: rooted(boruvka(key, h, w), h, w))
+    monkeypatch.setattr("benchmark.methods.losses.trees._trees_by_scipy", lambda key, h, w: rooted(boruvka(key, h, w), h, w))
     assert torch.equal(spanning_trees(images), expected)
 
 
