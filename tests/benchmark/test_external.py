@@ -335,7 +335,7 @@ FAULTS = {
                         r"lacks 3 of 3 test scans: case_007, case_008, case_009; .*no test scan's is case_007_0000.nii.gz"),
     "empty folder": (emptied, "nnunet holds no label maps; a label map is called as its scan is"),
     "two for one scan": (lambda o: shutil.copy(o / "case_008.nii.gz", o / "case_008.nii"),
-                         "nnunet holds case_008.nii and case_008.nii.gz; a name may be there once"),
+                         "nnunet holds case_008.nii and case_008.nii.gz; two files may not have the same name"),
     "network's size": (rewritten(lambda a: np.zeros((64, 64, 3), np.uint8)),
                        r"case_008.nii.gz has shape \(3, 64, 64\) .* its scan \(3, 30, 34\): .* as it was exported"),
     "transposed": (rewritten(lambda a: a.transpose(1, 0, 2)),
