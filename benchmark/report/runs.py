@@ -1,9 +1,9 @@
-"""Runs as rows: what lies in `results/`, what was planned and is missing, and what may be compared with what.
+"""Read runs into tables: stored runs, planned runs that are missing, and which runs may be compared.
 
 A *column* of the tables is one data set with one annotation, one family of splits, one simulator version and one common
-budget; runs of different columns are never averaged. A *row* is a method's label, with its options where these differ
-within a column; where they differ from column to column alone, as settings for one data set do, it stays one row.
-Predictions that were made elsewhere have no budget of ours: they stand in every column of their data, marked external.
+budget; runs of different columns are never averaged. A *row* is a method's label, with its options if these differ
+within a column; options that differ only between columns, such as settings for one data set, do not split a row.
+External predictions have no budget of this suite: they are in every column of their data, labelled external.
 """
 
 import json
@@ -35,7 +35,7 @@ RUN_COLUMNS = [
     *("folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
     *("hash", "method", "options", "data", "stored", *COST_FIELDS),  # options as JSON; data: the split's fingerprint
 ]
-TEXTS = ("scan", "patient", "region", "unit")  # whatever they look like: patient 007 is not 7
+TEXTS = ("scan", "patient", "region", "unit")  # never as numbers: patient 007 is not 7
 DTYPES = {**dict.fromkeys(TEXTS, str), **dict.fromkeys(METRICS, float)}
 UNDEFINED = {metric: ["", "nan"] for metric in METRICS}
 CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
@@ -47,7 +47,7 @@ Placed = tuple[Record, str, str]  # a run with its column and row
 
 @dataclass(frozen=True)
 class Rows:
-    """Everything a report is made of."""
+    """All data of a report."""
 
     name: str
     title: str
@@ -60,12 +60,12 @@ class Rows:
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # the suite's, and those of its user
 
     def track(self, name: str) -> "Rows":
-        """Only the columns of one track: methods with the published values, or with values chosen by trials."""
+        """Keep only the columns of one track: methods with the published values, or with values chosen by trials."""
         kept = [column for column, about in self.about.items() if _track(about["budget"]) == name]
         return self._kept(kept, list(dict.fromkeys(self.runs.row)))
 
     def only(self, names: Collection[str]) -> "Rows":
-        """Only those methods, data sets, annotations or columns; raises InputError for a name that is none of them.
+        """Keep only these methods, data sets, annotations or columns; raises InputError for any other name.
 
         Names of one kind are alternatives; names of different kinds must all hold.
         """
@@ -85,7 +85,7 @@ class Rows:
         return left
 
     def _kept(self, columns: Collection[str], rows: Collection[str]) -> "Rows":
-        """These columns and rows alone."""
+        """Keep only these columns and rows."""
 
         def own(frame: pd.DataFrame) -> pd.DataFrame:
             return frame[frame.column.isin(columns) & frame.row.isin(rows)]
@@ -100,7 +100,7 @@ class Rows:
 
 
 def read(results: Path, selection: str = "last") -> Rows:
-    """Every run below `results/runs`, and the gaps in the latest plan; raises InputError if there is none.
+    """Read every run below `results/runs`, and the gaps in the latest plan; raises InputError if there is none.
 
     `selection` other than `last` takes each run's scores from the snapshot that this rule chose; runs without snapshots
     are then set aside.
@@ -159,7 +159,7 @@ def _of_column(column: str, _: dict[str, Any]) -> set[str]:
 
 
 def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, float]]] | None:
-    """The first run on weak labels that logged how its pseudo-labels changed, and its log; of a row one run is looked at."""
+    """Return the first run on weak labels that logged changes of its pseudo-labels, and its log; one run per row is read."""
     weak = [column for column, about in read.about.items() if about["annotation"] != "full"]
     done = read.runs[(read.runs.state == "done") & read.runs.column.isin(weak)]
     for folder in done.drop_duplicates("row").folder:
@@ -170,17 +170,17 @@ def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, flo
 
 
 def _logged(path: Path, line: str) -> dict[str, float]:
-    """A line of a training log."""
+    """Parse a line of a training log."""
     try:
         held: dict[str, float] = json.loads(line)
-        float(sum(held.values()))  # all are numbers
+        float(sum(held.values()))  # fails unless all are numbers
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error}); {AGAIN}") from error
     return held
 
 
 def _as_planned(labels: Iterable[str], columns: Iterable[str]) -> Callable[[Record], tuple[int, int, str]]:
-    """Sorts runs as they were asked for: by method, then by column; what no plan names comes last."""
+    """Sort runs by method, then by column, in the order of the plan; runs in no plan are last."""
     methods, places = list(dict.fromkeys(labels)), list(dict.fromkeys(columns))
 
     def place(record: Record) -> tuple[int, int, str]:
@@ -205,7 +205,7 @@ def _beside(planned: list[Record], name: str, folder: Path) -> list[Record]:
 
 
 def _chosen(done: Sequence[Placed]) -> pd.DataFrame | None:
-    """Scores of the snapshot that each rule chose, of runs that kept some; None if none did."""
+    """Return the scores of the snapshot that each rule chose; None if no run kept snapshots."""
     if not done:
         return None
     kept = _scores(done, "snapshots.csv")
@@ -249,8 +249,8 @@ def _scores(done: Sequence[Placed], name: str) -> pd.DataFrame:
 
 
 def _table(heading: str, body: str) -> pd.DataFrame:
-    """Scores as they are written; raises ValueError where they are none."""
-    others = [name for name in heading.split(",") if name not in (*DTYPES, *COUNTS, "part", "step")]  # metrics of one's own
+    """Convert scores from text; raises ValueError if they are not scores."""
+    others = [name for name in heading.split(",") if name not in (*DTYPES, *COUNTS, "part", "step")]  # metrics of the user
     types, undefined = DTYPES | dict.fromkeys(others, float), UNDEFINED | {name: ["", "nan"] for name in others}
     part = pd.read_csv(StringIO(f"{heading}\n{body}"), dtype=types, keep_default_na=False, na_values=undefined)
     if len(part) != body.count("\n"):
@@ -264,7 +264,7 @@ def _table(heading: str, body: str) -> pd.DataFrame:
 
 
 def _refuse_table(path: Path, heading: str, body: str) -> None:
-    """Raise InputError where one run's scores are none."""
+    """Raise InputError for the first run whose scores are not valid."""
     try:
         _table(heading, body)
     except ValueError as error:
@@ -272,7 +272,7 @@ def _refuse_table(path: Path, heading: str, body: str) -> None:
 
 
 def _own_metrics(records: Iterable[Record]) -> dict[str, Facts]:
-    """The metrics of their user's that runs were scored with; raises InputError where two runs mean two by one name."""
+    """Return the user's metrics with which runs were scored; raises InputError if two metrics have the same name."""
     facts, codes = dict[str, Facts](), dict[str, str]()
     for record in records:
         for name, held in record.get("metrics", {}).items():
@@ -291,7 +291,7 @@ def _without_choice(record: Record) -> bool:
 
 def _run(record: Record) -> Record:
     spent = {name: record.get("worker", {}).get(name) for name in COST_FIELDS}
-    if spent["device"] == "cpu":  # seconds of another processor are no others' seconds
+    if spent["device"] == "cpu":  # seconds of different processors can't be compared
         spent["device"] = record.get("processor", "cpu")
     return {
         "folder": record["folder"],
@@ -303,7 +303,7 @@ def _run(record: Record) -> Record:
         "own_budget": record.get("why_own_budget", ""),
         "external": bool(record.get("external", False)),
         "hash": record.get("hash", ""),
-        "stored": record.get("stored", ""),  # the name of the reference that it comes from
+        "stored": record.get("stored", ""),  # the name of the reference with this run
         "method": record["identity"]["method"],
         "data": record["identity"]["data"],
         "options": json.dumps(record["identity"]["options"], sort_keys=True),
@@ -340,7 +340,7 @@ def _placed(records: list[Record]) -> tuple[list[tuple[Record, str]], list[str]]
 
 
 def _deduplicate(placed: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
-    """One run for each row, split and seed of a column: of several, one that kept snapshots, else the newest."""
+    """Keep one run for each row, split and seed of a column: of several, one that kept snapshots, else the newest."""
 
     def worth(record: Record) -> tuple[int, bool, str]:
         state = ("missing", "failed", "done").index(record["state"])
@@ -355,7 +355,7 @@ def _deduplicate(placed: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
 
 
 def _belongs(external: Record, ours: Record) -> bool:
-    """Whether predictions made elsewhere are of the data, the splits and (if that is known) the annotation of a run."""
+    """Whether external predictions have the data, the splits and (if it is known) the annotation of a run."""
     theirs, identity = external["identity"], ours["identity"]
     return (
         all(theirs[key] == identity[key] for key in ("dataset", "dataset_options"))
@@ -373,7 +373,7 @@ def _row(record: Record) -> tuple[str, str]:
 
 
 def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
-    """A short name for each column: data set and annotation, and whatever tells it from others with the same two."""
+    """Name each column: data set and annotation, and what distinguishes it from others with the same two."""
     details = {}
     for _, column in placed:
         dataset, annotation, options, simulator, family, budget = json.loads(column)
@@ -383,7 +383,7 @@ def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
 
 
 def _row_names(placed: Sequence[tuple[Record, str]]) -> dict[tuple[str, str], str]:
-    """A short name for each row: the label, and the options in which rows of one label differ within a column."""
+    """Name each row: its label, and the options in which rows of one label differ within a column."""
     kinds = Counter((label, column) for (label, _), column in {(_row(record), column) for record, column in placed})
     several = {label for (label, _), count in kinds.items() if count > 1}
     return _distinct({_row(r): (r["label"], r["identity"]["options"] if r["label"] in several else {}) for r, _ in placed})
@@ -399,7 +399,7 @@ def _distinct(details: dict[Any, tuple[str, dict[str, Any]]]) -> dict[Any, str]:
 
 
 def _is_stale(record: Record) -> bool:
-    """Whether a method of this version would now be trained by other code."""
+    """Whether the code of a method has changed since a run."""
     if record["state"] != "done" or record.get("external"):
         return False
     return bool(record["code"] != _code_now(record["identity"]["method"], record["identity"]["annotation"], record["code"]))
@@ -417,7 +417,7 @@ def _code_now(method: str, annotation: str, before: str) -> str:
 
 
 def _completeness(record: Record) -> tuple[bool, bool]:
-    """Sorts runs by how much they say of their column."""
+    """Sort key: the number of facts that a run states about its column."""
     return record["state"] != "missing", not record.get("external")
 
 
@@ -437,8 +437,8 @@ ABOUT: dict[str, Any] = {
     "labelled_share": {},
     "labelled_depth_px": {},
     "labelled_pixels": {},  # by class, over the training scans of one run
-    "labelled_slices": None,  # of these, those with a mark
-    "labelled_objects": None,  # connected parts of the classes but background, in slices with a mark
+    "labelled_slices": None,  # training slices with an annotation
+    "labelled_objects": None,  # connected components of foreground classes in these slices
     "regions": [],
     "patients_known": None,
 }
