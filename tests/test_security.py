@@ -416,7 +416,7 @@ def test_a_data_set_of_ones_own_is_called_what_a_folder_may_be_called(tmp_path, 
 
 
 @pytest.mark.parametrize("text", ["x = {[]: 1}", "def f(:", "\0", "x = " + "(" * 3000 + ")" * 3000, "name = '\\udcff'"])
-def test_a_plug_in_that_is_no_python_is_refused_or_none(tmp_path, text):
+def test_a_plug_in_that_is_not_python_is_refused_or_none(tmp_path, text):
     (tmp_path / "mine.py").write_text(text)
     with pytest.raises(InputError, match="mine.py"):
         plugins.get("data set", str(tmp_path / "mine.py"))
@@ -530,7 +530,7 @@ def test_scores_that_are_none_are_refused_by_name(stored, old, new):
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "text", "1e999"])
-def test_a_score_that_is_no_number_is_refused_by_name(stored, value):
+def test_a_score_that_is_not_a_number_is_refused_by_name(stored, value):
     place, run = stored
     header, first, *rest = (run / "cases.csv").read_text().splitlines()
     cells = dict(zip(header.split(","), first.split(","), strict=True)) | {"dice": value}

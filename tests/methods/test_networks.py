@@ -116,10 +116,10 @@ def test_encoder_weights_come_from_a_file(name, tmp_path):
     grey = networks.build(name, 1, 2, str(tmp_path / "weights.pth"))
     image = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
-        for ours, theirs in zip(
+        for grey_map, colour_map in zip(
             grey.eval().encode(image)[1:], colour.eval().encode(image.repeat(1, 3, 1, 1))[1:], strict=True
         ):
-            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(grey_map, colour_map, rtol=1e-3, atol=1e-5)
 
 
 def test_weights_of_something_else_are_refused(tmp_path):
