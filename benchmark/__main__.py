@@ -32,6 +32,7 @@ DataFolder = Annotated[
     Path, typer.Option("--data", envvar="BENCHMARK_DATA", help="Folder that holds one folder per data set.")
 ]
 Results = Annotated[Path, typer.Option("--results", help="Folder that keeps the runs.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder that is made.")]
 Reports = Annotated[Path, typer.Option("--reports", help="Folder that receives reports.")]
 
 
@@ -79,7 +80,7 @@ def run(
     from benchmark import terminal
     from benchmark.plan.jobs import make_plan, parse_shard, select_shard, state
     from benchmark.plan.presets import Request
-    from benchmark.store import ResultsFolder
+    from benchmark.store import open_results
     from benchmark.train.sweep import Sweep
 
     if rerun not in ("", "stale", "all"):
@@ -98,7 +99,7 @@ def run(
     )
     if shard:
         parse_shard(shard)
-    make_executor, stored = _executor(executor, address, device), ResultsFolder(results)
+    make_executor, stored = _executor(executor, address, device), open_results(results)
     with terminal.status("reading and checking the data"):
         plan = make_plan(request)
     jobs = select_shard(plan.jobs, shard) if shard else plan.jobs
@@ -211,14 +212,35 @@ def score(
 
 
 @app.command()
+def pack(
+    out: Out,
+    results: Results = Path("results"),
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Keep of each log every N-th loss, and the last.")] = 1,
+) -> None:
+    """Pack a results folder, or all in a folder, into a few compressed tables without label maps."""
+    from benchmark.packing import pack
+
+    print(f"{pack(results, out, every)} runs packed in {out}")
+
+
+@app.command()
+def unpack(out: Out, results: Results = Path("results")) -> None:
+    """Make results folders of a packed folder again."""
+    from benchmark.packing import unpack
+
+    print(f"{unpack(results, out)} runs unpacked in {out}")
+
+
+@app.command()
 def new(
     path: Annotated[Path, typer.Argument(metavar="PATH.py", help="The new file; what it defines is called as it is.")],
     kind: Annotated[str, typer.Option(help="method, dataset or metric.")] = "method",
 ) -> None:
     """Write a commented method, data set or metric to start from; it passes `check` as it is."""
     from benchmark.plan.new import write
+    from benchmark.score.metrics import TAKEN
 
-    write(path, kind)
+    write(path, kind, TAKEN if kind == "metric" else ())
     print(f"wrote {path}; when you have changed it: python -m benchmark check {path}")
 
 

@@ -8,12 +8,14 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark import InputError
+
+if TYPE_CHECKING:  # `list` answers without numpy
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -72,8 +74,10 @@ def read_json(path: Path, damaged: str) -> dict[str, Any]:
     return held
 
 
-def read_npz(path: Path, *names: str) -> list[np.ndarray]:
+def read_npz(path: Path, *names: str) -> "list[np.ndarray]":
     """Arrays of numbers in an .npz, by name; raises InputError for all else, pickled objects among it."""
+    import numpy as np
+
     with named_errors(path):
         with zipfile.ZipFile(path) as archive:
             for name in names:
@@ -90,7 +94,7 @@ MOST_VALUES = 2**30  # of an array; a CT of 512 x 512 x 2000 has half as many
 DENSEST = 10_000  # bytes of an array per byte of its file; deflate, which all of these formats use, reaches 1,032
 
 
-def check_size(path: Path, shape: Sequence[int] | None, dtype: np.dtype) -> None:
+def check_size(path: Path, shape: Sequence[int] | None, dtype: "np.dtype") -> None:
     """Raise InputError for what is no array of numbers, or says that it is larger than its file can hold."""
     if dtype.kind not in "biuf" or not shape:
         raise InputError(f"{path} holds {dtype} in shape {shape}; intensities are numbers; labels are whole numbers")

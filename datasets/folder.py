@@ -61,7 +61,7 @@ class Folder(UserDataset):
         facts = self.facts = checked(Facts, given, str(path))
         try:
             re.compile(facts.patient)
-        except (re.error, RecursionError, OverflowError) as error:
+        except (re.error, OverflowError) as error:
             raise InputError(f"{path}: patient is not a regular expression: {error}") from error
         first = next(iter(self._files.values()))
         self.channels = facts.channels or self._channels(first[0])

@@ -138,7 +138,7 @@ def _facts(path: Path) -> Facts:
         given: Any = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}; nnU-Net's raw layout has one") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error!r}; it needs labels, channel_names and file_ending") from error
     missing = [name for name in NEEDED if not isinstance(given, dict) or name not in given]
     if missing:

@@ -7,7 +7,6 @@ annotation is written `FORM[:MAKER][@DENSITY][+OPTION=VALUE...]`: `scribble:draw
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from scipy import interpolate, ndimage
@@ -26,12 +25,6 @@ DOT = 2.0  # radius
 THICK = 6.0  # depth of a part from which on strokes are three units thick
 LOOP = (6.5, 17.0)  # distance of the background's loop from the objects
 PATCH = 11.0  # radius of a patch of background
-
-
-def sources(annotation: Annotation) -> tuple[Path, ...]:
-    """The files whose code makes the annotation; none where people made all of it."""
-    plain = annotation.drawn and annotation == Annotation(annotation.form, annotation.maker)
-    return () if annotation.form == "full" or plain else (Path(__file__),)
 
 
 def stream(seed: int, name: str) -> np.random.Generator:

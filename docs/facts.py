@@ -321,7 +321,7 @@ def stored_cells() -> pd.DataFrame:
     parts = []
     for name, folder in store.stored(store.ALL).items():
         report = REPORTS / name / "table.csv"  # the same numbers, where a report of them is committed
-        cells = pd.read_csv(report) if report.exists() else summarise(runs.read(folder)).cells
+        cells = pd.read_csv(report) if report.exists() else summarise(runs.read_folder(folder)).cells
         parts.append(cells[(cells.region == MEAN) & cells.metric.isin(WANTED) & cells["mean"].notna()].assign(stored=name))
     found = pd.concat(parts, ignore_index=True).fillna({"unit": ""})
     return found.assign(score=[score(line) for line in found.assign(stale=0, place="").itertuples()])

@@ -15,10 +15,9 @@ from benchmark.methods.augment import IGNORE, Augmentation, prefetch
 from benchmark.methods.resize import fit_sets, to_native_size, to_network
 from benchmark.seal.contract import Budget, Log, Range, TestScan, WeakData, WeakScan
 
-PREFETCH_THREADS = {
-    "cpu": 0,
-    "cuda": 4,
-}  # threads that augment the next batches: a GPU would wait for a batch, a CPU has no idle core
+# Threads that augment the next batches: a GPU would wait for a batch, a CPU has no idle core. One thread, since two that
+# set up albumentations at the same time can leave all warnings as errors (augment.py).
+PREFETCH_THREADS = {"cpu": 0, "cuda": 1}
 
 __all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "Range", "TestScan", "WeakData", "poly"]
 

@@ -1,6 +1,8 @@
 """Published numbers and kept runs: every row has a source, and every folder makes a report."""
 
 import csv
+import hashlib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,12 @@ import pytest
 from benchmark import report
 from benchmark.datasets.annotations import parse
 from benchmark.report import published
+from benchmark.store import within
 
-PUBLISHED = Path(__file__).parents[1] / "results/published"
+ROOT = Path(__file__).parents[1]
+PUBLISHED = ROOT / "results/published"
 REFERENCE = PUBLISHED.parent / "reference"
-REPORTS = Path(__file__).parents[1] / "reports/reference"
+REPORTS = ROOT / "reports/reference"
 
 
 def test_annotation_costs_have_a_source():
@@ -62,7 +66,23 @@ def test_every_table_is_explained(numbers):
     assert all(f"`{column}`" in readme for column in numbers)
 
 
-@pytest.mark.parametrize("folder", sorted(path.name for path in REFERENCE.iterdir() if path.is_dir()))
+def test_the_stored_runs_are_whole():
+    """Each file is what its checksum says, and gzip keeps no time in it."""
+    sums = dict(reversed(line.split("  ")) for line in (REFERENCE / "SHA256SUMS").read_text().splitlines())
+    there = {str(path.relative_to(REFERENCE)): path.read_bytes() for path in REFERENCE.rglob("*") if path.is_file()}
+    assert {name: hashlib.sha256(there[name]).hexdigest() for name in sums} == sums
+    assert there.keys() - sums.keys() == {"README.md", "PLAN.md", "SHA256SUMS"}
+    assert {there[name][4:8] for name in sums if name.endswith(".gz")} == {bytes(4)}
+
+
+def test_stored_runs_and_reports_are_a_small_part_of_a_checkout():
+    listed = subprocess.run(["git", "ls-files", "results", "reports"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0 < sum((ROOT / name).stat().st_size for name in listed.stdout.splitlines()) < 12e6
+
+
+@pytest.mark.parametrize(
+    "folder", [pytest.param(name, marks=[pytest.mark.slow] * (name != "smoke")) for name in within(REFERENCE)]
+)
 def test_reference_runs_can_be_reported(folder, tmp_path):
     """Without label maps, and without the code that made them."""
     written = report.write(REFERENCE / folder, tmp_path)

@@ -13,16 +13,17 @@ ARROWS = {
     "images": set(),
     "contract": set(),
     "store": set(),
+    "packing": {"store"},
     "datasets": set(),
     "methods": {"contract"},
     "seal": {"contract", "datasets", "store"},
     "plan": {"contract", "datasets", "store", "methods"},
-    "score": {"plan", "datasets", "store"},
+    "score": {"contract", "plan", "datasets", "store"},
     "train": {"score", "plan", "seal", "contract", "store"},
     "terminal": {"plan", "score", "datasets", "train"},
     "check": {"terminal", "train", "score", "plan", "seal", "contract", "datasets", "methods"},
     "report": {"score", "plan", "store", "datasets"},
-    "__main__": {"terminal", "check", "report", "train", "score", "plan", "seal", "store", "datasets"},
+    "__main__": {"terminal", "check", "report", "train", "score", "plan", "seal", "packing", "store", "datasets"},
 }
 
 

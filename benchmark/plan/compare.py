@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmark import InputError
-from benchmark.store import Record, records, stored
+from benchmark.store import Record, stored
 
 
 def column(record: Mapping[str, Any]) -> str:
@@ -31,7 +31,7 @@ def family(split: str) -> str:
 
 def check_match(planned: Iterable[Record], name: str) -> None:
     """Raise InputError where a run that is planned has no stored one beside it, and say what is another there."""
-    kept = [record for folder in stored(name).values() for record in records(folder) if record["state"] == "done"]
+    kept = [record for folder in stored(name).values() for record in folder.records() if record["state"] == "done"]
     keys = {key(record) for record in kept}
     for record in planned:
         if key(record) not in keys:

@@ -15,6 +15,7 @@ from benchmark import InputError
 from benchmark.plan import compare, plugins
 from benchmark.plan.plugins import Plugin
 from benchmark.plan.presets import Part, Request, Row, Settings, apply_flags
+from benchmark.plan.revisions import is_stale, revision
 from benchmark.seal.contract import Budget
 from benchmark.store import ResultsFolder, plain
 
@@ -41,7 +42,8 @@ class Job:
     common: Budget  # the other methods' budget
     reason: str  # why the two differ, if they do
     data: str  # fingerprint of the split's scans
-    code: str  # fingerprint of the method's code and of what makes its labels
+    code: str  # fingerprint of the method's code
+    revision: int | None  # of a method of this suite
     simulator: int  # version
 
     def identity(self) -> dict[str, Any]:
@@ -122,11 +124,11 @@ class Plan:
 
 
 def state(results: ResultsFolder, job: Job) -> str:
-    """`done`, `failed`, `stale` (done by other code) or `planned`."""
+    """`done`, `failed`, `stale` (done by code that may give other numbers) or `planned`."""
     run = results.record(job.folder)
     if run is None:
         return "planned"
-    return "stale" if run["state"] == "done" and run["code"] != job.code else str(run["state"])
+    return "stale" if is_stale(run, job.code) else str(run["state"])
 
 
 def make_plan(request: Request) -> Plan:
@@ -266,7 +268,8 @@ def _job(
         common=common,
         reason=reason,
         data=data,
-        code=plugins.fingerprint(row.plugin, *simulate.sources(annotation)),
+        code=plugins.fingerprint(row.plugin),
+        revision=revision(row.plugin),
         simulator=simulate.VERSION,
     )
 

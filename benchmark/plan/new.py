@@ -2,24 +2,24 @@
 
 import keyword
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from benchmark import InputError
 from benchmark.plan import plugins
-from benchmark.score import metrics
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 KINDS = {"method": "method", "dataset": "data set", "metric": "metric"}  # as the command line has it -> a plug-in's
 
 
-def write(path: Path, kind: str) -> None:
-    """Write a method, dataset or metric; raises InputError where there is a file, or the name won't do."""
+def write(path: Path, kind: str, taken: Collection[str] = ()) -> None:
+    """Write a method, dataset or metric; raises InputError where the file exists, or its name is taken or not allowed."""
     if kind not in KINDS:
         raise InputError(f"--kind is {kind!r}; it must be {', '.join(KINDS)}")
     name = path.stem
     if path.suffix != ".py" or not name.isidentifier() or keyword.iskeyword(name):
         raise InputError(f"{path} can't be a plug-in; it must be a Python name and .py, such as my_{kind}.py")
-    if name in plugins.find(KINDS[kind]) or (kind == "metric" and name in metrics.TAKEN):
+    if name in plugins.find(KINDS[kind]) or name in taken:
         raise InputError(f"there is a {KINDS[kind]} {name!r}; choose another name for {path}")
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent}")

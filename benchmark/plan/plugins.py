@@ -26,8 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import benchmark
 from benchmark import InputError
-from benchmark.inputs import explain, is_there
-from benchmark.score import metrics
+from benchmark.inputs import explain
 
 T = TypeVar("T")
 
@@ -96,11 +95,10 @@ def find(kind: str) -> dict[str, Plugin]:
 def get(kind: str, name: str) -> Plugin:
     """The plug-in of that name, or the one in the file of that path."""
     if name.endswith(".py"):
-        if not is_there(Path(name)):
+        if not Path(name).exists():
             raise InputError(f"there is no file {name}")
         path = Path(name).resolve()
         plugin = Plugin(kind, _constant_name(path) if kind == "data set" else path.stem, str(path))
-        _refuse_taken(plugin)
         _refuse_odd(plugin)
         if plugin.name in find(kind) and find(kind)[plugin.name].file() != path:
             raise InputError(
@@ -141,7 +139,7 @@ def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = Non
     if cls.by_path != bool(path):
         right = f"{plugin.name}:PATH" if cls.by_path else plugin.name
         raise InputError(f"{text!r} must be {right}" + ("" if path else ", with the folder that it is in"))
-    if path and not is_there(Path(path)):
+    if path and not Path(path).exists():
         raise InputError(f"there is no folder {path}")
     return configure(cls, options or {}, root=Path(path) if path else data / plugin.name)
 
@@ -256,12 +254,6 @@ def _defined(module: Any, kind: str) -> list[type]:
     ]
 
 
-def _refuse_taken(plugin: Plugin) -> None:
-    """Raise InputError for a metric that is called as one of the suite's, or as another column of scores."""
-    if plugin.kind == "metric" and plugin.name in metrics.TAKEN:
-        raise InputError(f"the metric name {plugin.name!r} of {plugin.module} is taken: scores have a column of that name")
-
-
 def _built_in(kind: str) -> Iterator[Plugin]:
     if kind == "metric":  # the suite's own are no plug-ins
         return
@@ -283,7 +275,6 @@ def _installed(kind: str) -> Iterator[Plugin]:
     for point in entry_points(group=KINDS[kind]):
         module, _, cls = point.value.partition(":")
         plugin = Plugin(kind, point.name, module, cls)
-        _refuse_taken(plugin)
         yield plugin
 
 
@@ -310,7 +301,7 @@ def _tree(path: Path) -> ast.Module:
         return ast.parse(path.read_text())
     except SyntaxError as error:
         raise InputError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except (OSError, ValueError, RecursionError, MemoryError) as error:  # no text, or nested too deep for the parser
+    except (OSError, ValueError) as error:  # also where it is not text
         raise InputError(f"{path} is no Python file: {error}") from error
 
 
@@ -326,7 +317,7 @@ def _constants(body: list[ast.stmt]) -> dict[str, Any]:
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and node.value is not None:
             try:
                 values[target.id] = ast.literal_eval(node.value)
-            except (ValueError, TypeError, RecursionError):  # no literal, such as one with a list as a key
+            except (ValueError, TypeError):  # no literal, such as one with a list as a key
                 continue
     return values
 

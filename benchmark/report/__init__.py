@@ -17,7 +17,7 @@ from benchmark.report.figures.style import KINDS, FigureData
 from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, Summary, patients, summarise
 from benchmark.report.tables import Table
-from benchmark.store import within
+from benchmark.store import ResultsFolder, open_results, within
 
 SELECTED = {
     "last": "the last step",
@@ -59,8 +59,9 @@ def write(results: Path, reports: Path, options: ReportOptions = ALL) -> Path:
 
     Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`.
     """
-    if (results / "runs").is_dir() or not (several := within(results)):
-        return _write_one(results, reports, options)
+    several = within(results)
+    if not several:
+        return _write_one(open_results(results), reports, options)
     together = reports / results.resolve().name
     for name, folder in several.items():
         try:
@@ -70,9 +71,9 @@ def write(results: Path, reports: Path, options: ReportOptions = ALL) -> Path:
     return together
 
 
-def _write_one(results: Path, reports: Path, options: ReportOptions, name: str = "") -> Path:
+def _write_one(results: ResultsFolder, reports: Path, options: ReportOptions, name: str = "") -> Path:
     """Write the report on one results folder, to a folder of that name, else of its plan's name."""
-    read = runs.read(results, options.selection)
+    read = runs.read_folder(results, options.selection)
     if strange := [name for name in options.metrics if name not in read.metrics]:
         raise InputError(
             f"--metric is {strange[0]!r}; it must be {', '.join(read.metrics)}, or one that the runs were scored with: "
@@ -100,7 +101,7 @@ def show(results: Path, track: str = "equal") -> tuple[pd.DataFrame, list[str]]:
     return tables.main_table(summary.cells).map(lambda text: text.replace("**", "")), notes(read, summary)
 
 
-def _write(read: Rows, results: Path, folder: Path, options: ReportOptions) -> None:
+def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOptions) -> None:
     folder.mkdir(exist_ok=True)
     summary = summarise(read, options.reference, options.metrics)
     numbers = {

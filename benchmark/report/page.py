@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from benchmark.report.figures.style import SavedFigure
 from benchmark.report.runs import Rows
 from benchmark.report.statistics import ALPHA, LEVEL, RESAMPLES
 from benchmark.report.tables import Table
+from benchmark.store import ResultsFolder
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 192  # px, the long side of an embedded picture
@@ -49,7 +49,7 @@ class Content:
     drawn: Sequence[SavedFigure] = ()
     cases: Iterable[Case] = ()  # in the order in which the browser steps through them
     left_out: Sequence[str] = ()  # sentences: which columns have no pictures, and why
-    results: Path | None = None  # for the output of failed runs and the records of runs
+    results: ResultsFolder | None = None  # for the output of failed runs and the records of runs
 
 
 TABLES_ALONE = Content()
@@ -269,13 +269,14 @@ def _uri(picture: Image.Image, kind: str, **how: Any) -> str:
 # ------------------------------------------------------------------------------------------ failures and records
 
 
-def _records(read: Rows, results: Path | None) -> dict[str, Record]:
+def _records(read: Rows, results: ResultsFolder | None) -> dict[str, Record]:
     """Read the `run.json` of every run, by folder, also of stored runs."""
     found: dict[str, Record] = {}
     if results is not None:
         for name, runs in read.runs[read.runs.state != "missing"].groupby("stored", sort=False):
             home = store.stored(str(name))[str(name)] if name else results
-            found |= {run: json.loads((home / "runs" / run / "run.json").read_text()) for run in runs.folder.unique()}
+            shown = set(runs.folder)
+            found |= {record["folder"]: record for record in home.records() if record["folder"] in shown}
     return found
 
 
@@ -285,15 +286,14 @@ def _gaps(read: Rows) -> Table:
     return Table("gaps", "Runs that failed or are missing", cells.set_axis(pd.Index(gaps.folder, name="run")), [])
 
 
-def _outputs(read: Rows, results: Path | None) -> list[Record]:
+def _outputs(read: Rows, results: ResultsFolder | None) -> list[Record]:
     """Return the end of the output of each failed run."""
     if results is None:
         return []
     found = []
     for run in read.runs[read.runs.state == "failed"].itertuples():
-        paths = [results / "runs" / str(run.folder) / name for name in ("error.txt", "output.txt")]
-        texts = [(path.name, path.read_text(errors="replace")) for path in paths if path.is_file()]
-        shown = [(name, text[-TAIL:], max(0, len(text) - TAIL)) for name, text in texts if text.strip()]
+        texts = results.output(str(run.folder))
+        shown = [(name, text[-TAIL:], max(0, len(text) - TAIL)) for name, text in texts.items() if text.strip()]
         if shown:
             found.append({"folder": run.folder, "reason": run.reason, "texts": shown})
     return found

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from benchmark.plan import compare, plugins
 from benchmark.plan.compare import column as column_of
 from benchmark.plan.compare import family
 from benchmark.plan.jobs import PROTOCOL
+from benchmark.plan.revisions import is_stale
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.metrics import BUILT_IN, Facts, read_facts
-from benchmark.store import Record
+from benchmark.store import AGAIN, Record, ResultsFolder
 
 SELECTIONS = ("last", "weakval", "val", "test")
 TRACKS = ("equal", "tuned")
@@ -35,14 +35,10 @@ RUN_COLUMNS = [
     *("folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
     *("hash", "method", "options", "data", "stored", *COST_FIELDS),  # options as JSON; data: the split's fingerprint
 ]
-TEXTS = ("scan", "patient", "region", "unit")  # never as numbers: patient 007 is not 7
-DTYPES = {**dict.fromkeys(TEXTS, str), **dict.fromkeys(METRICS, float)}
-UNDEFINED = {metric: ["", "nan"] for metric in METRICS}
 CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
 
-
-AGAIN = "remove that folder and run again"
 Placed = tuple[Record, str, str]  # a run with its column and row
+Read = Callable[[ResultsFolder, Iterable[str]], pd.DataFrame]  # scores of runs in a folder
 
 
 @dataclass(frozen=True)
@@ -100,22 +96,27 @@ class Rows:
 
 
 def read(results: Path, selection: str = "last") -> Rows:
-    """Read every run below `results/runs`, and the gaps in the latest plan; raises InputError if there is none.
+    """Read every run in the results folder at a path, and the gaps in its plan; see `read_folder`."""
+    return read_folder(store.open_results(results), selection)
+
+
+def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
+    """Read every run in a results folder, and the gaps in its latest plan; raises InputError if there is none.
 
     `selection` other than `last` takes each run's scores from the snapshot that this rule chose; runs without snapshots
     are then set aside.
     """
-    plan = store.read_plan(results)
-    records = [record | {"results": results} for record in store.records(results)]
+    plan = results.plan()
+    records = [record | {"results": results} for record in results.records()]
     found = {record["folder"] for record in records}
     records += [{**run, "state": "missing"} for run in plan["runs"] if run["folder"] not in found]
     if not any(record["state"] != "missing" for record in records):
-        raise InputError(f"{results / 'runs'} holds no runs; make some with: python -m benchmark run --results {results}")
+        raise InputError(f"{results.root} holds no runs; make some with: python -m benchmark run --results {results.root}")
     labels = [run["label"] for run in plan["runs"]]
     if plan.get("against"):
         for name, folder in store.stored(plan["against"]).items():
             records += _beside(plan["runs"], name, folder)
-            labels += [run["label"] for run in store.read_plan(folder)["runs"]]
+            labels += [run["label"] for run in folder.plan()["runs"]]
     as_planned = _as_planned(labels, [column_of(run) for run in plan["runs"]])
     records.sort(key=as_planned)
     placed, set_aside = _placed(records)
@@ -123,7 +124,7 @@ def read(results: Path, selection: str = "last") -> Rows:
         set_aside += [f"{r['folder']}: it kept no snapshots to select from" for r, _ in placed if _without_choice(r)]
         placed = [(record, column) for record, column in placed if not _without_choice(record)]
         if not placed:
-            raise InputError(f"no run in {results / 'runs'} kept snapshots to select from; run with --budget snapshots=10")
+            raise InputError(f"no run in {results.root} kept snapshots to select from; run with --budget snapshots=10")
     placed = _deduplicate(placed)
     columns, rows = _column_names(placed), _row_names(placed)
     runs = pd.DataFrame(
@@ -137,7 +138,7 @@ def read(results: Path, selection: str = "last") -> Rows:
     own = _own_metrics(record for record, _, _ in done)
     chosen = _chosen([each for each in done if each[0].get("selected")])
     if selection == "last":
-        cases = _scores(done, "cases.csv").reindex(columns=[*CASE_COLUMNS, *own])
+        cases = _scores(done, ResultsFolder.cases).reindex(columns=[*CASE_COLUMNS, *own])
     else:
         assert chosen is not None  # runs without a choice are set aside
         cases = chosen[chosen.selection == selection].reindex(columns=[*CASE_COLUMNS, *own]).reset_index(drop=True)
@@ -158,24 +159,24 @@ def _of_column(column: str, _: dict[str, Any]) -> set[str]:
     return {column}
 
 
-def pseudo_label_run(read: Rows, results: Path) -> tuple[str, list[dict[str, float]]] | None:
+def pseudo_label_run(read: Rows, results: ResultsFolder) -> tuple[str, list[dict[str, float]]] | None:
     """Return the first run on weak labels that logged changes of its pseudo-labels, and its log; one run per row is read."""
     weak = [column for column, about in read.about.items() if about["annotation"] != "full"]
     done = read.runs[(read.runs.state == "done") & read.runs.column.isin(weak)]
     for folder in done.drop_duplicates("row").folder:
-        path = results / "runs" / folder / "train.jsonl"
-        if path.is_file() and '"changed"' in (text := path.read_text()):
-            return folder, [_logged(path, line) for line in text.splitlines()]
+        lines = results.log(folder)
+        if any('"changed"' in line for line in lines):
+            return folder, [_logged(folder, line) for line in lines]
     return None
 
 
-def _logged(path: Path, line: str) -> dict[str, float]:
+def _logged(run: str, line: str) -> dict[str, float]:
     """Parse a line of a training log."""
     try:
         held: dict[str, float] = json.loads(line)
         float(sum(held.values()))  # fails unless all are numbers
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}); {AGAIN}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{run}/train.jsonl is damaged ({error}); {AGAIN}") from error
     return held
 
 
@@ -194,12 +195,12 @@ def _as_planned(labels: Iterable[str], columns: Iterable[str]) -> Callable[[Reco
     return place
 
 
-def _beside(planned: list[Record], name: str, folder: Path) -> list[Record]:
-    """Stored runs that may be compared with planned ones, patient by patient; a package holds none of their snapshots."""
+def _beside(planned: list[Record], name: str, folder: ResultsFolder) -> list[Record]:
+    """Stored runs that may be compared with planned ones, patient by patient, with or without snapshots."""
     keys = {compare.key(run) for run in planned}
-    kept = [record for record in store.records(folder) if compare.key(record) in keys and record["state"] == "done"]
+    kept = [record for record in folder.records() if compare.key(record) in keys and record["state"] == "done"]
     for record in kept:
-        if not (folder / "runs" / record["folder"] / "snapshots.csv").is_file():
+        if not folder.has_snapshots(record["folder"]):
             record.pop("selected", None)
     return [record | {"results": folder, "stored": name} for record in kept]
 
@@ -208,67 +209,32 @@ def _chosen(done: Sequence[Placed]) -> pd.DataFrame | None:
     """Return the scores of the snapshot that each rule chose; None if no run kept snapshots."""
     if not done:
         return None
-    kept = _scores(done, "snapshots.csv")
+    kept = _scores(done, ResultsFolder.snapshots)
     kept = kept[kept.part == "test"]
     parts = []
     for rule in SELECTIONS:
         steps = np.array([record["selected"][rule] for record, _, _ in done])
-        parts.append(kept[kept.step == steps[kept.run]].assign(selection=rule))
+        parts.append(kept[kept.step == steps[kept.number]].assign(selection=rule))
     return pd.concat(parts, ignore_index=True).reindex(columns=[*CASE_COLUMNS, "selection"])
 
 
-def _scores(done: Sequence[Placed], name: str) -> pd.DataFrame:
-    """One file of every run, and as `run` its place in `done`; what older runs were not scored with is NaN.
-
-    All are parsed together, which takes a third of the time that one after the other does.
-    """
-    bodies: dict[str, list[tuple[int, str]]] = {}  # by heading
-    paths = [record["results"] / "runs" / record["folder"] / name for record, _, _ in done]
-    for number, path in enumerate(paths):
-        try:
-            heading, _, body = path.read_text().partition("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is damaged ({error}); {AGAIN}") from error
-        bodies.setdefault(heading, []).append((number, body.rstrip("\n") + "\n"))
-    parts = [pd.DataFrame(columns=["run"], dtype=int)]
-    for heading, own in bodies.items():
-        try:
-            part = _table(heading, "".join(body for _, body in own))
-        except ValueError:
-            for number, body in own:
-                _refuse_table(paths[number], heading, body)
-            raise
-        lines = [body.count("\n") for _, body in own]
-        parts.append(part.assign(run=np.repeat([number for number, _ in own], lines)))
-    facts = [
-        {"folder": r["folder"], "split": r["identity"]["split"], "seed": r["identity"]["seed"], "column": column, "row": row}
-        for r, column, row in done
-    ]
-    together = pd.concat(parts[1:] or parts, ignore_index=True).sort_values("run", kind="stable", ignore_index=True)
-    return together.join(pd.DataFrame(facts, columns=["folder", "split", "seed", "column", "row"]), on="run")
+def _scores(done: Sequence[Placed], read: Read) -> pd.DataFrame:
+    """Scores of every run, in the order of `done`, and as `number` its place there."""
+    names = ("number", "home", "run", "folder", "column", "row", "split", "seed")
+    homes = list(dict.fromkeys(record["results"] for record, _, _ in done))
+    facts = pd.DataFrame(
+        [
+            (number, homes.index(r["results"]), r["folder"], r["folder"], column, row, *_split_and_seed(r))
+            for number, (r, column, row) in enumerate(done)
+        ],
+        columns=names,
+    )
+    parts = [read(folder, facts.run[facts.home == home].unique()).assign(home=home) for home, folder in enumerate(homes)]
+    return facts.merge(pd.concat(parts, ignore_index=True), on=["home", "run"]) if parts else facts
 
 
-def _table(heading: str, body: str) -> pd.DataFrame:
-    """Convert scores from text; raises ValueError if they are not scores."""
-    others = [name for name in heading.split(",") if name not in (*DTYPES, *COUNTS, "part", "step")]  # metrics of the user
-    types, undefined = DTYPES | dict.fromkeys(others, float), UNDEFINED | {name: ["", "nan"] for name in others}
-    part = pd.read_csv(StringIO(f"{heading}\n{body}"), dtype=types, keep_default_na=False, na_values=undefined)
-    if len(part) != body.count("\n"):
-        raise ValueError("a row is not one line")
-    if missing := [column for column in TEXTS if column not in part]:
-        raise ValueError(f"it has no {missing[0]}")
-    numbers = [column for column in (*METRICS, *COUNTS) if column in part]
-    if odd := [column for column in numbers if part[column].dtype.kind not in "iuf" or np.isinf(part[column]).any()]:
-        raise ValueError(f"{odd[0]} is no number somewhere")
-    return part
-
-
-def _refuse_table(path: Path, heading: str, body: str) -> None:
-    """Raise InputError for the first run whose scores are not valid."""
-    try:
-        _table(heading, body)
-    except ValueError as error:
-        raise InputError(f"{path.name} in {path.parent} is damaged ({' '.join(str(error).split())}); {AGAIN}") from error
+def _split_and_seed(record: Record) -> tuple[str, int]:
+    return record["identity"]["split"], record["identity"]["seed"]
 
 
 def _own_metrics(records: Iterable[Record]) -> dict[str, Facts]:
@@ -399,21 +365,19 @@ def _distinct(details: dict[Any, tuple[str, dict[str, Any]]]) -> dict[Any, str]:
 
 
 def _is_stale(record: Record) -> bool:
-    """Whether the code of a method has changed since a run."""
-    if record["state"] != "done" or record.get("external"):
+    """Whether a method of this version may give other numbers now; not if it is a plug-in that is not at hand."""
+    if record.get("external"):
         return False
-    return bool(record["code"] != _code_now(record["identity"]["method"], record["identity"]["annotation"], record["code"]))
+    return is_stale(record, _code_now(record["identity"]["method"]) or record["code"])
 
 
 @cache
-def _code_now(method: str, annotation: str, before: str) -> str:
-    """The fingerprint of a method's code and of what makes its labels; as before for a plug-in that is not at hand."""
-    from benchmark.datasets import annotations, simulate
-
+def _code_now(method: str) -> str:
+    """The fingerprint of a method's code; empty for a plug-in that is not at hand."""
     try:
-        return plugins.fingerprint(plugins.get("method", method), *simulate.sources(annotations.parse(annotation)))
+        return plugins.fingerprint(plugins.get("method", method))
     except InputError:
-        return before
+        return ""
 
 
 def _completeness(record: Record) -> tuple[bool, bool]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import InputError, __version__, inputs, store
+from benchmark import InputError, __version__
 from benchmark.datasets.annotations import resolve
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, label_map
 from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
@@ -27,7 +27,7 @@ from benchmark.plan.jobs import Job
 from benchmark.plan.plugins import NAME, Plugin
 from benchmark.score.stored import mean_dice, score_run
 from benchmark.seal.contract import Budget
-from benchmark.store import ResultsFolder, commit
+from benchmark.store import Record, ResultsFolder, commit, open_results
 
 NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".png", ".tif", ".tiff", ".bmp")  # not JPEG, which doesn't keep labels
@@ -78,11 +78,12 @@ def score(predictions: Predictions, results: Path, data: Path) -> tuple[list[str
     tests = list(dict.fromkeys(name for split in splits for name in check_split(dataset, split).test))
     maps = {name: _maps(folder, tests) for name, folder in folders.items()}
     _refuse_links(maps, dataset)
-    folder = ResultsFolder(results)
+    folder = open_results(results)
+    runs = folder.records()
     with TemporaryDirectory() as scratch:
         scored = _scored(predictions, maps, dataset, splits, Path(scratch))
         for each in scored:
-            _refuse_taken(each.job, results)
+            _refuse_taken(each.job, folder, runs)
         _store(scored, dataset, folder)
     lines = []
     for name, found in maps.items():
@@ -92,9 +93,7 @@ def score(predictions: Predictions, results: Path, data: Path) -> tuple[list[str
             f"{name}: {predictions.split or splits[0]}, {len(tests)} scans, mean Dice {mean_dice(cases):.3f}"
             + (f"; {strays} label maps are of no test scan and were left out" if strays else "")
         )
-    lines += [
-        f"stored in {parent}" for parent in dict.fromkeys(results / "runs" / each.job.folder.parent for each in scored)
-    ]
+    lines += [f"stored in {parent}" for parent in dict.fromkeys(folder.path(each.job.folder).parent for each in scored)]
     return [*lines, f"they stand in the report: python -m benchmark report --results {results}"], list(_identical(scored))
 
 
@@ -108,7 +107,7 @@ def _folders(predictions: Predictions, dataset: Dataset) -> dict[str, Path]:
     if predictions.name and len(paths) > 1:
         raise InputError(f"--name is {predictions.name!r} for {len(paths)} folders; several are called as their folders are")
     for path in paths:
-        if not inputs.is_there(path) or not path.is_dir():
+        if not path.is_dir():
             raise InputError(f"there is no folder {path}; --predictions names one that holds a label map per test scan")
         name = predictions.name or path.resolve().name
         if path.resolve().is_relative_to(dataset.root.resolve()):
@@ -130,7 +129,7 @@ def _folders(predictions: Predictions, dataset: Dataset) -> dict[str, Path]:
 
 def _expanded(text: str) -> list[Path]:
     """The folder that is named, or those that match a pattern, by a shell's rules."""
-    if inputs.is_there(Path(text)) or not set(text) & set("*?["):
+    if Path(text).exists() or not set(text) & set("*?["):
         return [Path(text)]
     folders = [path for path in map(Path, sorted(glob(text))) if path.is_dir()]  # noqa: PTH207  # Path's also matches .hidden
     if not folders:
@@ -173,20 +172,18 @@ def _refuse_links(maps: Mapping[str, Mapping[str, Path]], dataset: Dataset) -> N
             )
 
 
-def _refuse_taken(job: External, results: Path) -> None:
+def _refuse_taken(job: External, folder: ResultsFolder, runs: Sequence[Record]) -> None:
     """Raise InputError where a row of the same name is of something else."""
-    for path in (results / "runs").glob(f"*/*/{job.method}/*/run.json"):
-        run = store.read_record(path)
+    for run in (run for run in runs if Path(run["folder"]).parts[2] == job.method):
+        path = folder.path(run["folder"])
         if not run.get("external"):
-            raise InputError(
-                f"{path.parent} is a run of ours that is called {job.method!r}; choose another name with --name"
-            )
+            raise InputError(f"{path} is a run of ours that is called {job.method!r}; choose another name with --name")
         theirs, ours = run["identity"], job.identity()
         same = all(theirs[key] == ours[key] for key in ("dataset", "split", "seed"))
         if same and bool(theirs["annotation"]) != bool(ours["annotation"]):  # else they would share a cell of the tables
             said, here = (each["annotation"] or "not said" for each in (theirs, ours))
             raise InputError(
-                f"{path.parent} holds {job.method!r} for {job.split} with the annotation {said}, and here it is {here}; "
+                f"{path} holds {job.method!r} for {job.split} with the annotation {said}, and here it is {here}; "
                 "remove that folder, or choose another name with --name"
             )
 
@@ -218,6 +215,7 @@ def _scored(
                 reason="",
                 data=look.fingerprint,
                 code="",
+                revision=None,
                 simulator=VERSION,
             )
             out = scratch / f"{len(scored)}"

@@ -160,7 +160,9 @@ class Named:
 
 
 def named(plugin: "Plugin") -> Named:
-    """The metric of a plug-in; raises InputError where it doesn't say what it must."""
+    """The metric of a plug-in; raises InputError where its name is taken, or it doesn't say what it must."""
+    if plugin.name in TAKEN:
+        raise InputError(f"the metric name {plugin.name!r} of {plugin.module} is taken: scores have a column of that name")
     metric: Metric = plugin.load()()
     for name, kinds in (("title", str), ("better", int), ("low", (int, float)), ("high", (int, float)), ("distance", bool)):
         if not isinstance(getattr(metric, name, None), kinds):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import InputError, store
+from benchmark import InputError
 from benchmark.datasets.base import Dataset, Inventory, check_split
 from benchmark.inputs import read_npz
 from benchmark.plan import plugins
@@ -16,7 +16,7 @@ from benchmark.plan.jobs import PROTOCOL
 from benchmark.score.evaluate import evaluate
 from benchmark.score.metrics import Named
 from benchmark.score.metrics import named as named_metric
-from benchmark.store import Rows, Tables, write_cases
+from benchmark.store import Rows, Tables, open_results, write_cases, write_json
 
 
 def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Iterable[str] = ()) -> int:
@@ -39,16 +39,17 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
             staged = folder / f"run.json.{os.getpid()}"
             record = {name: value for name, value in runs[folder].items() if name not in ("folder", "metrics")} | chosen
             record |= {"metrics": {each.name: each.record() for each in own}} if own else {}
-            staged.write_text(json.dumps(record, indent=1) + "\n")
+            write_json(staged, record)
             staged.replace(folder / "run.json")
     return len(scored)
 
 
 def done(results: Path) -> dict[Path, dict[str, Any]]:
     """The records of the runs that are done, by folder; raises InputError if there are none."""
-    found = {results / "runs" / run["folder"]: run for run in store.records(results) if run["state"] == "done"}
+    home = open_results(results)
+    found = {home.path(run["folder"]): run for run in home.records() if run["state"] == "done"}
     if not found:
-        raise InputError(f"{results / 'runs'} holds no runs that are done")
+        raise InputError(f"{results} holds no runs that are done")
     return found
 
 

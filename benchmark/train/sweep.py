@@ -146,6 +146,7 @@ class Sweep:
             "common": dataclasses.asdict(job.common),
             "why_own_budget": job.reason,
             "code": job.code,
+            "revision": job.revision,
             "regions": list(dataset.regions),
             "patients_known": dataset.patients_known,
             "labelled_share": self.sealed[_seal_key(job)][1].shares(),

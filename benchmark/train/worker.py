@@ -159,12 +159,6 @@ def seed_everything(seed: int, threads: int = 1) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    if torch.cuda.is_available():
-        from benchmark.methods import base
-
-        # One thread that turns batches, not four: of two that begin at once, one can leave every warning an error for good
-        # (augment.py). Here and not in base.py, where a change makes all stored runs stale.
-        base.PREFETCH_THREADS["cuda"] = 1
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # a budget in fp32 means that, on a GPU too

@@ -6,6 +6,7 @@ import torch
 
 from benchmark import InputError
 from benchmark.check import CHECKS, outcomes, report_on, targets, watch
+from benchmark.check.methods import gradients_reach_every_parameter
 from benchmark.plan import plugins
 
 SOUND = '''"""A sound method."""
@@ -186,7 +187,11 @@ METRIC_FAULTS = {
 }
 
 FAULTS = {"method": METHOD_FAULTS, "data set": DATA_FAULTS, "metric": METRIC_FAULTS}
-BROKEN = [(kind, check) for kind, faults in FAULTS.items() for check in faults]
+BROKEN = [
+    pytest.param(kind, check, marks=[pytest.mark.slow] * ("gpu" in check))  # two worker processes
+    for kind, faults in FAULTS.items()
+    for check in faults
+]
 
 
 def found(path, text):
@@ -196,19 +201,35 @@ def found(path, text):
     return {outcome.check: outcome.fault for outcome in outcomes(target) if outcome.fault}
 
 
-@pytest.mark.parametrize("name", plugins.find("method"))
+QUICKLY = {"pce", "prior", "procns", "random_walker"}  # one of each kind; the others are slow
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICKLY)) for name in plugins.find("method")]
+)
 def test_every_method_keeps_the_contract(name):
     (target,) = targets(name)
     assert [outcome for outcome in outcomes(target) if outcome.fault] == []
 
 
-@pytest.mark.parametrize("name", [name for name in plugins.find("data set") if "phantom" in name])
+PHANTOMS = [name for name in plugins.find("data set") if "phantom" in name]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * ("fundus" in name)) for name in PHANTOMS])
 def test_every_phantom_keeps_the_contract(name):
     (target,) = targets(name)
     assert [outcome for outcome in outcomes(target) if outcome.fault] == []
 
 
-@pytest.mark.parametrize("text", [SOUND, NET, DATA, METRIC], ids=["method", "network", "data set", "metric"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(SOUND, id="method"),
+        pytest.param(NET, id="network", marks=pytest.mark.slow),
+        pytest.param(DATA, id="data set"),
+        pytest.param(METRIC, id="metric"),
+    ],
+)
 def test_a_sound_plug_in_passes_every_check(tmp_path, text):
     assert found(tmp_path / f"sound{len(text)}.py", text) == {}
 
@@ -223,11 +244,13 @@ def test_there_is_a_broken_plug_in_for_every_check():
 def test_a_fault_is_found_by_the_check_that_is_made_for_it(tmp_path, monkeypatch, kind, check):
     if "gpu" in check:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # in this process; the workers get a device each
+    monkeypatch.setitem(CHECKS, kind, [each for each in CHECKS[kind] if each.__name__ == check])
     text, old, new = FAULTS[kind][check]
     assert old in text
     assert check in found(tmp_path / f"broken_{check}{len(text)}.py", text.replace(old, new))
 
 
+@pytest.mark.slow
 def test_a_device_of_its_own_gives_a_sound_method_the_same_labels(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert found(tmp_path / "alike.py", SOUND) == {}
@@ -325,7 +348,8 @@ def test_too_many_optimiser_steps_are_found(tmp_path):
     assert "takes 5 steps" in found(tmp_path / "stepping.py", stepping)["stays_within_its_budget"]
 
 
-def test_gradients_that_are_not_finite_are_found(tmp_path):
+def test_gradients_that_are_not_finite_are_found(tmp_path, monkeypatch):
+    monkeypatch.setitem(CHECKS, "method", [gradients_reach_every_parameter])
     exploding = NET.replace("progress):\n        return ", "progress):\n        return 1e38 * 1e38 * ")
     assert "is not finite" in found(tmp_path / "exploding.py", exploding)["gradients_reach_every_parameter"]
 

@@ -18,8 +18,8 @@ from benchmark import InputError
 from benchmark.store import ResultsFolder
 from benchmark.train.ray.client import Cluster, Ray, refuse
 from benchmark.train.sweep import Sweep
-from tests.processes import alive, wait_for
-from tests.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
+from tests.support.processes import alive, wait_for
+from tests.support.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
 
 PORT = 6399
 ADDRESS = f"127.0.0.1:{PORT}"

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError, store
-from benchmark.report import notes, runs, tables, write
+from benchmark.report import ReportOptions, notes, runs, tables, write
 from benchmark.report.summary import summarise
-from tests.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
+from tests.support.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
 
 SEEDS = {"seeds": [0, 1]}
 
@@ -90,7 +90,7 @@ def test_a_name_that_is_not_stored_is_refused_with_those_that_are(mine):
 
 
 def test_all_that_travel_with_the_package_can_be_compared_with():
-    assert list(store.stored("reference")) == sorted(path.name for path in store.FOLDER.iterdir() if path.is_dir())
+    assert list(store.stored("reference")) == sorted(path.stem for path in (store.FOLDER / "sets").iterdir())
     assert list(store.stored("smoke")) == ["smoke"]
 
 
@@ -108,9 +108,9 @@ def test_stored_runs_with_snapshots_stand_in_a_report_whether_or_not_these_trave
     kept["budget"] = [*BUDGET, "snapshots=2"]
     run_sweep(small_plan(["pce"], **kept), tmp_path / "theirs")
     run_sweep(small_plan(["prior"], against=str(tmp_path / "theirs"), **kept), tmp_path / "ours")
-    folder = write(tmp_path / "ours", tmp_path / "reports")
+    folder = write(tmp_path / "ours", tmp_path / "reports", ReportOptions(formats=["csv"]))
     assert set(pd.read_csv(folder / "leaks.csv").method) == {"pce", "prior"}
     next((tmp_path / "theirs").rglob("snapshots.csv")).unlink()
-    folder = write(tmp_path / "ours", tmp_path / "reports")
+    folder = write(tmp_path / "ours", tmp_path / "reports", ReportOptions(formats=["csv"]))
     assert set(pd.read_csv(folder / "leaks.csv").method) == {"prior"}
     assert set(pd.read_csv(folder / "table.csv").method) == {"pce", "prior"}

@@ -23,7 +23,7 @@ from benchmark.score.evaluate import evaluate
 from benchmark.score.external import Predictions, score
 from benchmark.score.stored import mean_dice, rescore
 from benchmark.seal.export import export, write_labels
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 from tests.twins import pictures, volumes
 
 

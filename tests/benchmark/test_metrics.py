@@ -14,7 +14,7 @@ from benchmark.report import ReportOptions, runs, write
 from benchmark.score.evaluate import COUNTS, METRICS, evaluate
 from benchmark.score.metrics import Named, named
 from benchmark.score.stored import rescore
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 
 SHARE = '''"""How much of the truth's volume was predicted."""
 

@@ -10,6 +10,9 @@ from benchmark.__main__ import main
 from benchmark.check import outcomes, targets
 from benchmark.plan import plugins
 from benchmark.plan.new import KINDS, write
+from benchmark.score.metrics import TAKEN
+from benchmark.train import local
+from tests.support.sweeps import InProcess
 
 TINY = "octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=0", "octa_phantom.test=2"
 
@@ -17,6 +20,7 @@ TINY = "octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=0", "oc
 def command(monkeypatch, *words):
     """Run the command line in this process; returns its status."""
     monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, words)])
+    monkeypatch.setattr(local, "Local", InProcess)
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code or 0
@@ -60,7 +64,7 @@ def test_a_class_does_not_take_a_name_that_the_file_imports(tmp_path, name, kind
 )
 def test_what_can_not_be_written_is_refused_in_a_sentence(tmp_path, path, kind, message):
     with pytest.raises(InputError, match=message):
-        write(tmp_path / path, kind)
+        write(tmp_path / path, kind, TAKEN if kind == "metric" else ())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,8 +12,8 @@ from benchmark import InputError
 from benchmark.report import runs as report_runs
 from benchmark.report.figures import cases
 from benchmark.seal.marks import PictureWriter, SealKey
-from benchmark.store import CasePictures
-from tests.sweeps import TINY, run_sweep, small_plan
+from benchmark.store import CasePictures, ResultsFolder
+from tests.support.sweeps import TINY, run_sweep, small_plan
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_pictures_of_other_data_are_replaced(swept, tmp_path):
     assert kept.about()["data"] == other.jobs[0].data != old
     assert len(kept.about()["scans"]) == 3
     read = report_runs.read(results)
-    found = cases.gallery(read, results)
+    found = cases.gallery(read, ResultsFolder(results))
     assert [len(own) for own in found.columns.values()] == [3]
     assert "octa_phantom full: pictures are of other data" in found.left_out
     run_sweep(plan, results, rerun="all")
@@ -107,7 +107,7 @@ def writer(results, plan, job):
 
 def test_a_case_shows_what_every_row_made_of_a_scan(swept):
     plan, results = swept
-    found = cases.gallery(report_runs.read(results), results)
+    found = cases.gallery(report_runs.read(results), ResultsFolder(results))
     assert found.left_out == []
     assert set(found.columns) == {"octa_phantom point", "octa_phantom full"}
     assert len(list(found.cases())) == 4
@@ -138,7 +138,7 @@ def test_a_spoilt_label_map_is_named_and_runs_nothing(swept, tmp_path, spoil):
     for path in (tmp_path / "results" / "runs" / plan.jobs[0].folder).glob("label*.npz"):
         spoil(path)
     with pytest.raises(InputError, match=r"label000\d.npz"):
-        list(cases.gallery(report_runs.read(tmp_path / "results"), tmp_path / "results").cases())
+        list(cases.gallery(report_runs.read(tmp_path / "results"), ResultsFolder(tmp_path / "results")).cases())
 
 
 class Trap:
@@ -150,7 +150,7 @@ class Trap:
 
 def test_cases_come_from_the_worst_to_the_best(swept):
     _, results = swept
-    for column in cases.gallery(report_runs.read(results), results).columns.values():
+    for column in cases.gallery(report_runs.read(results), ResultsFolder(results)).columns.values():
         means = [np.mean([score["dice"] for score in pick().scores.values()]) for pick in column]
         assert means == sorted(means)
 
@@ -176,10 +176,10 @@ def test_pixels_that_may_not_be_redistributed_are_shown_only_when_asked_for(swep
     path.write_text(json.dumps(json.loads(before) | {"redistribute": False}))
     try:
         read = report_runs.read(results)
-        shut = cases.gallery(read, results)
+        shut = cases.gallery(read, ResultsFolder(results))
         assert shut.columns == {}
         assert "may not be redistributed; report --embed-images" in shut.left_out[0]
-        assert len(cases.gallery(read, results, embed=True).columns) == 2
+        assert len(cases.gallery(read, ResultsFolder(results), embed=True).columns) == 2
     finally:
         path.write_text(before)
 
@@ -187,7 +187,7 @@ def test_pixels_that_may_not_be_redistributed_are_shown_only_when_asked_for(swep
 def test_without_pictures_the_gallery_says_so(swept, tmp_path):
     _, results = swept
     read = report_runs.read(results)
-    said = cases.gallery(read, tmp_path).left_out
+    said = cases.gallery(read, ResultsFolder(tmp_path)).left_out
     assert "octa_phantom point: no pictures; a sweep makes them when it trains" in said
 
 

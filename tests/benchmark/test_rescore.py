@@ -8,7 +8,7 @@ from benchmark import InputError
 from benchmark.plan.jobs import make_plan
 from benchmark.plan.presets import Request
 from benchmark.score.stored import rescore
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 from tests.twins import pictures
 
 

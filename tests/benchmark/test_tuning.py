@@ -11,7 +11,7 @@ from benchmark.plan import plugins
 from benchmark.plan.trials import ranges, trials
 from benchmark.seal.contract import Range
 from tests.benchmark.test_selection import WITH_VAL, only_run
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 
 GUESS = '''"""Learns nothing; its option settles what it predicts."""
 from dataclasses import dataclass
@@ -141,7 +141,7 @@ def test_two_methods_are_tuned_and_stand_in_a_table_of_their_own(tmp_path):
         run_sweep(
             small_plan(["entropy", "total_variation"], options=WITH_VAL, budget=[*budget, *tune]), tmp_path / "results"
         )
-    folder = report.write(tmp_path / "results", tmp_path)
+    folder = report.write(tmp_path / "results", tmp_path, report.ReportOptions(formats=["md"]))
     equal, tuned = ((place / "table.md").read_text() for place in (folder, folder / "tuned"))
     assert "tune 1" not in equal
     assert "tune 1" in tuned

@@ -12,7 +12,7 @@ from benchmark import InputError
 from benchmark.__main__ import app
 from benchmark.score.evaluate import evaluate
 from benchmark.score.verify import METRICS, by_medpy, verify
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 
 ALL = 2 * 2  # runs and test scans; the phantom has one region
 

@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
     return twin.write(tmp_path_factory.mktemp("data")) / "acdc"
 
 
-@pytest.fixture(params=["twin", "real"])
+@pytest.fixture(params=["twin", pytest.param("real", marks=pytest.mark.slow)])
 def dataset(request):
     if request.param == "twin":
         return Acdc(request.getfixturevalue("folder"))
@@ -128,6 +128,7 @@ def test_a_foreign_file_name_is_refused(small):
         Acdc(small / "acdc").patients()
 
 
+@pytest.mark.slow
 def test_simulated_scribbles_are_like_those_that_people_drew(real_data):
     """Labelled share of each class and median distance of the marks to its boundary, within a factor of 1.5."""
     dataset = Acdc(real_data / "acdc")

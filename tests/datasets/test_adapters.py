@@ -56,7 +56,7 @@ def twin(tmp_path_factory):
     return open_twin
 
 
-@pytest.fixture(params=[*TWINS, *(f"real {name}" for name in REAL)])
+@pytest.fixture(params=[*TWINS, *(pytest.param(f"real {name}", marks=pytest.mark.slow) for name in REAL)])
 def dataset(request, twin):
     kind = request.param
     if kind.startswith("real "):
@@ -109,6 +109,7 @@ def test_check_finds_nothing_wrong_with_a_twin(kind, twin, capsys):
     assert "0 errors" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_check_finds_no_error_in_the_real_sets(name, real_data, capsys):
     assert check(name, real_data) == 0

@@ -20,7 +20,7 @@ from benchmark.datasets.annotations import (
     to_labels,
 )
 from benchmark.datasets.base import Dataset, Scan, Split, SplitSummary
-from benchmark.datasets.simulate import Annotator, choose_slices, degrade, sources, stream, weaken
+from benchmark.datasets.simulate import Annotator, choose_slices, degrade, stream, weaken
 
 CLEAN = [
     "full", "scribble:sim", "scribble:sim+kind=curves", "point", "point+where=central", "point+where=extreme", "point+n=3",
@@ -347,11 +347,6 @@ def test_nothing_is_made_of_masks_that_are_not_there():
     for text in ("full", "scribble:sim", "slices:3", "scribble:drawn+noise=0.1"):
         with pytest.raises(InputError, match="x: subject1 has no dense mask to make .* of; there is scribble:drawn"):
             check_simulable(parse(text), look, "x")
-
-
-def test_marks_of_people_come_from_no_code():
-    assert sources(parse("scribble:drawn")) == sources(parse("full")) == ()
-    assert len(sources(parse("scribble:drawn@0.5"))) == len(sources(parse("point"))) == 1
 
 
 def test_every_form_has_its_options_stated():

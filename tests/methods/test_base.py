@@ -10,7 +10,7 @@ from benchmark.methods.base import Batch, Method, NetMethod, poly, ramp
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.seal.contract import Budget, TestScan, WeakData, WeakScan
 from benchmark.train.worker import seed_everything
-from tests.golden_vectors import Golden
+from tests.support.golden_vectors import Golden
 
 
 def data_of(slices=5, size=16):

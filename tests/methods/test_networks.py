@@ -4,7 +4,7 @@ import torch
 
 from benchmark.methods import networks
 from benchmark.methods.networks import UNet
-from tests.golden_vectors import Golden
+from tests.support.golden_vectors import Golden
 
 GOLDEN = Golden("network")
 

@@ -27,7 +27,7 @@ from benchmark.methods.procns import (
 from benchmark.methods.pseudo_labels import running_average
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 # ----------------------------------------------------------------------------------------------- smoothing and curves
 
@@ -384,6 +384,7 @@ def test_a_first_phase_alone_keeps_no_pseudo_labels():
     assert not method.dice
 
 
+@pytest.mark.slow
 def test_noise_is_perceived_masked_and_logged():
     method, log = learnt(Budget(steps=120, batch=3, size=32))
     assert method.fired == [1]

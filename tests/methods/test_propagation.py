@@ -22,7 +22,7 @@ from benchmark.methods.random_walker import RandomWalker, probabilities
 from benchmark.methods.resize import fit_sets
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
-from tests.golden_vectors import Golden
+from tests.support.golden_vectors import Golden
 
 PROPAGATION = [RandomWalker(), Geodesic(), GrabCut()]
 every = pytest.mark.parametrize("method", PROPAGATION, ids=lambda method: type(method).__name__)
@@ -266,6 +266,7 @@ def test_padding_takes_no_part(method):
 # --------------------------------------------------------------------------------------------------- each of the three
 
 
+@pytest.mark.slow
 def test_the_walker_labels_acdc_as_the_published_code_does_but_for_missing_classes(real_data):
     """Counts of each class to three pixels: the golden ones come from images of more than 8 bits."""
     golden = Golden("random_walker").arrays

@@ -17,7 +17,7 @@ from benchmark.methods.scribble2label import Scribble2Label, confident_labels
 from benchmark.methods.ustm import masked_distance, threshold, uncertainty
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 ZOO = ("dmpls", "dmsps", "scribble2label", "ustm")
 

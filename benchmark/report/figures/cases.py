@@ -6,16 +6,14 @@ the rows of a column, at the seed shown.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmark import InputError
 from benchmark.images import UNLABELLED
-from benchmark.inputs import read_npz
 from benchmark.report.runs import Rows
-from benchmark.store import CasePictures
+from benchmark.store import CasePictures, ResultsFolder
 
 LIMIT = 200  # cases on a page, over all columns
 
@@ -63,7 +61,7 @@ class Gallery:
         }
 
 
-def gallery(read: Rows, results: Path, *, embed: bool = False) -> Gallery:
+def gallery(read: Rows, results: ResultsFolder, *, embed: bool = False) -> Gallery:
     """The cases of which there are pictures and label maps; of sets that may not be redistributed only with `embed`."""
     found: dict[str, list[Callable[[], Case]]] = {}
     left_out: list[str] = []
@@ -81,13 +79,14 @@ def gallery(read: Rows, results: Path, *, embed: bool = False) -> Gallery:
 class _ColumnCases:
     """The cases of one column at its first seed."""
 
-    def __init__(self, read: Rows, results: Path, column: str) -> None:
+    def __init__(self, read: Rows, results: ResultsFolder, column: str) -> None:
         self.read, self.results, self.column, self.about = read, results, column, read.about[column]
         runs = read.runs[(read.runs.column == column) & (read.runs.state == "done")]
         ours = runs[~runs.external.astype(bool)]
         self.seed = int((ours if len(ours) else runs).seed.min()) if len(runs) else 0
         self.runs = runs[runs.seed == self.seed]
-        self.pictures = {split: CasePictures.of(results, self.about["dataset"], split) for split in self.runs.split.unique()}
+        splits = self.runs.split.unique()
+        self.pictures = {split: CasePictures.of(results.root, self.about["dataset"], split) for split in splits}
 
     def problem(self, *, embed: bool) -> str:
         """Return the reason why there are no pictures; empty if there are."""
@@ -108,8 +107,7 @@ class _ColumnCases:
         for split, own in self.runs.groupby("split", observed=True, sort=False):
             about = self.pictures[str(split)].about()
             shown = own[own.data == about.get("data")].drop_duplicates("row").set_index("row")
-            rows = {str(row): run.folder for row, run in shown.iterrows() if self._maps(run.folder).is_dir()}
-            rows = {row: folder for row, folder in rows.items() if (self._maps(folder) / "label0000.npz").is_file()}
+            rows = {str(row): run.folder for row, run in shown.iterrows() if self.results.has_label_maps(run.folder)}
             if not rows:
                 continue
             hashes = {row: str(shown.hash[row]) for row in rows}
@@ -120,9 +118,6 @@ class _ColumnCases:
                 pick = _LazyCase(self, str(split), number, scan, rows, hashes, scores)
                 found.append((-1.0 if np.isnan(worth) else float(worth), str(split), number, pick))
         return [pick for *_, pick in sorted(found, key=lambda each: each[:3])]
-
-    def _maps(self, folder: str) -> Path:
-        return self.results / "runs" / folder
 
     def _scores(self, folders: list[str]) -> pd.DataFrame:
         """Dice and HD95 by scan and run, mean over regions, and the scan's patient."""
@@ -172,10 +167,9 @@ class _LazyCase:
         )
 
     def _prediction(self, run: str, shape: tuple[int, ...]) -> np.ndarray:
-        path = self.shelf.results / "runs" / run / f"label{self.number:04d}.npz"
-        (labels,) = read_npz(path, "labels")
+        labels = self.shelf.results.label_map(run, self.number)
         if labels.shape != shape:
-            raise InputError(f"{path} holds labels {labels.shape}; the scan is {shape}")
+            raise InputError(f"label{self.number:04d}.npz in {run} holds labels {labels.shape}; the scan is {shape}")
         return labels
 
 

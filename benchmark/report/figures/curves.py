@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from benchmark.report.figures.style import (
     plain,
     wrapped,
 )
+from benchmark.store import AGAIN, ResultsFolder
 
 COLUMNS = 6  # that are shown
 LINES = 60  # of a run's log that are read
@@ -92,21 +92,21 @@ def _pairs(runs: pd.DataFrame, keys: Iterable[Key]) -> np.ndarray:
     return np.asarray(pd.MultiIndex.from_frame(runs[["column", "row"]]).isin(list(keys)))
 
 
-def losses_of(runs: pd.DataFrame, results: Path) -> dict[Key, Curve]:
+def losses_of(runs: pd.DataFrame, results: ResultsFolder) -> dict[Key, Curve]:
     """Of each column and row the mean loss over its runs, on a grid of steps, smoothed; none where none was kept."""
     logged: dict[Key, list[Curve]] = {}
     for column, row, folder in zip(runs.column, runs.row, runs.folder, strict=True):
-        if curve := _loss(results / "runs" / folder / "train.jsonl"):
+        if curve := _loss(folder, results.log(folder)):
             logged.setdefault((column, row), []).append(curve)
     return {key: _mean(curves) for key, curves in logged.items()}
 
 
-def snapshots_of(runs: pd.DataFrame, results: Path) -> dict[Key, Curve]:
+def snapshots_of(runs: pd.DataFrame, results: ResultsFolder) -> dict[Key, Curve]:
     """Of each column and row the mean test Dice over its runs, by step."""
     kept: dict[Key, list[dict[str, Any]]] = {}
+    there = {record["folder"]: record.get("snapshots", []) for record in results.records()} if len(runs) else {}
     for column, row, folder in zip(runs.column, runs.row, runs.folder, strict=True):
-        path = results / "runs" / folder / "run.json"  # not there for stored runs that others are compared with
-        lines = json.loads(path.read_text()).get("snapshots", []) if path.is_file() else []
+        lines = there.get(folder, [])  # none of stored runs that others are compared with
         kept.setdefault((column, row), []).extend(line for line in lines if line["test_dice"] is not None)
     means = {key: pd.DataFrame(lines).groupby("step").test_dice.mean() for key, lines in kept.items() if lines}
     return {key: (mean.index.to_numpy(), mean.to_numpy()) for key, mean in means.items()}
@@ -117,19 +117,17 @@ def _snapshot_cases(source: FigureData) -> Iterable[str]:
     return [] if source.read.snapshot_cases is None else source.read.snapshot_cases.folder.unique()
 
 
-def _loss(path: Path) -> Curve | None:
+def _loss(run: str, log: Iterable[str]) -> Curve | None:
     """Steps and losses of at most LINES lines of a log, evenly spaced; None where it has none."""
-    if not path.is_file():
+    lines = [line for line in log if '"loss"' in line]
+    if not lines:
         return None
     try:
-        lines = [line for line in path.read_text().splitlines() if '"loss"' in line]
-        if not lines:
-            return None
         places = np.unique(np.linspace(0, len(lines) - 1, LINES).round().astype(int))
         read: list[Mapping[str, float]] = [json.loads(lines[place]) for place in places]
         return np.array([line["step"] + 1 for line in read], float), np.array([line["loss"] for line in read], float)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}); remove that folder and run again") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{run}/train.jsonl is damaged ({error}); {AGAIN}") from error
 
 
 def _mean(curves: Iterable[Curve]) -> Curve:

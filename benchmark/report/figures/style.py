@@ -19,6 +19,7 @@ from benchmark.report import supervision
 from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, Summary
 from benchmark.score.metrics import Facts
+from benchmark.store import ResultsFolder
 
 SETTINGS: Any = {
     "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "weakseg-bench", "font.size": 8, "legend.fontsize": 7,
@@ -93,7 +94,7 @@ class FigureData:
 
     read: Rows
     summary: Summary
-    results: Path  # where the runs lie
+    results: ResultsFolder
     metric: str = "dice"
 
     def label(self, cells: pd.DataFrame | None = None) -> str:

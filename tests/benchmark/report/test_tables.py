@@ -20,8 +20,8 @@ from benchmark.report.costs import costs, notes
 from benchmark.report.summary import MEAN, TEST_COLUMNS, Summary, summarise
 from benchmark.report.tables import Table
 from benchmark.score.metrics import BUILT_IN
-from tests.benchmark.report import golden_tables
 from tests.benchmark.report.test_rows import HEADER, record
+from tests.support import golden_tables
 
 HOSTILE = r"a_b%c$d#e&f{g}h\i~j^k<l>m|n µé²–α🙂 --x [y]"
 PAGE = r"""\documentclass[a4paper]{article}

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from benchmark.methods.losses import dense
 from benchmark.methods.losses.dense import dense_crf
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 
 @pytest.mark.parametrize("name", families("dense_crf"))

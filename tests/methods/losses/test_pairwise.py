@@ -5,7 +5,7 @@ import torch
 
 from benchmark.methods.losses import gated_crf
 from benchmark.methods.losses.pairwise import half_window
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 
 @pytest.mark.parametrize("name", families("gated_crf"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmark.methods.losses.regions import intensity_variance, mumford_shah
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 LOSSES = [mumford_shah, intensity_variance]
 

@@ -9,7 +9,7 @@ from benchmark.methods.losses.labels import partial_cross_entropy
 from benchmark.methods.losses.trees import TreeSum, boruvka, edges, rooted, spanning_trees, tree_energy, tree_filter
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 PRECISIONS = {torch.float64: 1e-10, torch.float32: 1e-5}
 
