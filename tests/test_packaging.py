@@ -44,7 +44,7 @@ def python(installed, folder, *words):
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_all_folders_inside_the_package_and_nothing_beside_it(installed):
+def test_the_wheel_holds_all_folders_inside_the_package_and_nothing_else(installed):
     assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} == {"benchmark"}
     for part in ("methods/procns.py", "methods/losses/__init__.py", "datasets/acdc.py", "presets/demo.toml", "py.typed",
                  "datasets/splits/acdc/SHA256SUMS", "report/templates/index.html", "published/README.md"):  # fmt: skip

@@ -97,7 +97,7 @@ def test_a_buffer_of_pseudo_labels_can_not_start_as_the_mask(tmp_path):
                 assert not any(np.ascontiguousarray(form).tobytes() in content for content in loot.values())
 
 
-def test_distances_in_voxels_are_not_given_for_a_stack_whose_slices_lie_apart():
+def test_distances_in_voxels_are_not_given_for_a_stack_of_distant_slices():
     """Of two errors, the one in the plane is the worse in voxels and the better in mm."""
     truth = np.zeros((8, 40, 40), np.uint8)
     truth[2:6, 10:30, 10:30] = 1
@@ -126,7 +126,7 @@ lr = 0.1
 """
 
 
-def test_a_learning_rate_of_its_own_needs_a_reason_and_bears_a_dagger(tmp_path):
+def test_an_own_learning_rate_needs_a_reason_and_has_a_dagger(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(PRESET)
     with pytest.raises(InputError, match="gives entropy a budget of its own; it must say why, as `reason`"):

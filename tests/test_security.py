@@ -191,7 +191,7 @@ def test_a_pickle_that_is_called_a_prediction_is_refused_and_not_run(trap, tmp_p
 def test_pickled_code_in_encoder_weights_is_refused_and_not_run(trap, tmp_path, write):
     write(tmp_path / "weights.pt", trap)
     budget = [*BUDGET, "network=smp:Unet/resnet18", f"weights={tmp_path / 'weights.pt'}"]
-    with pytest.raises(InputError, match="weights.pt holds no state dict of torch"):
+    with pytest.raises(InputError, match="weights.pt is not a state dict of torch"):
         small_plan(["pce"], budget=budget)
 
 
@@ -221,7 +221,7 @@ def hdf5_with(path: Path, how: str, secret: Path) -> None:
 @pytest.mark.parametrize("how", ["external link", "soft link", "raw bytes", "virtual", "group"])
 def test_an_hdf5_file_can_not_bring_in_another_file(tmp_path, how):
     hdf5_with(tmp_path / "a.h5", how, tmp_path / "secret.h5")
-    with pytest.raises(InputError, match="a.h5, mask is no array of this file"):
+    with pytest.raises(InputError, match="a.h5, mask is not an array of this file"):
         read_hdf5(tmp_path / "a.h5", ("image", "mask"))
 
 
@@ -276,7 +276,7 @@ def test_a_picture_with_an_odd_name_is_refused_or_not_seen(tmp_path, name):
     if name.startswith("."):
         assert by_stem(tmp_path) == {}
         return
-    with pytest.raises(InputError, match="a name is of printable signs"):
+    with pytest.raises(InputError, match="a name consists of printable characters"):
         by_stem(tmp_path)
 
 
@@ -318,7 +318,7 @@ def test_a_split_with_a_name_that_leads_out_is_refused(tmp_path, name):
 def test_a_split_can_name_no_scan_that_is_not_there(tmp_path, scan):
     root = twins.folder(tmp_path / "clinic")
     (root / "dataset.toml").write_text(f'[splits.own]\ntrain = ["p0_view0"]\ntest = [{json.dumps(scan)}]\n')
-    with pytest.raises(InputError, match="a scan of split own is called .*; a name is of"):
+    with pytest.raises(InputError, match="a scan of split own is called .*; a name consists of"):
         check_split(Folder(root), "own")
 
 
@@ -392,7 +392,7 @@ def test_a_data_set_of_ones_own_is_called_what_a_folder_may_be_called(tmp_path, 
 
 
 @pytest.mark.parametrize("text", ["x = {[]: 1}", "def f(:"])
-def test_a_plug_in_that_is_no_python_is_refused_or_none(tmp_path, text):
+def test_a_plug_in_that_is_not_python_is_refused_or_none(tmp_path, text):
     (tmp_path / "mine.py").write_text(text)
     with pytest.raises(InputError, match="mine.py"):
         plugins.get("data set", str(tmp_path / "mine.py"))
@@ -411,7 +411,7 @@ VALUES = [
     ("tolerance = inf", "tolerance"),
     ("tolerance = -1", "tolerance"), ("tolerance = 0", "tolerance"), ("tolerance = true\nname = 5", "name"),
     ("colours = [[0, 0], [1, 1]]", "colours"), ("colours = [[0, 0, 256]]", "colours"), ("colours = [[0, 0, -1]]", "colours"),
-    ("patient = '('", "patient is no regular expression"), ("patient = '(?P<a'", "patient is no regular expression"),
+    ("patient = '('", "patient is not a regular expression"), ("patient = '(?P<a'", "patient is not a regular expression"),
     ("classes = ['a', 'a']", "there must be 2 to 31 names"), ("classes = ['a']", "there must be 2 to 31 names"),
     (f"classes = {[f'c{k}' for k in range(32)]}", "there must be 2 to 31 names"),
     ("classes = ['a', \"b\\u001b[31m\"]", "a class is called"), ("strange = 1", "strange"),
@@ -506,7 +506,7 @@ def test_scores_that_are_none_are_refused_by_name(stored, old, new):
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "text", "1e999"])
-def test_a_score_that_is_no_number_is_refused_by_name(stored, value):
+def test_a_score_that_is_not_a_number_is_refused_by_name(stored, value):
     place, run = stored
     header, first, *rest = (run / "cases.csv").read_text().splitlines()
     cells = dict(zip(header.split(","), first.split(","), strict=True)) | {"dice": value}

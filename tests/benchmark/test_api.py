@@ -39,8 +39,6 @@ def test_what_is_stored_is_loaded_again_by_its_folder_or_its_name(made, tmp_path
     assert again.cases.dice.tolist() == made.cases.dice.tolist()
     stored = benchmark.load("smoke")
     assert {column.split()[0] for column in stored.runs.column} == {"octa_phantom"}
-        "octa_phantom"
-    }
     assert not np.isnan(stored.cases.dice).all()
 
 

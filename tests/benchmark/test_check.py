@@ -256,7 +256,7 @@ def test_a_device_of_its_own_gives_a_sound_method_the_same_labels(tmp_path, monk
     assert found(tmp_path / "alike.py", SOUND) == {}
 
 
-def test_without_a_gpu_its_check_is_counted_apart(tmp_path, monkeypatch, capsys):
+def test_without_a_gpu_its_check_is_counted_separately(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (tmp_path / "apart.py").write_text(SOUND)
     assert report_on(str(tmp_path / "apart.py")) == 0
@@ -299,7 +299,7 @@ def test_files_that_a_method_made_itself_are_its_own(tmp_path):
     assert found(tmp_path / "keeping.py", keeping) == {}
 
 
-def test_what_is_read_is_told_apart_from_code_and_from_what_was_given(tmp_path):
+def test_reads_of_other_files_are_found_among_code_and_given_files(tmp_path):
     for name in ("given.npy", "code.py", "truth.npy"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sealed").mkdir()
@@ -312,7 +312,7 @@ def test_what_is_read_is_told_apart_from_code_and_from_what_was_given(tmp_path):
     assert watch.unexpected_reads(read, [tmp_path / "sealed"]) == [tmp_path / "truth.npy"]
 
 
-def test_states_that_are_no_copies_are_found(tmp_path):
+def test_states_that_are_not_copies_are_found(tmp_path):
     """They would all become the last one, and every snapshot score what the end scores."""
     keeping = (
         SOUND.replace(
@@ -364,7 +364,7 @@ def test_gradients_that_are_not_finite_are_found(tmp_path, monkeypatch):
         ("nowhere.py", "there is no file nowhere.py"),
     ],
 )
-def test_what_is_no_plug_in_is_refused(text, message):
+def test_what_is_not_a_plug_in_is_refused(text, message):
     with pytest.raises(InputError, match=message):
         targets(text)
 

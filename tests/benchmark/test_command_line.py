@@ -90,7 +90,7 @@ def test_a_report_of_a_part_in_another_metric_and_format(run, tmp_path):
     assert "data:image/jpeg;base64" in page  # pictures of the phantom, which may be shown
 
 
-def test_my_method_stands_beside_runs_that_lie_elsewhere(run, tmp_path):
+def test_my_method_is_compared_with_runs_in_another_folder(run, tmp_path):
     assert run("run", "--methods", "prior", *TINY_FLAGS, "--results", "theirs")[0] == 0
     (tmp_path / "plugins").mkdir()
     mine = write_method(tmp_path / "plugins", "mine", "pass", "return np.zeros((1, 32, 32), np.uint8)")
@@ -256,7 +256,7 @@ def test_data_spacing_is_for_acdc(run, tmp_path):
 
 
 def test_a_run_on_a_folder_of_ones_own(run, tmp_path):
-    """Anyone's data by path: drawn points are taken, and the set's own name is in the results."""
+    """Data of a user by path: drawn points are used, and the name of the set is in the results."""
     folder = pictures.folder(tmp_path / "clinic")
     words = ["run", "--methods", "prior", "--datasets", f"folder:{folder}", "--annotations", "point", "--budget", "size=32"]
     status, _, errors = run(*words)

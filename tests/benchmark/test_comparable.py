@@ -94,7 +94,7 @@ def test_all_that_travel_with_the_package_can_be_compared_with():
     assert list(store.stored("smoke")) == ["smoke"]
 
 
-def test_the_smoke_runs_still_stand_beside_runs_of_this_version():
+def test_the_smoke_runs_can_be_compared_with_runs_of_this_version():
     """The data and the protocol that they were made with are those of today."""
     from benchmark.plan.jobs import make_plan
     from benchmark.plan.presets import Request

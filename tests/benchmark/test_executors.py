@@ -104,7 +104,7 @@ def test_a_shard_has_whole_sealed_folders_where_they_divide_evenly():
 
 
 @pytest.mark.parametrize("which", ["0/4", "5/4", "x", "1", "1/0", "-1/2", "1/2/3", ""])
-def test_what_is_no_shard_is_refused(which):
+def test_what_is_not_a_shard_is_refused(which):
     with pytest.raises(InputError, match="it must be I/N with I from 1 to N, such as 2/8"):
         select_shard([], which)
 
@@ -194,7 +194,7 @@ def test_how_a_worker_ended_is_said(tmp_path, ends, reason, died):
     assert (ended.reason, ended.died) == (reason, died)
 
 
-def test_a_first_death_is_tried_again_from_nothing_and_a_second_is_told(tmp_path):
+def test_a_worker_that_dies_is_tried_once_more_and_a_second_death_is_reported(tmp_path):
     deaths = RetryOnce()
     for name in ("job.json", "train.jsonl"):
         (tmp_path / name).write_text("")
@@ -211,7 +211,7 @@ def test_a_run_that_raised_an_error_or_was_late_is_not_tried_again(tmp_path):
     assert not RetryOnce().is_first(Outcome(task, "cpu", 1.0, "it ran longer than 1 s", "a processor"))
 
 
-def test_a_worker_is_no_part_of_a_ray_cluster(monkeypatch):
+def test_a_worker_is_not_part_of_a_ray_cluster(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
     assert "RAY_AUTH_TOKEN" not in worker_environment("cpu", 1, [])
     assert clean_environment([])["RAY_AUTH_TOKEN"] == "secret"

@@ -1,4 +1,4 @@
-"""Label maps that were made elsewhere: scored as a run's are, stored beside runs, or a sentence and nothing stored."""
+"""External label maps: scored and stored like those of runs, or an error and nothing stored."""
 
 import fcntl
 import hashlib
@@ -198,7 +198,7 @@ def test_mean_dice_is_taken_over_regions_then_scans_then_patients():
     assert mean_dice(cases) == (0.75 + 0.25) / 2
 
 
-def test_what_is_no_label_map_is_left_alone_and_other_label_maps_are_counted(stacks, tmp_path, capsys):
+def test_other_files_are_ignored_and_other_label_maps_are_counted(stacks, tmp_path, capsys):
     name, out = stacks
     for extra in ("case_000", "case_001"):  # training scans
         shutil.copy(out / "case_007.nii.gz", out / f"{extra}.nii.gz")
@@ -335,7 +335,7 @@ FAULTS = {
                         r"lacks 3 of 3 test scans: case_007, case_008, case_009; .*no test scan's is case_007_0000.nii.gz"),
     "empty folder": (emptied, "nnunet holds no label maps; a label map is called as its scan is"),
     "two for one scan": (lambda o: shutil.copy(o / "case_008.nii.gz", o / "case_008.nii"),
-                         "nnunet holds case_008.nii and case_008.nii.gz; a name may be there once"),
+                         "nnunet holds case_008.nii and case_008.nii.gz; two files may not have the same name"),
     "network's size": (rewritten(lambda a: np.zeros((64, 64, 3), np.uint8)),
                        r"case_008.nii.gz has shape \(3, 64, 64\) .* its scan \(3, 30, 34\): .* as it was exported"),
     "transposed": (rewritten(lambda a: a.transpose(1, 0, 2)),

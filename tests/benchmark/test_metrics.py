@@ -132,7 +132,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def results(trained, tmp_path):
-    """A copy of a results folder with one run, and a metric beside it."""
+    """A copy of a results folder with one run, and a file with a metric."""
     (tmp_path / "share.py").write_text(SHARE)
     return shutil.copytree(trained, tmp_path / "results")
 

@@ -129,7 +129,7 @@ def test_an_entry_point_that_does_not_import_is_an_error_where_it_is_used(instal
         (MINE + MINE.replace("class Mine", "class Other"), "must define one Method; it defines Mine, Other"),
     ],
 )
-def test_a_file_that_is_no_method_is_refused(tmp_path, text, message):
+def test_a_file_that_is_not_a_method_is_refused(tmp_path, text, message):
     path = tmp_path / f"broken{abs(hash(text))}.py"
     path.write_text(text)
     with pytest.raises(InputError, match=message):

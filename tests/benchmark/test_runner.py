@@ -66,7 +66,7 @@ def test_a_run_says_what_it_rests_on(finished):
 
 
 def test_training_time_is_of_training_alone(finished):
-    """The prior counts marks on two images; importing torch, which takes a second or more, is no part of that."""
+    """The prior counts marks on two images; importing torch, which takes a second or more, is not included."""
     plan, results, _ = finished
     worker = json.loads(((results / "runs" / plan.jobs[1].folder) / "run.json").read_text())["worker"]
     assert worker["fit_s"] < 0.5

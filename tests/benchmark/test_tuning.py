@@ -77,7 +77,7 @@ def test_at_most_three_options_may_be_tuned():
         Range(0, 1)
 
 
-def test_every_method_of_ours_whose_range_is_declared_holds_its_published_value():
+def test_every_declared_range_holds_the_published_value():
     found = {name: plugin.load() for name, plugin in plugins.find("method").items()}
     tuned = {name: ranges(cls) for name, cls in found.items() if ranges(cls)}
     assert {"entropy", "total_variation", "gated_crf"} <= set(tuned)

@@ -124,7 +124,7 @@ def test_a_label_beyond_a_byte_is_not_wrapped(small):
 def test_a_foreign_file_name_is_refused(small):
     folder = small / "acdc/ACDC_training_volumes"
     (folder / "patient001_frame01.h5").rename(folder / "case7.h5")
-    with pytest.raises(InputError, match="case7.h5 is no file of this data set; files are named"):
+    with pytest.raises(InputError, match="case7.h5 is not a file of this data set; files are named"):
         Acdc(small / "acdc").patients()
 
 

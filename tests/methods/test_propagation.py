@@ -117,8 +117,8 @@ def disc(channels=1, noise=0.01):
     return image.clip(0, 1).astype(np.float32), labels, mask
 
 
-def dice(ours, truth):
-    return 2 * (ours & truth).sum() / (ours.sum() + truth.sum())
+def dice(predicted, truth):
+    return 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())
 
 
 @every
@@ -129,7 +129,7 @@ def test_a_disc_is_found_from_two_dots(method, channels):
 
 
 @every
-def test_two_discs_of_three_classes_are_told_apart(method):
+def test_two_discs_of_three_classes_are_separated(method):
     image, labels, mask = disc()
     image, mask = np.concatenate([image, 1.4 * image], 2), np.concatenate([mask, 2 * mask], 1)
     found = method.propagate(image, np.concatenate([labels, np.where(labels == 1, 2, labels)], 1), 3)

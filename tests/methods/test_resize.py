@@ -69,7 +69,7 @@ def fit_sets_present(mask, size):
 
 
 def test_touching_boxes_of_two_classes_do_not_become_background():
-    """{0,1} beside {0,2}: their intersection {0} need not be true of either pixel."""
+    """Neighbours {0,1} and {0,2}: their intersection {0} need not be true of either pixel."""
     assert fit_sets(np.array([[[3, 3], [5, 5]]], np.uint8), 1, 3)[0, 0, 0] == everything(3)
 
 

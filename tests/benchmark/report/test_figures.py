@@ -241,7 +241,7 @@ def test_better_and_worse_follow_the_metric():
     assert scores._verdict(1, np.nan, np.nan, better=1) == "tied"
 
 
-def test_sixty_methods_can_be_told_apart_without_a_legend_of_two_alike():
+def test_sixty_methods_have_different_styles():
     styles = [(look["color"], look["marker"]) for look in map(style.look, range(60))]
     assert len(set(styles)) == 60
     assert len({look[0] for look in styles[:7]}) == len({look[1] for look in styles[:7]}) == 7

@@ -200,13 +200,13 @@ def test_a_patient_with_several_scans_is_named_with_the_scan(tmp_path):
     assert names == ["p0, s0", "p0, s1", "p1", "p2, s3 (default, seed 0)", "p2, s3 (default, seed 1)"]
 
 
-def test_columns_that_share_data_and_annotation_are_told_apart(tmp_path):
+def test_columns_that_share_data_and_annotation_have_different_names(tmp_path):
     cases = [case(), case(column="d point"), case(column="d point (steps=9)", annotation="point")]
     formats = [each["format"] for each in embedded(rendered(tmp_path, cases=cases))["cases"]]
     assert formats == ["scribble:sim", "d point", "d point (steps=9)"]
 
 
-def test_an_undefined_score_is_no_number(tmp_path):
+def test_an_undefined_score_is_not_a_number(tmp_path):
     shown = embedded(rendered(tmp_path, cases=[case()]))["cases"][0]
     assert [row["hd95"] for row in shown["rows"]] == [3.0, None]
     assert shown["unit"] == "mm"

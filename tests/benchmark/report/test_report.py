@@ -160,7 +160,7 @@ def test_where_the_other_hd95_has_another_top_group_a_note_says_so(tmp_path):
     assert "the top group were" not in " ".join(report.show(written(tmp_path / "two", **same))[1])
 
 
-def test_where_no_p_could_hold_the_table_says_that_there_is_no_test(tmp_path):
+def test_without_an_attainable_p_the_table_says_that_there_is_no_test(tmp_path):
     rows_of = {"pce": [(0.5, 3, 3)] * 4, "entropy": [(0.6 + n / 100, 4, 4) for n in range(4)]}
     folder = report.write(written(tmp_path, **rows_of), tmp_path / "reports", ReportOptions(formats=["md"]))
     text = (folder / "tests.md").read_text()
@@ -175,7 +175,7 @@ def test_a_column_in_which_nobody_beats_the_prior_is_called_uninformative(tmp_pa
     assert "No column is informative, so there are no ranks." in said
 
 
-def test_published_numbers_stand_beside_ours_with_the_column_they_belong_to(tmp_path):
+def test_published_numbers_are_compared_in_their_column(tmp_path):
     """Cells as a run on ACDC with drawn scribbles would make them, and the numbers that the project keeps."""
     cells = summarise(runs.read(written(tmp_path, pce=[(0.5, 3, 3)] * 9))).cells
     ours = cells.assign(dataset="acdc", annotation="scribble:drawn", column="acdc scribble:drawn", family="strat5")

@@ -151,7 +151,7 @@ def test_every_metric_has_a_heading_and_distances_their_unit(summary, metric):
     assert headings["hearts point"] == millimetres
 
 
-def test_hd95_of_what_was_found_stands_beside_hd95_where_something_was_missed(summary):
+def test_hd95_of_found_regions_is_shown_where_a_region_was_missed(summary):
     headings = tables.main_table(summary.cells, ["hd95"]).columns.tolist()
     assert [column for column, heading in headings if heading.startswith("HD95 of found")] == ["hearts scribble:sim"]
 
