@@ -58,6 +58,9 @@ def run(
     seeds: Annotated[str, typer.Option(metavar="0,1,...", help="One run of every method for each.")] = "",
     budget: Annotated[str, typer.Option(metavar="NAME=VALUE,...", help="steps, batch, size, lr, threads, ...")] = "",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="An option.")] = None,
+    metrics: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Also score the runs with these metrics of yours: .py files or names.")
+    ] = "",
     workers: Annotated[int, typer.Option(min=0, help="Runs at once per device; 0: one per core, one per GPU.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     executor: Annotated[str, typer.Option(help="local, or ray: on the machines of a Ray cluster.")] = "local",
@@ -94,6 +97,7 @@ def run(
         seeds=_numbers(seeds),
         budget=[*_split(budget), *([f"tune={tune}"] if tune else [])],
         options=set_ or [],
+        metrics=_split(metrics),
         against=against,
         data=data,
     )
@@ -138,6 +142,7 @@ def report(
     only: Annotated[str, typer.Option(metavar="A,B,...", help="Only these methods, data sets or annotations.")] = "",
     metric: Annotated[str, typer.Option(metavar="A,B,...", help="dice, hd95, nsd, ...; figures show the first.")] = "",
     format_: Annotated[str, typer.Option("--format", metavar="A,B,...", help="md, tex, csv, pdf, png, svg, html.")] = "",
+    figures: Annotated[str, typer.Option(metavar="A,B,...", help="More figures: .py files, or installed, by name.")] = "",
     embed_images: Annotated[
         bool, typer.Option("--embed-images", help="Show pixels of data sets that may not be redistributed, too.")
     ] = False,
@@ -152,6 +157,7 @@ def report(
         metrics=_split(metric) or tables.HEADLINE,
         formats=_split(format_) or FORMATS,
         embed_images=embed_images,
+        figures=_split(figures),
     )
     print(f"report: {write(results, reports, options)}")
 

@@ -7,10 +7,12 @@ from scipy import ndimage
 from benchmark.seal.contract import IGNORE
 
 UNLABELLED = IGNORE
-COLOURS = np.array(  # of classes in pictures (Okabe and Ito)
-    [[240, 228, 66], [213, 94, 0], [0, 158, 115], [86, 180, 233], [204, 121, 167], [230, 159, 0], [0, 114, 178]],
-    np.uint8,
-)
+OKABE_ITO = {  # colours that people with any colour vision tell apart (Okabe and Ito)
+    "yellow": "#f0e442", "vermillion": "#d55e00", "green": "#009e73", "sky": "#56b4e9", "purple": "#cc79a7",
+    "orange": "#e69f00", "blue": "#0072b2", "black": "#000000",
+}  # fmt: skip
+# of classes, as bytes
+COLOURS = np.array([[*bytes.fromhex(code[1:])] for name, code in OKABE_ITO.items() if name != "black"], np.uint8)
 TILE = 160  # px
 
 

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal, TextIO
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark import InputError
 from benchmark.inputs import is_there, read_json, read_npz
@@ -91,12 +91,17 @@ class Snapshot(Sound):
 
 
 class Selected(Sound):
-    """The step that each rule chose."""
+    """The step that each rule of selection chose; the description says which snapshot that is."""
 
-    last: int
-    weakval: int
-    val: int
-    test: int
+    last: int = Field(description="the last step")
+    weakval: int = Field(
+        description="the snapshot with the smallest partial loss on the marks of held-out training patients"
+    )
+    val: int = Field(description="the snapshot with the best Dice on dense masks of held-out patients")
+    test: int = Field(description="the snapshot with the best Dice on the test set, an oracle that nobody has")
+
+
+RULES = {rule: field.description for rule, field in Selected.model_fields.items()}
 
 
 class Run(Sound):

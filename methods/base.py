@@ -31,6 +31,9 @@ class Method(ABC):
     """
 
     annotations: ClassVar[str | tuple[str, ...]] = "labels"  # what it learns from: labels, any "sets", or a tuple of forms
+    # What a report takes it for: "location prior" looks at no image, "base" does nothing but fit the annotations, and
+    # "supervised" is a base that stands for full supervision on full masks. A subclass doesn't inherit it.
+    role: ClassVar[str] = ""
 
     @abstractmethod
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:

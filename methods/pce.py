@@ -1,6 +1,7 @@
 """Partial cross-entropy: fit the labelled pixels, and nothing else."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -11,6 +12,8 @@ from benchmark.methods.losses import partial_cross_entropy
 @dataclass
 class PartialCrossEntropy(NetMethod):
     """Cross-entropy on the labelled pixels (Tang et al., CVPR 2018): the field's baseline."""
+
+    role: ClassVar[str] = "base"
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels."""

@@ -1,6 +1,7 @@
 """Balanced partial cross-entropy: every class counts the same, however many of its pixels are labelled."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +16,8 @@ class BalancedPartialCrossEntropy(NetMethod):
 
     Of ACDC's labelled pixels 60 % are background. This is the usual balancing by inverse frequency.
     """
+
+    role: ClassVar[str] = "base"
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, with the same weight for each class."""

@@ -1,6 +1,7 @@
 """Partial cross-entropy and partial Dice: fit the labelled pixels, each class as much as the others."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -11,6 +12,8 @@ from benchmark.methods.losses import partial_cross_entropy, partial_dice
 @dataclass
 class PartialCrossEntropyDice(NetMethod):
     """The mean of both losses on the labelled pixels (Luo et al., MICCAI 2022); on full masks, the usual supervised loss."""
+
+    role: ClassVar[str] = "supervised"
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels."""

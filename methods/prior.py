@@ -1,6 +1,7 @@
 """Location prior: the class that is marked most often around each position of the frame; images are not used."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from benchmark.seal.contract import Budget, Log, TestScan, WeakData
 class Prior(Method):
     """A control of this project: the most frequent class among the training marks around each position."""
 
+    role: ClassVar[str] = "location prior"
     spread: float = 0.05  # standard deviation of the smoothing, as a share of the frame
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:

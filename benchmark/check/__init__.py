@@ -78,9 +78,9 @@ def targets(text: str, data: Path = Path("data")) -> list[Target]:
     if text.endswith(".py"):
         return [Target(plugins.get(plugins.kind_of(Path(text)), text), text, data)]
     name = text.partition(":")[0]
-    found = [Target(plugins.find(kind)[name], text, data) for kind in plugins.KINDS if name in plugins.find(kind)]
+    found = [Target(plugins.find(kind)[name], text, data) for kind in plugins.PARENTS if name in plugins.find(kind)]
     if not found:
-        there = "; ".join(f"{kind}s: {', '.join(plugins.find(kind))}" for kind in plugins.KINDS if plugins.find(kind))
+        there = "; ".join(f"{kind}s: {', '.join(plugins.find(kind))}" for kind in plugins.PARENTS if plugins.find(kind))
         raise InputError(f"there is no plug-in {text!r}; there are {there}, and groups: {', '.join(plugins.groups())}")
     return found
 

@@ -73,6 +73,13 @@ def claims_known_annotations(candidate: Candidate) -> None:
         raise Broken(f'annotations are {claim!r}; they must be "labels", "sets", or a tuple of {", ".join(FORMS)}')
 
 
+def declares_a_known_role(candidate: Candidate) -> None:
+    """`role`, where the class has one, is one that reports know."""
+    role = plugins.role(candidate.cls)
+    if role and role not in plugins.ROLES:
+        raise Broken(f"its role is {role!r}; it must be {', '.join(plugins.ROLES)}, or nothing")
+
+
 def imports_no_data_set(candidate: Candidate) -> None:
     """Of this package its file imports benchmark.methods and benchmark.seal.contract alone, never what knows the truth."""
     path = candidate.plugin.file()
@@ -304,6 +311,7 @@ def _by_a_worker(plugin: plugins.Plugin, device: str, given: Path, out: Path) ->
 METHOD_CHECKS: tuple[Callable[[Candidate], None], ...] = (
     constructs_without_work,
     claims_known_annotations,
+    declares_a_known_role,
     imports_no_data_set,
     is_blind_to_truth,
     learns_from_all_that_it_claims,

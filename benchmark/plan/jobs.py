@@ -45,6 +45,7 @@ class Job:
     code: str  # fingerprint of the method's code
     revision: int | None  # of a method of this suite
     simulator: int  # version
+    role: str = ""  # of its row in reports
 
     def identity(self) -> dict[str, Any]:
         """Everything that settles the number, and nothing that doesn't."""
@@ -101,6 +102,7 @@ class Plan:
     not_claimed: list[tuple[str, str]]  # method, annotation
     warnings: list[str]  # of the data
     against: str = ""  # stored runs that reports show beside these
+    metrics: Sequence[Plugin] = ()  # one's own, that runs are scored with too
 
     def content(self) -> dict[str, Any]:
         """What `plan.json` holds."""
@@ -137,6 +139,7 @@ def make_plan(request: Request) -> Plan:
     Every scan of every split is read once, so that a file that can't be used is found before the first job starts.
     """
     preset = apply_flags(request)
+    metrics = [plugins.get("metric", text) for text in preset.metrics]
     settings = Settings(preset, request)
     rows = settings.rows([name for part in preset.parts for name in part.methods])
     _check_ranges(rows)
@@ -160,6 +163,7 @@ def make_plan(request: Request) -> Plan:
         not_claimed=sorted(planned.not_claimed),
         warnings=list(planned.warnings),
         against=request.against,
+        metrics=metrics,
     )
     if request.against:
         compare.check_match(plan.records(), request.against)
@@ -271,6 +275,7 @@ def _job(
         code=plugins.fingerprint(row.plugin),
         revision=revision(row.plugin),
         simulator=simulate.VERSION,
+        role=plugins.role(row.cls),
     )
 
 

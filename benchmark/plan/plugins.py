@@ -1,8 +1,8 @@
-"""Methods, data sets and metrics by name, by path or from installed packages; found and described without importing them.
+"""Methods, data sets, metrics and figures by name, by path or from installed packages; found without importing them.
 
 A method is a file: `methods/pce.py` is `pce`, and `--methods ./mine.py` is `mine`; so is a metric of one's own. A data set
-is a class with a `name`. Installed packages register under the entry points `benchmark.methods`, `benchmark.datasets` and
-`benchmark.metrics`.
+is a class with a `name`. Figures are a file with functions. Installed packages register under the entry points
+`benchmark.methods`, `benchmark.datasets`, `benchmark.metrics` and `benchmark.figures`.
 """
 
 import ast
@@ -30,8 +30,14 @@ from benchmark.inputs import explain
 
 T = TypeVar("T")
 
+PRIOR, BASE, SUPERVISED = ROLES = ("location prior", "base", "supervised")  # of methods in reports
 NAME = re.compile(r"\w[\w.+-]{0,99}")  # of a method or a data set: folders are called so
-KINDS = {"method": "benchmark.methods", "data set": "benchmark.datasets", "metric": "benchmark.metrics"}  # -> entry points
+KINDS = {  # -> entry points
+    "method": "benchmark.methods",
+    "data set": "benchmark.datasets",
+    "metric": "benchmark.metrics",
+    "figure": "benchmark.figures",
+}
 PARENTS = {  # kind -> module and name of the class that its plug-ins extend
     "method": ("benchmark.methods.base", "Method"),
     "data set": ("benchmark.datasets.base", "Dataset"),
@@ -41,19 +47,23 @@ PARENTS = {  # kind -> module and name of the class that its plug-ins extend
 
 @dataclass(frozen=True)
 class Plugin:
-    """A method, a data set or a metric: its name and where its class is."""
+    """A method, a data set, a metric or a file of figures: its name and where its class is, or its functions are."""
 
-    kind: str  # "method", "data set" or "metric"
+    kind: str  # one of KINDS
     name: str
     module: str  # a module's name, or the path of a file
     cls: str = ""  # empty: the only one in the module
 
-    def load(self) -> type:
-        """The class; raises InputError when its module doesn't import or holds no such class."""
+    def imported(self) -> Any:
+        """The module; raises InputError when it doesn't import."""
         try:
-            module = _import(self.module)
+            return _import(self.module)
         except Exception as error:
             raise InputError(f"{self.kind} {self.name!r} doesn't import: {self.module}: {error!r}") from error
+
+    def load(self) -> type:
+        """The class; raises InputError when its module doesn't import or holds no such class."""
+        module = self.imported()
         if self.cls:
             found = getattr(module, self.cls, None)
             if not isinstance(found, type):
@@ -118,7 +128,7 @@ def kind_of(path: Path) -> str:
         module = _import(str(path.resolve()))
     except Exception as error:
         raise InputError(f"{path} doesn't import: {error!r}") from error
-    kinds = [kind for kind in KINDS if _defined(module, kind)]
+    kinds = [kind for kind in PARENTS if _defined(module, kind)]
     if len(kinds) != 1:
         parents = ", ".join(f"one {parent}" for _, parent in PARENTS.values())
         raise InputError(
@@ -171,6 +181,11 @@ def describe(plugin: Plugin) -> dict[str, Any]:
 
         about["annotations"] = learnt(about["annotations"])
     return about
+
+
+def role(cls: type) -> str:
+    """What a method is in reports, one of ROLES or nothing; a subclass, which does something else, doesn't inherit it."""
+    return str(vars(cls).get("role", ""))
 
 
 @cache
@@ -255,7 +270,7 @@ def _defined(module: Any, kind: str) -> list[type]:
 
 
 def _built_in(kind: str) -> Iterator[Plugin]:
-    if kind == "metric":  # the suite's own are no plug-ins
+    if kind in ("metric", "figure"):  # the suite's own are not plug-ins
         return
     package = KINDS[kind]
     init = source_of(package)

@@ -49,6 +49,7 @@ class Preset:
     budget: dict[str, Any] = field(default_factory=dict)  # and [budget.dataset.NAME], [budget.method.NAME] with `reason`
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # [options.NAME], [options.METHOD.dataset.NAME]
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # [variants.LABEL] method = "...", and options
+    metrics: list[str] = field(default_factory=list)  # one's own, scored beside the suite's: .py files or names
     parts: list[Part] = field(default_factory=list)  # [[parts]], one after the other; none: the preset is its only part
 
 
@@ -64,6 +65,7 @@ class Request:
     seeds: list[int] = field(default_factory=list)
     budget: list[str] = field(default_factory=list)  # NAME=VALUE
     options: list[str] = field(default_factory=list)  # METHOD.NAME=VALUE
+    metrics: list[str] = field(default_factory=list)
     against: str = ""  # stored runs to compare with
     data: Path = Path("data")
 
@@ -99,7 +101,7 @@ def apply_flags(request: Request) -> Preset:
     name = request.preset or ("" if request.methods or request.datasets else "demo")
     preset = read_preset(name) if name else Preset(name="report")
     flags = {name: getattr(request, name) for name in PARTED if getattr(request, name)}
-    whole = checked(Preset, {**vars(preset), **flags}, "the command line")
+    whole = checked(Preset, {**vars(preset), **flags, "metrics": request.metrics or preset.metrics}, "the command line")
     of_all = {name: getattr(whole, name) for name in PARTED} | {"methods": whole.methods or list(whole.variants)}
     parts = []
     for part in preset.parts or [Part()]:

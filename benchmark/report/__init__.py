@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark import InputError
+from benchmark.plan.plugins import PRIOR
 from benchmark.report import ablations, costs, figures, page, published, runs, statistics, tables
 from benchmark.report.figures.cases import gallery
 from benchmark.report.figures.montage import montage
@@ -17,15 +18,7 @@ from benchmark.report.figures.style import KINDS, FigureData
 from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, Summary, patients, summarise
 from benchmark.report.tables import Table
-from benchmark.store import ResultsFolder, open_results, within
-
-SELECTED = {
-    "last": "the last step",
-    "weakval": "the snapshot with the smallest partial loss on the marks of held-out training patients",
-    "val": "the snapshot with the best Dice on dense masks of held-out patients",
-    "test": "the snapshot with the best Dice on the test set, an oracle that nobody has",
-}
-
+from benchmark.store import RULES, ResultsFolder, open_results, within
 
 FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
@@ -40,21 +33,23 @@ class ReportOptions:
     metrics: Sequence[str] = tables.HEADLINE  # of the tables; figures show the first
     formats: Sequence[str] = FORMATS
     embed_images: bool = False  # also images that may not be redistributed
+    figures: Sequence[str] = ()  # files of more of them, or names of installed ones
 
     def __post_init__(self) -> None:
         """Raise InputError for unknown metrics, formats or rules of selection."""
         for flag, given, known in (
-            ("selection", [self.selection], runs.SELECTIONS),
+            ("selection", [self.selection], RULES),
             ("format", self.formats, FORMATS),
         ):
             if strange := [name for name in given if name not in known]:
                 raise InputError(f"--{flag} is {strange[0]!r}; it must be {', '.join(known)}")
+        figures.makers_of(self.figures)
 
 
-ALL = ReportOptions()
+DEFAULTS = ReportOptions()
 
 
-def write(results: Path, reports: Path, options: ReportOptions = ALL) -> Path:
+def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Path:
     """Write `reports/<name>/` completely, instead of an older one; return the folder. Tuned runs get a folder inside it.
 
     Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`.
@@ -114,6 +109,7 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
     }
     for name, frame in (numbers | {"runs": read.runs}).items():
         if len(frame):
+            frame = frame.drop(columns="role", errors="ignore")  # which run.json has
             # 12 digits: the last ones of a sum differ between processors
             frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.12g")
     made = list(_tables(read, summary, numbers, options.metrics))
@@ -133,7 +129,10 @@ def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOp
     pictures = gallery(source.read, source.results, embed=options.embed_images)
     paged = "html" in options.formats
     kinds = [kind for kind in KINDS if kind in options.formats or (kind == "svg" and paged)]
-    drawn = [*figures.draw(source, folder, kinds), *montage(pictures.examples(), folder, kinds)]
+    drawn = [
+        *figures.draw(source, folder, kinds, figures.makers_of(options.figures)),
+        *montage(pictures.examples(), source.read.roles, folder, kinds),
+    ]
     if paged:
         content = page.Content(drawn, pictures.cases(), pictures.left_out, source.results)
         (folder / "index.html").write_text(page.render(source.read, made, folder, content))
@@ -171,12 +170,14 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     """List the notes below the main table."""
     cells = summary.cells
     said = [read.title] if read.title else []
+    priors = ", ".join(row for row, role in read.roles.items() if role == PRIOR) or "prior"
     said.append(
         f"Mean over patients and seeds, ± its spread over seeds, and a {statistics.LEVEL:.0%} interval (crossed bootstrap "
         "of both). HD95: 95th percentile of the pooled surface distances; a region that was not predicted counts as missed, "
-        "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, `prior` apart. "
+        "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, "
+        f"`{priors}` apart. "
         f"Bold: the best, where its lead on every other row without gaps holds; {tables.TIED}: rows that can't be told from "
-        f"the best. Model selection: {SELECTED[read.selection]}."
+        f"the best. Model selection: {RULES[read.selection]}."
     )
     known = cells[cells.patients.notna()]
     for column, about in read.about.items():

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,21 @@ from benchmark.plan import compare, plugins
 from benchmark.plan.compare import column as column_of
 from benchmark.plan.compare import family
 from benchmark.plan.jobs import PROTOCOL
+from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.plan.revisions import is_stale
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.metrics import BUILT_IN, Facts, read_facts
-from benchmark.store import AGAIN, Record, ResultsFolder
+from benchmark.store import AGAIN, RULES, Record, ResultsFolder
 
-SELECTIONS = ("last", "weakval", "val", "test")
 TRACKS = ("equal", "tuned")
 COST_FIELDS = ("fit_s", "predict_s", "parameters", "memory_mib", "device_memory_mib", "device")  # as a worker reports them
 RUN_COLUMNS = [
-    *("folder", "column", "row", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
+    *("folder", "column", "row", "role", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
     *("hash", "method", "options", "data", "stored", *COST_FIELDS),  # options as JSON; data: the split's fingerprint
 ]
-CASE_COLUMNS = ["folder", "column", "row", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
+CASE_COLUMNS = ["folder", "column", "row", "role", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
+# of methods whose runs don't say it, as those from before 2026-11-28; nothing else in reports knows a method by its name
+ROLES = {"prior": PRIOR, "pce": BASE, "pce_balanced": BASE, "pce_dice": SUPERVISED}
 
 Placed = tuple[Record, str, str]  # a run with its column and row
 Read = Callable[[ResultsFolder, Iterable[str]], pd.DataFrame]  # scores of runs in a folder
@@ -54,6 +56,18 @@ class Rows:
     selection: str = "last"  # which snapshot of each run was scored
     snapshot_cases: pd.DataFrame | None = None  # CASE_COLUMNS and `selection`, of the runs that kept snapshots
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # the suite's, and those of its user
+
+    @cached_property
+    def roles(self) -> dict[str, str]:
+        """The role of each row that has one, the methods themselves before their variants."""
+        known = self.runs[self.runs.role != ""].drop_duplicates("row")
+        ordered = known.assign(variant=known.row != known.method).sort_values("variant", kind="stable")
+        return dict(zip(ordered.row, ordered.role, strict=True))
+
+    def named(self, *roles: str) -> str:
+        """Names of the methods with one of these roles: those of this project, and others in these runs."""
+        known = ROLES | dict(zip(self.runs.method, self.runs.role, strict=True))
+        return ", ".join(method for method, role in known.items() if role in roles)
 
     def track(self, name: str) -> "Rows":
         """Keep only the columns of one track: methods with the published values, or with values chosen by trials."""
@@ -136,7 +150,7 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
     said = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _completeness(each[0]))}
     about = {columns[column]: said[columns[column]] for _, column in sorted(placed, key=lambda each: as_planned(each[0])[1])}
     own = _own_metrics(record for record, _, _ in done)
-    chosen = _chosen([each for each in done if each[0].get("selected")])
+    chosen = _chosen([each for each in done if each[0].get("selected")], own)
     if selection == "last":
         cases = _scores(done, ResultsFolder.cases).reindex(columns=[*CASE_COLUMNS, *own])
     else:
@@ -205,26 +219,26 @@ def _beside(planned: list[Record], name: str, folder: ResultsFolder) -> list[Rec
     return [record | {"results": folder, "stored": name} for record in kept]
 
 
-def _chosen(done: Sequence[Placed]) -> pd.DataFrame | None:
+def _chosen(done: Sequence[Placed], own: Iterable[str]) -> pd.DataFrame | None:
     """Return the scores of the snapshot that each rule chose; None if no run kept snapshots."""
     if not done:
         return None
     kept = _scores(done, ResultsFolder.snapshots)
     kept = kept[kept.part == "test"]
     parts = []
-    for rule in SELECTIONS:
+    for rule in RULES:
         steps = np.array([record["selected"][rule] for record, _, _ in done])
         parts.append(kept[kept.step == steps[kept.number]].assign(selection=rule))
-    return pd.concat(parts, ignore_index=True).reindex(columns=[*CASE_COLUMNS, "selection"])
+    return pd.concat(parts, ignore_index=True).reindex(columns=[*CASE_COLUMNS, *own, "selection"])
 
 
 def _scores(done: Sequence[Placed], read: Read) -> pd.DataFrame:
     """Scores of every run, in the order of `done`, and as `number` its place there."""
-    names = ("number", "home", "run", "folder", "column", "row", "split", "seed")
+    names = ("number", "home", "run", "folder", "column", "row", "role", "split", "seed")
     homes = list(dict.fromkeys(record["results"] for record, _, _ in done))
     facts = pd.DataFrame(
         [
-            (number, homes.index(r["results"]), r["folder"], r["folder"], column, row, *_split_and_seed(r))
+            (number, homes.index(r["results"]), r["folder"], r["folder"], column, row, _role(r), *_split_and_seed(r))
             for number, (r, column, row) in enumerate(done)
         ],
         columns=names,
@@ -261,6 +275,7 @@ def _run(record: Record) -> Record:
         spent["device"] = record.get("processor", "cpu")
     return {
         "folder": record["folder"],
+        "role": _role(record),
         "split": record["identity"]["split"],
         "seed": record["identity"]["seed"],
         "state": record["state"],
@@ -334,6 +349,10 @@ def _track(budget: dict[str, Any]) -> str:
     return "tuned" if budget.get("tune") else "equal"
 
 
+def _role(record: Record) -> str:
+    return str(record.get("role", ROLES.get(record["identity"]["method"], "")))
+
+
 def _row(record: Record) -> tuple[str, str]:
     return record["label"], json.dumps(record["identity"]["options"], sort_keys=True)
 
@@ -366,7 +385,7 @@ def _distinct(details: dict[Any, tuple[str, dict[str, Any]]]) -> dict[Any, str]:
 
 def _is_stale(record: Record) -> bool:
     """Whether a method of this version may give other numbers now; not if it is a plug-in that is not at hand."""
-    if record.get("external"):
+    if record.get("external") or record["state"] == "missing":
         return False
     return is_stale(record, _code_now(record["identity"]["method"]) or record["code"])
 

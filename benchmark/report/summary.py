@@ -1,10 +1,11 @@
 """Summaries of cases: means in the protocol's order, intervals, comparisons with a reference, ranks, and the leak delta.
 
-Order of means: regions of a scan, scans of a patient, then patients and seeds. Distances are those on the whole stack where
-these are defined, else those per slice.
+Order of means: regions of a scan, scans of a patient, then patients and seeds. `patients` has it for all metrics;
+`supervision.by_patient`, `figures.cases` and, without a report, `stored.mean_dice` follow it. Distances are those on the
+whole stack where these are defined, else those per slice.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -14,14 +15,15 @@ import numpy as np
 import pandas as pd
 
 from benchmark import InputError
+from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.report import statistics
-from benchmark.report.runs import SELECTIONS, Rows
+from benchmark.report.runs import Rows
 from benchmark.score.metrics import BUILT_IN, Facts
+from benchmark.store import RULES
 
 MEAN = "mean"  # the name of the mean over all regions
 COUNTS = ("missed", "ghosts", "absent")
 TESTED = ("dice", "hd95")
-REFERENCES = ("pce_dice", "pce")  # the first one present is the reference
 
 Cell = tuple[str, str, str]  # column, region, metric
 Values = dict[str, np.ndarray]  # row -> (seeds, patients)
@@ -45,7 +47,7 @@ def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = TESTED) 
     if reference and reference not in set(read.runs.row):
         raise InputError(f"no run is of the reference {reference!r}; there are {', '.join(dict.fromkeys(read.runs.row))}")
     states, values = _states(read.runs), arrays(read.cases, read.metrics)
-    comparing = _Comparison(states, values, reference, read.metrics)
+    comparing = _Comparison(states, values, reference, read)
     columns = comparing.columns()
     return Summary(
         _cells(read, states, values, comparing),
@@ -93,10 +95,10 @@ def _codes(series: pd.Series) -> tuple[list[Any], np.ndarray]:
 def _derived_metrics(cases: pd.DataFrame) -> dict[str, pd.Series]:
     """Distances per slice where there is none on the stack, and HD95 on those cases that every run of a column found.
 
-    The prior, which looks at no image, has no say in what can be found.
+    A location prior, which looks at no image, has no say in what can be found.
     """
     hd95 = cases["hd95"].fillna(cases["hd95@slice"])
-    counted = cases["n_missed"].where(cases["row"] != "prior", 0)
+    counted = cases["n_missed"].where(cases["role"] != PRIOR, 0)
     missed = counted.groupby([cases[key] for key in ("column", "scan", "region")], observed=True).transform("max")
     return {"hd95": hd95, "assd": cases["assd"].fillna(cases["assd@slice"]), "hd95_found": hd95.where(missed == 0)}
 
@@ -114,6 +116,7 @@ def _states(runs: pd.DataFrame) -> pd.DataFrame:
         stale=("stale", "sum"),
         own_budget=("own_budget", "first"),
         external=("external", "all"),
+        role=("role", "max"),  # a run that is missing doesn't say it
     ).reset_index()
     states["planned"] = np.where(states.external, states.runs, states.column.map(ours)).astype(int)
     states["whole"] = (states.failed == 0) & (states.runs > 0) & (states.runs == states.planned)
@@ -129,7 +132,7 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
         about = read.about[column]
         of_column = {key: about[key] for key in ("dataset", "annotation", "family")}
         of_column |= {key: about["budget"].get(key) for key in ("steps", "size")}
-        shown = {key: state[key] for key in ("runs", "planned", "failed", "stale", "own_budget", "external")}
+        shown = {key: state[key] for key in ("runs", "planned", "failed", "stale", "own_budget", "external", "role")}
         for region in (MEAN, *about["regions"]):
             for metric, facts in read.metrics.items():
                 line = {"column": column, "method": row, "region": region, "metric": metric, **of_column, **shown}
@@ -146,7 +149,7 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
 CELL_COLUMNS = [
     *("column", "dataset", "annotation", "family", "steps", "size", "method", "region", "metric", "unit"),
     *("mean", "low", "high", "sd_seeds", "patients", "seeds", "place", *COUNTS),
-    *("runs", "planned", "failed", "stale", "own_budget", "external"),
+    *("runs", "planned", "failed", "stale", "own_budget", "external", "role"),
 ]
 
 
@@ -202,10 +205,8 @@ def _units(cases: pd.DataFrame) -> dict[tuple[str, str], str]:
 class _Comparison:
     """Comparisons of complete rows; external predictions are compared, but have no place."""
 
-    def __init__(
-        self, states: pd.DataFrame, values: Mapping[Cell, Values], reference: str, metrics: Mapping[str, Facts]
-    ) -> None:
-        self.values, self.wanted, self.metrics = values, reference, metrics
+    def __init__(self, states: pd.DataFrame, values: Mapping[Cell, Values], reference: str, read: Rows) -> None:
+        self.values, self.wanted, self.metrics, self.roles = values, reference, read.metrics, read.roles
         self.whole = _rows(states[states.whole])
         self.ours = _rows(states[states.whole & ~states.external])
         self.all = list(dict.fromkeys(states.column))
@@ -229,8 +230,8 @@ class _Comparison:
 
     def reference(self, column: str) -> str:
         """The row that others are compared with in a column; empty if there is none."""
-        wanted = [self.wanted] if self.wanted else REFERENCES
-        return next((row for row in wanted if row in self.ours.get(column, [])), "")
+        there = self.ours.get(column, [])
+        return (self.wanted if self.wanted in there else "") if self.wanted else default_reference(there, self.roles)
 
     def tests(self, metrics: Iterable[str]) -> pd.DataFrame:
         """Test every row against the reference of its column; p-values are corrected over rows of a column and metric."""
@@ -254,20 +255,19 @@ class _Comparison:
             }  # fmt: skip
 
     def columns(self) -> pd.DataFrame:
-        """Of each column: does any method beat the prior there, and what difference to the reference could be found?"""
+        """Of each column: does any method beat the location priors, and what difference to the reference could be found?"""
         lines = []
         for column in self.all:
             cell, reference = self.cell(column, MEAN, "dice", self.ours), self.reference(column)
-            prior = cell.get("prior")
-            beaten = prior is not None and any(
-                statistics.difference(own, prior).low > 0 for row, own in cell.items() if row != "prior"
-            )
-            others = [own for row, own in cell.items() if row not in (reference, "prior")]
+            priors = [own for row, own in cell.items() if self.roles.get(row) == PRIOR]
+            methods = {row: own for row, own in cell.items() if self.roles.get(row) != PRIOR}
+            beaten = any(all(statistics.difference(own, prior).low > 0 for prior in priors) for own in methods.values())
+            others = [own for row, own in methods.items() if row != reference]
             pairs = [own - cell[reference] for own in others] if reference in cell else []
             lines.append(
                 {
                     "column": column,
-                    "informative": "unknown" if prior is None else "yes" if beaten else "no",
+                    "informative": "unknown" if not priors else "yes" if beaten else "no",
                     "reference": reference,
                     "detectable": statistics.detectable(pairs),
                     "pairs": len(pairs),
@@ -284,11 +284,11 @@ class _Comparison:
         return pd.DataFrame(lines, columns=names).sort_values("mean_rank", kind="stable", ignore_index=True)
 
     def agreement(self, datasets: Mapping[str, str]) -> pd.DataFrame:
-        """How alike two columns of a data set order in Dice three methods or more that were trained alike, `prior` apart."""
+        """How alike two columns of a data set order three methods or more that were trained alike, location priors apart."""
         cells = {column: self.cell(column, MEAN, "dice", self.ours) for column in self.all}
         lines = []
         for one, other in combinations(self.all, 2):
-            both = {row: cells[one][row] for row in cells[one] if row in cells[other] and row != "prior"}
+            both = {row: cells[one][row] for row in cells[one] if row in cells[other] and self.roles.get(row) != PRIOR}
             if datasets[one] == datasets[other] and len(both) > 2:
                 lines.append({"column": one, "other": other, **vars(statistics.agreement(both, cells[other]))})
         return pd.DataFrame(lines, columns=["column", "other", "tau", "low", "high", "methods"])
@@ -300,15 +300,20 @@ TEST_COLUMNS = [
 ]
 
 
+def default_reference(rows: Collection[str], roles: Mapping[str, str]) -> str:
+    """The first of these rows that stands for full supervision, else the first base; empty if there is none."""
+    return next((row for role in (SUPERVISED, BASE) for row, own in roles.items() if own == role and row in rows), "")
+
+
 def _rows(states: pd.DataFrame) -> dict[str, list[str]]:
     return {str(column): list(own.row) for column, own in states.groupby("column", observed=True, sort=False)}
 
 
 def verdict(apart: statistics.Difference, better: int) -> str:
-    """Return better, worse or tied, by the interval; empty without one."""
+    """Return better, worse or tied, by the interval; other if no direction is better, empty without an interval."""
     if np.isnan(apart.low):
         return ""
-    return "tied" if not apart.holds else "better" if better * apart.mean > 0 else "worse"
+    return "tied" if not apart.holds else "better" if better * apart.mean > 0 else "worse" if better else "other"
 
 
 # --------------------------------------------------------------------------------------------------------- selection
@@ -319,8 +324,7 @@ def _leaks(read: Rows) -> pd.DataFrame:
     if read.snapshot_cases is None:
         return pd.DataFrame(columns=LEAK_COLUMNS)
     by_rule = {
-        rule: arrays(read.snapshot_cases[read.snapshot_cases.selection == rule].drop(columns="selection"))
-        for rule in SELECTIONS
+        rule: arrays(read.snapshot_cases[read.snapshot_cases.selection == rule].drop(columns="selection")) for rule in RULES
     }
     lines = []
     for (column, region, metric), last in by_rule["last"].items():
@@ -328,7 +332,7 @@ def _leaks(read: Rows) -> pd.DataFrame:
             continue
         for row, own in last.items():
             line: dict[str, object] = {"column": column, "method": row, "metric": metric}
-            chosen = {rule: by_rule[rule][column, region, metric][row] for rule in SELECTIONS}
+            chosen = {rule: by_rule[rule][column, region, metric][row] for rule in RULES}
             line |= {rule: float(np.nanmean(values)) for rule, values in chosen.items()}
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
                 apart = difference(chosen[rule], own, BUILT_IN[metric])
@@ -338,6 +342,6 @@ def _leaks(read: Rows) -> pd.DataFrame:
 
 
 LEAK_COLUMNS = [
-    *("column", "method", "metric", *SELECTIONS, "leak", "leak_low", "leak_high", "of_val", "of_val_low", "of_val_high"),
+    *("column", "method", "metric", *RULES, "leak", "leak_low", "leak_high", "of_val", "of_val_low", "of_val_high"),
     *("of_weakval", "of_weakval_low", "of_weakval_high", "patients", "seeds"),
 ]

@@ -16,12 +16,12 @@ from benchmark import InputError
 from benchmark.datasets import annotations
 from benchmark.datasets.forms import FORMS
 from benchmark.plan import compare
+from benchmark.plan.plugins import BASE, SUPERVISED
 from benchmark.report import published, statistics
 from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, patients
 
-BASES = ("pce", "pce_balanced", "pce_dice")  # plug-ins that do nothing but fit the marks
-FULL = "pce_dice"  # the plug-in that stands for full supervision
+BASES = (BASE, SUPERVISED)  # roles of methods that do nothing but fit the annotations
 GAP_COLUMNS = [
     *("column", "full_column", "method", "base", "full", "share", "low", "high", "gap", "gap_low", "gap_high"),
     *("patients", "seeds", "reason"),
@@ -66,8 +66,9 @@ class _GapBounds:
 def gaps(read: Rows, dice: Values | None = None) -> pd.DataFrame:
     """GAP_COLUMNS: the share of the gap in Dice between the best base and full masks that each row of a column closes.
 
-    0 is the best of BASES on the same marks, 1 is FULL on dense masks. The base is chosen once; patients and seeds are drawn
-    for all three alike (crossed bootstrap, percentiles). NaN with the reason where the interval of the gap includes 0.
+    0 is the best of BASES on the same marks, 1 is the supervised method on dense masks. The base is chosen once; patients
+    and seeds are drawn for all three alike (crossed bootstrap, percentiles). NaN with the reason where the interval of the
+    gap includes 0.
     `dice`: what `by_patient` makes of the cases, if it is at hand.
     """
     twins = _full_columns(read)
@@ -77,7 +78,7 @@ def gaps(read: Rows, dice: Values | None = None) -> pd.DataFrame:
     rows = _ours(read.runs)
     lines = []
     for column, full in twins.items():
-        ends = _ends(rows, values, column, full)
+        ends = _ends(read, rows, values, column, full)
         gap = _gap(ends)
         for row, own in rows[column].items():
             line: dict[str, Any] = {"column": column, "full_column": full, "method": row, "reason": own.reason}
@@ -100,9 +101,9 @@ def _full_columns(read: Rows) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of this suite in a column: its plug-in, and the reason if it has no mean."""
+    """A row of this suite in a column: its method's role, and the reason if it has no mean."""
 
-    plugin: str
+    role: str
     reason: str
 
 
@@ -114,27 +115,27 @@ def _ours(runs: pd.DataFrame) -> dict[str, dict[str, _Row]]:
     for (column, row), part in own.groupby(["column", "row"], observed=True, sort=False):
         done, asked = int((part.state == "done").sum()), int(planned[column])
         reason = "" if done == asked else f"{done} of {asked} runs done"
-        found.setdefault(str(column), {})[str(row)] = _Row(str(part.method.iloc[0]), reason)
+        found.setdefault(str(column), {})[str(row)] = _Row(str(part.role.max()), reason)
     return found
 
 
-def _ends(rows: Mapping[str, Mapping[str, _Row]], values: Values, column: str, full: str) -> _GapBounds:
-    """The best complete row of BASES in a column, and FULL in the column of dense masks."""
+def _ends(read: Rows, rows: Mapping[str, Mapping[str, _Row]], values: Values, column: str, full: str) -> _GapBounds:
+    """The best complete row of BASES in a column, and the supervised one in the column of dense masks."""
     bases = _complete(rows, values, column, BASES)
-    tops = _complete(rows, values, full, (FULL,))
+    tops = _complete(rows, values, full, (SUPERVISED,))
     if not bases:
-        return _GapBounds(reason=f"no complete row of {', '.join(BASES)}")
+        return _GapBounds(reason=f"no complete row of {read.named(*BASES)}")
     if not tops:
-        return _GapBounds(reason=f"no complete row {FULL} in {full}")
+        return _GapBounds(reason=f"no complete row {read.named(SUPERVISED)} in {full}")
     base = max(bases, key=lambda row: float(np.nanmean(values[column][row])))
-    top = FULL if FULL in tops else tops[0]  # else a variant of it
+    top = next(row for row in read.roles if row in tops)  # a variant only where the method itself is not there
     return _GapBounds(base, top, (values[column][base], values[full][top]))
 
 
-def _complete(rows: Mapping[str, Mapping[str, _Row]], values: Values, column: str, plugins: Sequence[str]) -> list[str]:
-    """The rows of a column that are of one of these plug-ins, have all their runs, and a value."""
+def _complete(rows: Mapping[str, Mapping[str, _Row]], values: Values, column: str, roles: Sequence[str]) -> list[str]:
+    """The rows of a column that have one of these roles, all their runs, and a value."""
     there = {row for row, own in values.get(column, {}).items() if own.notna().any(axis=None)}
-    return [row for row, own in rows[column].items() if own.plugin in plugins and not own.reason and row in there]
+    return [row for row, own in rows[column].items() if own.role in roles and not own.reason and row in there]
 
 
 def _gap(ends: _GapBounds) -> dict[str, object]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from benchmark.plan.plugins import PRIOR
 from benchmark.report.latex import typeset
 from benchmark.report.summary import MEAN, Summary
 from benchmark.score.metrics import BUILT_IN, Facts
@@ -237,7 +238,7 @@ def _asked(metrics: Iterable[str], known: Known) -> list[str]:
 
 def _missing(cells: pd.DataFrame) -> set[str]:
     """The columns in which a row missed something; the prior, which looks at no image, has no say."""
-    return set(cells[(cells.method != "prior") & (cells.missed > 0)].column)
+    return set(cells[(cells.role != PRIOR) & (cells.missed > 0)].column)
 
 
 def _label(line: object) -> str:

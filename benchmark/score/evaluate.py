@@ -112,7 +112,10 @@ def _own_score(own: Named, ours: np.ndarray, truth: np.ndarray, spacing: Spacing
         return math.nan
     if not ours.any():
         return worst if metric.distance else float(metric.miss)
-    value = float(metric.measure(ours, truth, spacing))
+    try:
+        value = float(metric.measure(ours, truth, spacing))
+    except Exception as error:  # whatever one's own code raises is a fault of the run's scores, not of the sweep
+        raise ValueError(f"metric {own.name} raised {error!r}") from error
     if not math.isfinite(value):
         raise ValueError(f"metric {own.name} gave {value}; it must give a finite number where both masks hold something")
     return value

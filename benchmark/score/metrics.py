@@ -7,7 +7,7 @@ keeps the protocol's rules for empty masks, for one's own metrics too.
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +123,7 @@ BUILT_IN: dict[str, Facts] = {  # in the order of a report
     ),
 }
 COLUMNS = (  # of frames that scores lie in
-    *("folder", "column", "row", "method", "run", "part", "step", "split", "seed", "selection", "scan", "patient"),
+    *("folder", "column", "row", "role", "method", "run", "part", "step", "split", "seed", "selection", "scan", "patient"),
     *("region", "unit", "n_missed", "n_ghost", "n_absent"),
 )
 TAKEN = (*BUILT_IN, *COLUMNS)  # names that no other metric may have
@@ -176,6 +176,11 @@ def named(plugin: "Plugin") -> Named:
         )
     path = plugin.file()
     return Named(plugin.name, metric, hashlib.sha256(path.read_bytes()).hexdigest() if path else "")
+
+
+def records_of(own: Iterable[Named]) -> dict[str, Any]:
+    """What a run keeps of all of them, by name."""
+    return {each.name: each.record() for each in own}
 
 
 def facts_of(metric: Metric) -> Facts:

@@ -14,7 +14,7 @@ from benchmark.inputs import read_npz
 from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.score.evaluate import evaluate
-from benchmark.score.metrics import Named
+from benchmark.score.metrics import Named, records_of
 from benchmark.score.metrics import named as named_metric
 from benchmark.store import Rows, Tables, open_results, write_cases, write_json
 
@@ -23,7 +23,7 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
     """Write the scores of every run that is done anew, from its label maps; returns how many.
 
     `named`: data sets that only a path finds, such as folder:PATH. `metrics`: names or .py files of metrics beside the
-    suite's; those of an earlier call that are not among them are taken out, and snapshots have the suite's alone. All is
+    suite's; those of an earlier call that are not among them are taken out. All is
     read and scored before anything is written; raises InputError where a data set is not at hand or was changed since, or
     a run holds no label maps.
     """
@@ -38,7 +38,7 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
         if chosen or own or "metrics" in runs[folder]:
             staged = folder / f"run.json.{os.getpid()}"
             record = {name: value for name, value in runs[folder].items() if name not in ("folder", "metrics")} | chosen
-            record |= {"metrics": {each.name: each.record() for each in own}} if own else {}
+            record |= {"metrics": records_of(own)} if own else {}
             write_json(staged, record)
             staged.replace(folder / "run.json")
     return len(scored)
@@ -97,7 +97,7 @@ def _scored(folder: Path, run: dict[str, Any], sets: DataSets, own: Sequence[Nam
         tables, chosen = {"cases.csv": score_run(dataset, run["scans"], folder, own)}, dict[str, Any]()
         if kept := run.get("snapshots"):
             scans = run["scans"], run["val_scans"]
-            tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, kept, folder)
+            tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, kept, folder, own)
         return tables, chosen
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
@@ -112,10 +112,16 @@ def score_run(dataset: Dataset, names: Iterable[str], out: Path, own: Sequence[N
 
 
 def score_snapshots(
-    dataset: Dataset, test: Iterable[str], val: Iterable[str], kept: Iterable[Mapping[str, Any]], out: Path
+    dataset: Dataset,
+    test: Iterable[str],
+    val: Iterable[str],
+    kept: Iterable[Mapping[str, Any]],
+    out: Path,
+    own: Sequence[Named] = (),
 ) -> tuple[Rows, dict[str, Any]]:
     """Scores of every snapshot on test and held-out scans, and what each rule of selection would choose.
 
+    own: metrics beside those of the suite, by which nothing is chosen.
     kept: `step` and `weakval`, the loss on held-out marks, of each, the end of training first. Equals go to the later step;
     what is None (no marks, no region, no finite loss) is worse than anything.
     """
@@ -123,8 +129,8 @@ def score_snapshots(
     last = max(steps)
     stems = {("val", step): f"step{step:06d}-val" for step in steps}
     stems |= {("test", step): "label" if step == last else f"step{step:06d}-test" for step in steps}
-    scored = {"val": _score(dataset, val, out, [stem for (part, _), stem in stems.items() if part == "val"])}
-    scored["test"] = _score(dataset, test, out, [stem for (part, _), stem in stems.items() if part == "test"])
+    scored = {"val": _score(dataset, val, out, [stem for (part, _), stem in stems.items() if part == "val"], own)}
+    scored["test"] = _score(dataset, test, out, [stem for (part, _), stem in stems.items() if part == "test"], own)
     rows = [
         {"part": part, "step": step, **row} for (part, step), stem in sorted(stems.items()) for row in scored[part][stem]
     ]

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TextIO
 
 from benchmark import InputError, __version__
 from benchmark.plan.jobs import Job, Plan, state
+from benchmark.score.metrics import named, records_of
 from benchmark.score.stored import score_run, score_snapshots
 from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
 from benchmark.store import ResultsFolder, Tables, commit
@@ -42,6 +43,7 @@ class Sweep:
     def __init__(self, plan: Plan, results: ResultsFolder, executor: Executor, screen: Screen, rerun: str = "") -> None:
         """`rerun`: also do again what is `stale`, or `all`; failed runs are always tried again."""
         self.plan, self.results, self.executor, self.screen = plan, results, executor, screen
+        self.metrics = [named(plugin) for plugin in plan.metrics]
         self.again = {"": (), "stale": ("stale",), "all": ("stale", "done")}[rerun]
         self.states: Counter[str] = Counter()
         self.active: dict[Task, tuple[Job, TextIO]] = {}
@@ -109,12 +111,15 @@ class Sweep:
         tables: Tables = {}
         if not reason:
             try:
-                tables = {"cases.csv": score_run(dataset, split.test, out)}
+                tables = {"cases.csv": score_run(dataset, split.test, out, self.metrics)}
                 record["scans"] = list(split.test)
+                if self.metrics:
+                    record["metrics"] = records_of(self.metrics)
                 if _seal_key(job).held_out:
                     record["val_scans"] = list(split.val)
                 if kept_steps := record["worker"].pop("snapshots", None):
-                    tables["snapshots.csv"], chosen = score_snapshots(dataset, split.test, split.val, kept_steps, out)
+                    scans = split.test, split.val
+                    tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, kept_steps, out, self.metrics)
                     record |= chosen
             except ValueError as error:
                 reason, tables = str(error), {}
@@ -143,6 +148,7 @@ class Sweep:
             "identity": job.identity(),
             "hash": job.hash,
             "label": job.method,
+            "role": job.role,
             "common": dataclasses.asdict(job.common),
             "why_own_budget": job.reason,
             "code": job.code,

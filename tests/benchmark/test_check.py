@@ -128,6 +128,7 @@ class M(Metric):
 METHOD_FAULTS = {
     "constructs_without_work": (SOUND, "    def fit(", "    def __post_init__(self):\n        self.net = 1\n\n    def fit("),
     "claims_known_annotations": (SOUND, '("scribble", "point")', '("scribble", "doodle")'),
+    "declares_a_known_role": (SOUND, '("scribble", "point")\n', '("scribble", "point")\n    role = "upper bound"\n'),
     "imports_no_data_set": (SOUND, "import torch\n", "import torch\nfrom benchmark.datasets import base as truth\n"),
     "is_blind_to_truth": (
         SOUND,

@@ -1,5 +1,6 @@
 """A metric of one's own: the protocol's rules for empty masks hold, stored runs get its column, and reports show it."""
 
+import gzip
 import json
 import math
 import shutil
@@ -99,8 +100,9 @@ def test_a_value_that_is_not_finite_is_an_error(tmp_path):
 
 
 def test_the_columns_of_scores_are_those_that_stored_runs_have():
-    path = next(store.FOLDER.glob("*/runs/*/*/*/*/cases.csv"))
-    assert path.read_text().partition("\n")[0].split(",") == ["scan", "patient", "region", "unit", *METRICS, *COUNTS]
+    with gzip.open(store.FOLDER / "cases.csv.gz", "rt") as file:
+        heading = file.readline().strip().split(",")
+    assert heading == ["run", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
 
 
 @pytest.mark.parametrize(
@@ -190,3 +192,36 @@ def test_its_record_is_json_that_any_reader_takes(tmp_path):
     record = metric.record()
     assert (record["low"], record["high"]) == (None, None)
     json.dumps(record, allow_nan=False)
+
+
+def test_a_sweep_scores_with_it_as_scoring_again_does(results, tmp_path):
+    rescore(results, tmp_path, metrics=[str(tmp_path / "share.py")])
+    plan = small_plan(["prior"], metrics=[str(tmp_path / "share.py")])
+    assert [job.hash for job in plan.jobs] == [job.hash for job in small_plan(["prior"]).jobs]
+    run_sweep(plan, tmp_path / "fresh")
+    again, fresh = (next(folder.rglob("cases.csv")) for folder in (results, tmp_path / "fresh"))
+    assert fresh.read_bytes() == again.read_bytes()
+    assert fresh.parent.name == again.parent.name
+    ours, theirs = (json.loads((path.parent / "run.json").read_text()) for path in (fresh, again))
+    assert ours["metrics"] == theirs["metrics"]
+
+
+def test_a_report_shows_the_values_that_are_there(results, tmp_path):
+    plan = small_plan(["prior", "geodesic"], metrics=[str(tmp_path / "share.py")])
+    run_sweep(plan, results)  # the prior is done, and has no value
+    table = write(results, tmp_path / "reports", ReportOptions(metrics=["share"], formats=["md"])) / "table.md"
+    lines = {line.split()[1]: line for line in table.read_text().splitlines() if line.startswith("| ")}
+    assert "not defined" in lines["prior"]
+    assert "not defined" not in lines["geodesic"]
+
+
+def test_a_metric_that_raises_fails_its_run_and_says_so(tmp_path):
+    path = tmp_path / "raises.py"
+    path.write_text(SHARE.replace("        ours, true =", "        raise KeyError('no idea')\n        ours, true ="))
+    screen = run_sweep(small_plan(["prior"], metrics=[str(path)]), tmp_path / "results")
+    assert screen.lines == [("prior", "failed", "metric raises raised KeyError('no idea')")]
+
+
+def test_a_metric_that_is_not_there_is_refused_when_a_sweep_is_planned():
+    with pytest.raises(InputError, match=r"there is no file nowhere\.py"):
+        small_plan(["prior"], metrics=["nowhere.py"])

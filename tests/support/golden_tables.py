@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmark import report
+from benchmark.report.runs import ROLES
 from benchmark.score.evaluate import COUNTS, METRICS
 from tests.benchmark.report.test_rows import record
 
@@ -92,6 +93,7 @@ def _record(dataset: str, annotation: str, label: str, seed: int) -> dict:
         "labelled_depth_px": {name: 2.0 + number for number, name in enumerate(classes)},
         "labelled_pixels": {} if dataset == "solo" else {name: 40_000 // 10**number for number, name in enumerate(classes)},
         "labelled_slices": 24,
+        "role": ROLES.get(label, ""),
         "labelled_objects": 31,
         "worker": _worker(dataset, annotation, label, seed),
         **({"selected": {"last": 80, "weakval": 40, "val": 40, "test": 60}} if _kept(dataset, annotation, label) else {}),

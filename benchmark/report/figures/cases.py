@@ -66,10 +66,10 @@ def gallery(read: Rows, results: ResultsFolder, *, embed: bool = False) -> Galle
     found: dict[str, list[Callable[[], Case]]] = {}
     left_out: list[str] = []
     for column in read.about:
-        shelf = _ColumnCases(read, results, column)
-        if reason := shelf.problem(embed=embed):
+        of_column = _ColumnCases(read, results, column)
+        if reason := of_column.problem(embed=embed):
             left_out.append(f"{column}: {reason}")
-        elif ordered := shelf.ordered():
+        elif ordered := of_column.ordered():
             found[column] = ordered
         else:
             left_out.append(f"{column}: no run of the seed shown kept label maps")
@@ -111,7 +111,7 @@ class _ColumnCases:
             if not rows:
                 continue
             hashes = {row: str(shown.hash[row]) for row in rows}
-            scores = self._scores(list(rows.values()))
+            scores = scan_scores(self.read.cases[self.read.cases.folder.isin(list(rows.values()))])
             order = scores.dice.groupby(level="scan", observed=True).mean()
             for number, scan in enumerate(about["scans"]):
                 worth = order.get(scan, np.nan)
@@ -119,20 +119,20 @@ class _ColumnCases:
                 found.append((-1.0 if np.isnan(worth) else float(worth), str(split), number, pick))
         return [pick for *_, pick in sorted(found, key=lambda each: each[:3])]
 
-    def _scores(self, folders: list[str]) -> pd.DataFrame:
-        """Dice and HD95 by scan and run, mean over regions, and the scan's patient."""
-        cases = self.read.cases[self.read.cases.folder.isin(folders)]
-        known = cases.assign(hd95=cases["hd95"].fillna(cases["hd95@slice"]))
-        return known.groupby(["scan", "folder"], observed=True).agg(
-            dice=("dice", "mean"), hd95=("hd95", "mean"), patient=("patient", "first")
-        )
+
+def scan_scores(cases: pd.DataFrame) -> pd.DataFrame:
+    """Dice and HD95 by scan and run, mean over regions, and the scan's patient."""
+    known = cases.assign(hd95=cases["hd95"].fillna(cases["hd95@slice"]))
+    return known.groupby(["scan", "folder"], observed=True).agg(
+        dice=("dice", "mean"), hd95=("hd95", "mean"), patient=("patient", "first")
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _LazyCase:
     """A case before its pictures are read."""
 
-    shelf: _ColumnCases
+    of_column: _ColumnCases
     split: str
     number: int
     scan: str
@@ -141,20 +141,20 @@ class _LazyCase:
     scores: pd.DataFrame
 
     def __call__(self) -> Case:
-        shelf, folder = self.shelf, self.shelf.pictures[self.split]
-        about, known = shelf.about, folder.about()
+        of_column, folder = self.of_column, self.of_column.pictures[self.split]
+        about, known = of_column.about, folder.about()
         images, masks = folder.image(self.number)
         middle = _fullest(masks)
         marks = folder.marks(self.number, about["annotation"])
         scored = {row: self.scores.loc[(self.scan, run)] for row, run in self.rows.items()}
         return Case(
-            column=shelf.column,
+            column=of_column.column,
             dataset=about["dataset"],
             annotation=about["annotation"],
             scan=self.scan,
             patient=str(next(iter(scored.values())).patient),
             split=self.split,
-            seed=shelf.seed,
+            seed=of_column.seed,
             classes=tuple(known["classes"]),
             slice=middle,
             slices=len(masks),
@@ -167,7 +167,7 @@ class _LazyCase:
         )
 
     def _prediction(self, run: str, shape: tuple[int, ...]) -> np.ndarray:
-        labels = self.shelf.results.label_map(run, self.number)
+        labels = self.of_column.results.label_map(run, self.number)
         if labels.shape != shape:
             raise InputError(f"label{self.number:04d}.npz in {run} holds labels {labels.shape}; the scan is {shape}")
         return labels

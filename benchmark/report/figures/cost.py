@@ -6,13 +6,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.report.figures.style import FigureData, FigureSpec, _labelled, _legend, _what, grid, headed, logarithmic
+from benchmark.plan.plugins import PRIOR
+from benchmark.report.figures.style import (
+    FigureData,
+    FigureSpec,
+    described,
+    grid,
+    headed,
+    legend_of,
+    logarithmic,
+    name_metric,
+)
 
 
 def cost(source: FigureData) -> FigureSpec | None:
     """The metric against training time, with the methods that no other beats in both."""
     runs = source.read.runs[(source.read.runs.state == "done") & (source.read.runs.fit_s > 0)]
-    runs = runs[runs.row != "prior"]  # trained in no time, it would stretch both axes and begin each front
+    runs = runs[runs.role != PRIOR]  # trained in no time, it would stretch both axes and begin each front
     seconds = runs.groupby(["column", "row"], observed=True, as_index=False).agg(seconds=("fit_s", "mean"))
     cells = source.cells.merge(seconds.rename(columns={"row": "method"}), on=["column", "method"])
     cells = cells[cells.groupby("column", observed=True)["column"].transform("size") > 1]
@@ -28,13 +38,13 @@ def cost(source: FigureData) -> FigureSpec | None:
             panel.plot(line.seconds, line.mean, **source.styles[line.method] | {"linestyle": "none"})
         headed(panel, column)
         panel.set_xlabel("training time of a run (s)")
-    _labelled(panels, [source.label(cells[cells.column == column]) for column in columns])
+    name_metric(panels, [source.label(cells[cells.column == column]) for column in columns])
     timed = source.shown(cells.column, cells.method)
-    caption = f"{_what(source)}, against mean training time of a run{_trials(source, columns)}."
+    caption = f"{described(source)}, against mean training time of a run{_trials(source, columns)}."
     caption += " Grey steps: no other method is both faster and better." if source.facts.better else ""
-    caption += " The prior, which trains no network, is left out." if (source.cells.method == "prior").any() else ""
+    caption += " The prior, which trains no network, is left out." if (source.cells.role == PRIOR).any() else ""
     caption += f" {_devices(timed)}"
-    legend = {method: {**how, "linestyle": "none"} for method, how in _legend(source, cells.method).items()}
+    legend = {method: {**how, "linestyle": "none"} for method, how in legend_of(source, cells.method).items()}
     return FigureSpec("cost", f"{source.label()} against training time", caption, figure, source.origin(timed), legend)
 
 

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmark.images import COLOURS, UNLABELLED
+from benchmark.plan.plugins import PRIOR
 from benchmark.report.figures.cases import Case
 from benchmark.report.figures.style import DPI, KINDS, SETTINGS, FigureSpec, Provenance, SavedFigure, plain, save, wrapped
-from benchmark.report.summary import REFERENCES
+from benchmark.report.summary import default_reference
 
 RULES = {1: ("the only case",), 2: ("best", "worst"), 3: ("best", "median", "worst")}
 METHODS = 8  # that are shown
@@ -23,19 +24,24 @@ OPACITY = 0.55  # of a class over the image
 FADED = 0.3  # how much of the image is seen below errors
 
 
-def montage(cases: Mapping[str, Sequence[Case]], folder: Path, kinds: Sequence[str] = KINDS) -> list[SavedFigure]:
-    """Save a figure per column: its cases from the best to the worst, as `Gallery.examples` gives them; and give them."""
+def montage(
+    cases: Mapping[str, Sequence[Case]], roles: Mapping[str, str], folder: Path, kinds: Sequence[str] = KINDS
+) -> list[SavedFigure]:
+    """Save a figure per column: its cases from the best to the worst, as `Gallery.examples` gives them; and give them.
+
+    roles: of rows, as `Rows.roles` gives them.
+    """
     drawn = []
     with mpl.rc_context(SETTINGS):
         for number, (column, own) in enumerate((each for each in cases.items() if each[1]), 1):
             name = f"montage{number}" if number > 1 else "montage"
             places = dict.fromkeys((0, len(own) // 2, len(own) - 1))
-            drawn.append(save(_montage(name, column, [own[place] for place in places]), folder, kinds))
+            drawn.append(save(_montage(name, column, [own[place] for place in places], roles), folder, kinds))
     return drawn
 
 
-def _montage(name: str, column: str, cases: Sequence[Case]) -> FigureSpec:
-    methods, left_out = _chosen(cases)
+def _montage(name: str, column: str, cases: Sequence[Case], roles: Mapping[str, str]) -> FigureSpec:
+    methods, left_out = _chosen(cases, roles)
     blocks = [_block(case, methods) for case in cases]
     figure, panel = _canvas(np.concatenate(blocks), 3 + len(methods))
     for place, heading in enumerate(("image", "marks", *methods, "truth")):
@@ -59,15 +65,15 @@ def _montage(name: str, column: str, cases: Sequence[Case]) -> FigureSpec:
     return FigureSpec(name, f"Cases of {column}", caption, figure, Provenance(tuple(sorted(hashes)), runs, n), legend)
 
 
-def _chosen(cases: Sequence[Case]) -> tuple[list[str], list[str]]:
-    """At most METHODS rows in order, and those left out: the prior and a reference stay, then the best by mean Dice."""
+def _chosen(cases: Sequence[Case], roles: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """At most METHODS rows in order, and those left out: location priors and a reference stay, then the best in Dice."""
     rows = list(dict.fromkeys(row for case in cases for row in case.predictions))
-    reference = next((row for row in REFERENCES if row in rows), "")
+    reference = default_reference(rows, roles)
 
     def worth(row: str) -> tuple[bool, float]:
         dice = [case.scores.get(row, {}).get("dice", np.nan) for case in cases]
         known = [value for value in dice if not np.isnan(value)]
-        return row in ("prior", reference), float(np.mean(known)) if known else -1.0
+        return roles.get(row) == PRIOR or row == reference, float(np.mean(known)) if known else -1.0
 
     kept = set(sorted(rows, key=worth, reverse=True)[:METHODS])
     return [row for row in rows if row in kept], [row for row in rows if row not in kept]

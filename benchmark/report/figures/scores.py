@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.images import OKABE_ITO
+from benchmark.plan.plugins import PRIOR
 from benchmark.report import statistics
 from benchmark.report.figures.style import (
     COLOURS,
@@ -14,8 +16,8 @@ from benchmark.report.figures.style import (
     MEANS,
     FigureData,
     FigureSpec,
-    _what,
     beyond,
+    described,
     grid,
     headed,
     height_of,
@@ -23,12 +25,13 @@ from benchmark.report.figures.style import (
     plain,
     wrapped,
 )
+from benchmark.report.summary import verdict
 
 DOTS = 3000  # from so many on, patients are drawn as one picture
 VERDICTS: dict[str, dict[str, Any]] = {
-    "better": {"color": "#0072b2", "marker": "^"},
-    "worse": {"color": "#d55e00", "marker": "v"},
-    "other": {"color": "#cc79a7", "marker": "D"},  # of a metric of which neither more nor less is better
+    "better": {"color": OKABE_ITO["blue"], "marker": "^"},
+    "worse": {"color": OKABE_ITO["vermillion"], "marker": "v"},
+    "other": {"color": OKABE_ITO["purple"], "marker": "D"},  # of a metric of which neither more nor less is better
     "tied": {"color": DARK, "marker": "o"},
 }
 
@@ -48,7 +51,7 @@ def intervals(source: FigureData) -> FigureSpec | None:
         panel.plot(own["mean"], range(len(methods)), "o", color=COLOURS[0])
         headed(panel, column)
         panel.set_xlabel(f"{source.label(own)} (n = {own.patients.max():.0f})")
-    caption = f"{_what(source)}. {MEANS}; no dot: not every run is there, or the value is not defined."
+    caption = f"{described(source)}. {MEANS}; no dot: not every run is there, or the value is not defined."
     runs = source.shown(cells.column, cells.method)
     return FigureSpec("intervals", f"{source.label()} with intervals", caption, figure, source.origin(runs))
 
@@ -66,13 +69,15 @@ def paired(source: FigureData) -> FigureSpec | None:
     figure, panels = grid(len(apart), height_of(methods), methods, sharey=True)
     listed(panels, methods)
     for panel, (column, own) in zip(panels, apart.items(), strict=True):
-        _differing(panel, {methods.index(method): each for method, each in own.items()}, own, many=many)
+        scale = [each for row, each in own.items() if source.read.roles.get(row) != PRIOR] or list(own.values())
+        _differing(panel, {methods.index(method): each for method, each in own.items()}, scale, many=many)
         headed(panel, column)
         label = source.label(source.cells[source.cells.column == column])
         panel.set_xlabel(f"{label} minus {plain(wrapped(shown[column], 20, 1))}")
     caption = (
-        f"{_what(source)}, minus that of the reference. Each dot is a patient, mean over seeds; on top the mean difference "
-        "with its 95 % interval (crossed bootstrap, paired by patient and seed). An arrow: a mean beyond the panel."
+        f"{described(source)}, minus that of the reference. Each dot is a patient, mean over seeds; on top the mean "
+        "difference with its 95 % interval (crossed bootstrap, paired by patient and seed). "
+        "An arrow: a mean beyond the panel."
     )
     pairs = [(column, row) for column, own in apart.items() for row in (*own, shown[column])]
     runs = source.shown(*zip(*pairs, strict=True))
@@ -89,7 +94,7 @@ class _Apart:
     mean: float
     low: float
     high: float
-    verdict: str
+    verdict: str  # one of VERDICTS
 
 
 def _differences(source: FigureData, column: str, reference: str) -> dict[str, _Apart]:
@@ -109,21 +114,14 @@ def _differences(source: FigureData, column: str, reference: str) -> dict[str, _
             mean, low, high = map(float, tested.loc[method, ["difference", "low", "high"]])
         else:
             mean, (low, high) = float(np.nanmean(both)), statistics.interval(both.to_numpy())
-        found[method] = _Apart(by_patient, mean, low, high, _verdict(mean, low, high, source.facts.better))
+        said = verdict(statistics.Difference(mean, low, high), source.facts.better)
+        found[method] = _Apart(by_patient, mean, low, high, said or "tied")
     return found
 
 
-def _verdict(mean: float, low: float, high: float, better: int) -> str:
-    """By the interval, as in the tables."""
-    if not (low > 0 or high < 0):
-        return "tied"
-    return "better" if better * mean > 0 else "worse" if better else "other"
-
-
-def _differing(panel: Any, lines: Mapping[int, _Apart], names: Iterable[str], *, many: bool) -> None:
-    """The differences of one column, each at its height; the prior, which may be far away, does not settle the scale."""
-    kept = [each for each, name in zip(lines.values(), names, strict=True) if name != "prior"] or list(lines.values())
-    together = np.concatenate([[0.0], *([*each.by_patient, each.mean, each.low, each.high] for each in kept)])
+def _differing(panel: Any, lines: Mapping[int, _Apart], scale: Iterable[_Apart], *, many: bool) -> None:
+    """The differences of one column, each at its height, on a scale for some of them: a location prior may be far away."""
+    together = np.concatenate([[0.0], *([*each.by_patient, each.mean, each.low, each.high] for each in scale)])
     together = together[~np.isnan(together)]
     room = 0.05 * np.ptp(together) or 0.05
     edges = float(together.min() - room), float(together.max() + room)
@@ -139,12 +137,6 @@ def _differing(panel: Any, lines: Mapping[int, _Apart], names: Iterable[str], *,
         how = VERDICTS[each.verdict]
         panel.hlines(height, each.low, each.high, color=how["color"], linewidth=1.8, zorder=3)
         panel.plot(each.mean, height, markeredgecolor="white", markeredgewidth=0.5, markersize=6, zorder=4, **how)
-
-
-# -------------------------------------------------------------------------------------------------------- supervision
-
-
-# ------------------------------------------------------------------------------------------------------------- common
 
 
 PLACE = 1

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from benchmark.images import OKABE_ITO
 from benchmark.report import supervision
 from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, Summary
@@ -26,7 +27,7 @@ SETTINGS: Any = {
     "axes.titlesize": 8, "axes.titley": 1.0, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.2, "lines.markersize": 4.5,
 }  # fmt: skip  # titles have a fixed place, since searching one is slow
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito's, without yellow
+COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky", "black"))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")  # nine, so that a pair with one of seven colours repeats late
 LINES = ("-", "--", ":", "-.")
 DARK, GREY = "#333333", "#767676"
@@ -215,17 +216,17 @@ def plain(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text).replace("$", r"\$")
 
 
-def save(sketch: FigureSpec, folder: Path, kinds: Sequence[str] = KINDS) -> SavedFigure:
-    """Write a figure in all kinds, its legend and its origin below it; the same figure gives the same bytes."""
-    figure = sketch.figure
-    _put_below(sketch)
+def save(spec: FigureSpec, folder: Path, kinds: Sequence[str] = KINDS) -> SavedFigure:
+    """Write a figure in all kinds, its legend and its origin below it; the same spec gives the same bytes."""
+    figure = spec.figure
+    _put_below(spec)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the SVG names the sign; a reader's fonts may have it
         if figure.get_layout_engine():
             _lay_out(figure)
         for kind in kinds:
-            figure.savefig(folder / f"{sketch.name}.{kind}", dpi=DPI, metadata=_metadata(sketch.origin, kind))
-    return SavedFigure(sketch.name, sketch.title, f"{sketch.caption} {sketch.origin.line}.", sketch.origin.hashes)
+            figure.savefig(folder / f"{spec.name}.{kind}", dpi=DPI, metadata=_metadata(spec.origin, kind))
+    return SavedFigure(spec.name, spec.title, f"{spec.caption} {spec.origin.line}.", spec.origin.hashes)
 
 
 def _lay_out(figure: Figure) -> None:
@@ -236,13 +237,13 @@ def _lay_out(figure: Figure) -> None:
         panel.set_position(tuple(np.round(panel.get_position().bounds, 4)))
 
 
-def _put_below(sketch: FigureSpec) -> None:
+def _put_below(spec: FigureSpec) -> None:
     """Make room at the foot of a figure for the legend and for what it is made of."""
-    figure, (width, height) = sketch.figure, sketch.figure.get_size_inches()
-    lines = textwrap.wrap(sketch.origin.line, int(20 * width))
-    longest = max(map(len, sketch.legend), default=0)
-    across = max(1, min(len(sketch.legend), int(width / (0.5 + 0.06 * min(longest, 2 * NAME)))))
-    rows = -(-len(sketch.legend) // across)
+    figure, (width, height) = spec.figure, spec.figure.get_size_inches()
+    lines = textwrap.wrap(spec.origin.line, int(20 * width))
+    longest = max(map(len, spec.legend), default=0)
+    across = max(1, min(len(spec.legend), int(width / (0.5 + 0.06 * min(longest, 2 * NAME)))))
+    rows = -(-len(spec.legend) // across)
     foot = 0.06 + 0.11 * len(lines)  # inches
     strip = foot + (0.08 + 0.132 * rows if rows else 0)
     total = height + strip
@@ -255,8 +256,8 @@ def _put_below(sketch: FigureSpec) -> None:
             panel.set_position((box.x0, (strip + box.y0 * height) / total, box.width, box.height * height / total))
     figure.text(0.05 / width, 0.03 / total, plain("\n".join(lines)), fontsize=6, color=GREY, va="bottom", linespacing=1.15)
     if rows:
-        handles = [Line2D([], [], **how) for how in sketch.legend.values()]
-        names = [plain(wrapped(name, 2 * NAME, 1)) for name in sketch.legend]
+        handles = [Line2D([], [], **how) for how in spec.legend.values()]
+        names = [plain(wrapped(name, 2 * NAME, 1)) for name in spec.legend]
         where: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, foot / total)}
         tight: dict[str, Any] = {"borderaxespad": 0, "borderpad": 0, "labelspacing": 0.35}
         figure.legend(handles, names, ncols=across, frameon=False, **where, **tight)
@@ -278,19 +279,20 @@ def _range(counts: Iterable[int]) -> str:
 MEANS = "Mean over patients and seeds, with its 95 % interval (crossed bootstrap of both)"
 
 
-def _what(source: FigureData) -> str:
+def described(source: FigureData) -> str:
     """The metric, and which values of it are good."""
     good = {1: "higher is better", -1: "lower is better", 0: "best near 0"}
     return f"{source.label()}, {good[source.facts.better]}"
 
 
-def _labelled(panels: Sequence[Any], labels: Sequence[str]) -> None:
+def name_metric(panels: Sequence[Any], labels: Sequence[str]) -> None:
     """Name the metric once in each row of panels, and wherever its unit is another."""
     for number, (panel, label) in enumerate(zip(panels, labels, strict=True)):
         if number % ACROSS == 0 or label != labels[number - 1]:
             panel.set_ylabel(label)
 
 
-def _legend(source: FigureData, methods: pd.Series) -> dict[str, Mapping[str, Any]]:
+def legend_of(source: FigureData, methods: pd.Series) -> dict[str, Mapping[str, Any]]:
+    """The legend of these methods."""
     shown = set(methods)
     return {method: how for method, how in source.styles.items() if method in shown}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.plan.plugins import SUPERVISED
 from benchmark.report import supervision
 from benchmark.report.figures.style import (
     COLOURS,
@@ -13,18 +14,19 @@ from benchmark.report.figures.style import (
     MEANS,
     FigureData,
     FigureSpec,
-    _labelled,
-    _legend,
-    _what,
     beyond,
+    described,
     grid,
     headed,
     height_of,
+    legend_of,
     listed,
     logarithmic,
+    name_metric,
     plain,
     wrapped,
 )
+from benchmark.report.supervision import BASES
 
 SHARES = (-0.6, 1.6)  # of a gap: what lies beyond is an arrow at the edge
 CLOSE = 0.035  # of a panel's width: names of formats that are nearer to each other are moved apart
@@ -44,7 +46,8 @@ def gap(source: FigureData) -> FigureSpec | None:
         headed(panel, column)
     caption = (
         "Share of the gap in Dice that is closed: 0 is the best of "
-        f"{', '.join(supervision.BASES)} on the same marks, 1 is {supervision.FULL} on full masks. Mean and 95 % interval "
+        f"{source.read.named(*BASES)} on the same marks, 1 is {source.read.named(SUPERVISED)} on full masks. "
+        "Mean and 95 % interval "
         f"(crossed bootstrap; all three from the same draws of patients and seeds). {_no_gap(frame)}"
     )
     runs = source.shown([*known.column, *known.full_column], [*known.method, *known.full])
@@ -101,17 +104,17 @@ def hours(source: FigureData) -> FigureSpec | None:
         headed(panel, _setting_title(own, settings))
         _formats(panel, own.drop_duplicates("column").sort_values("x"))
         panel.set_xlabel("annotation of the training scans (h)")
-    _labelled(panels, [source.label(own) for _, own in settings])
+    name_metric(panels, [source.label(own) for _, own in settings])
     left = frame[~frame.column.isin(known.column)]
     caption = (
-        f"{_what(source)}, against the hours that annotating the training scans of one run would take: "
+        f"{described(source)}, against the hours that annotating the training scans of one run would take: "
         "published seconds per image or object (Bearman et al., ECCV 2016; Papadopoulos et al., ICCV 2017; measured on "
         "photographs of PASCAL VOC and ImageNet, not on medical images) times what is labelled. Slices of slices:k cost as "
         "much as full masks. A grey bar on top spans several published costs; dots are at its middle on the axis. "
         f"Vertical bars: 95 % intervals. {_left_out(left)}"
     )
     runs = source.shown(cells.column, cells.method)
-    title, legend = f"{source.label()} against annotation hours", _legend(source, cells.method)
+    title, legend = f"{source.label()} against annotation hours", legend_of(source, cells.method)
     return FigureSpec("hours", title, caption.strip(), figure, source.origin(runs), legend)
 
 
@@ -169,9 +172,9 @@ def _levels(source: FigureData, what: str, axis: str) -> FigureSpec | None:
         _lines(panel, own, source.styles, log=what == "density")
         headed(panel, f"{_setting_title(own, series)} {annotation}")
         panel.set_xlabel(axis)
-    _labelled(panels, [source.label(own) for _, own in series])
-    caption = f"{_what(source)}, against the {axis}; all else is equal. {MEANS}."
-    runs, legend = source.shown(cells.column, cells.method), _legend(source, cells.method)
+    name_metric(panels, [source.label(own) for _, own in series])
+    caption = f"{described(source)}, against the {axis}; all else is equal. {MEANS}."
+    runs, legend = source.shown(cells.column, cells.method), legend_of(source, cells.method)
     title = f"{source.label()} against {what} of the marks"
     return FigureSpec(what, title, caption, figure, source.origin(runs), legend)
 

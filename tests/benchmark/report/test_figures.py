@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmark import InputError, report, store
 from benchmark.images import COLOURS
 from benchmark.report import figures, runs
-from benchmark.report.figures import curves, scores, style
+from benchmark.report.figures import curves, style
 from benchmark.report.figures.cases import Case
 from benchmark.report.figures.montage import ERRORS, TILE, _errors, _marked, montage
 from benchmark.report.figures.style import FigureData
-from benchmark.report.summary import summarise
+from benchmark.report.statistics import Difference
+from benchmark.report.summary import summarise, verdict
 from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
 
@@ -63,7 +65,7 @@ def many(tmp_path_factory):
                     run["snapshots"] = [
                         {"step": step, "weakval": 0.5, "val_dice": 0.5, "test_dice": step / 10} for step in (5, 9)
                     ]
-                    run["selected"] = dict.fromkeys(runs.SELECTIONS, 9)
+                    run["selected"] = dict.fromkeys(store.RULES, 9)
                 write(root, run, mean + better + 0.02 * rng.standard_normal(6), LOG if label != "prior" else ())
     return root
 
@@ -234,11 +236,10 @@ def test_a_column_whose_gap_may_be_none_is_named_below_the_figure(tmp_path):
 
 
 def test_better_and_worse_follow_the_metric():
-    assert scores._verdict(-1, -2, -0.5, better=-1) == "better"
-    assert scores._verdict(-1, -2, -0.5, better=1) == "worse"
-    assert scores._verdict(-1, -2, -0.5, better=0) == "other"
-    assert scores._verdict(1, -0.1, 2, better=1) == "tied"
-    assert scores._verdict(1, np.nan, np.nan, better=1) == "tied"
+    lower = Difference(-1, -2, -0.5)
+    assert [verdict(lower, better) for better in (-1, 1, 0)] == ["better", "worse", "other"]
+    assert verdict(Difference(1, -0.1, 2), 1) == "tied"
+    assert verdict(Difference(1, np.nan, np.nan), 1) == ""
 
 
 def test_sixty_methods_have_different_styles():
@@ -279,7 +280,7 @@ def case(dice=0.5, methods=("prior", "pce_dice", "entropy"), size=64):
 
 
 def test_a_montage_shows_best_median_and_worst_and_says_by_which_rule(tmp_path):
-    [made] = montage({"acdc point": [case(dice) for dice in (0.9, 0.8, 0.7, 0.6, 0.5)]}, tmp_path, ["svg"])
+    [made] = montage({"acdc point": [case(dice) for dice in (0.9, 0.8, 0.7, 0.6, 0.5)]}, runs.ROLES, tmp_path, ["svg"])
     svg = (tmp_path / "montage.svg").read_text()
     for text in ("best", "scan 0.9", "median", "scan 0.7", "worst", "scan 0.5", "slice 3 of 9", "Dice 0.680", "LV_$x$"):
         assert text in svg, text
@@ -292,7 +293,7 @@ def test_a_montage_shows_best_median_and_worst_and_says_by_which_rule(tmp_path):
 def test_each_column_with_cases_has_a_montage_of_the_same_bytes(tmp_path):
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
-        made = montage({"none": [], "few": [case(0.9), case(0.1)], "one": [case()]}, folder, ["svg"])
+        made = montage({"none": [], "few": [case(0.9), case(0.1)], "one": [case()]}, runs.ROLES, folder, ["svg"])
         assert [each.name for each in made] == ["montage", "montage2"]
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
@@ -300,7 +301,7 @@ def test_each_column_with_cases_has_a_montage_of_the_same_bytes(tmp_path):
 
 def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_names_the_others(tmp_path):
     methods = [f"m{n}" for n in range(8)] + ["pce_dice", HOSTILE, "prior"]  # from the best to the worst
-    [made] = montage({"c": [case(methods=methods)]}, tmp_path, ["svg"])
+    [made] = montage({"c": [case(methods=methods)]}, runs.ROLES, tmp_path, ["svg"])
     assert f"Not shown: m6, m7, {HOSTILE}." in made.caption
     svg = (tmp_path / "montage.svg").read_text()
     assert all(f">{name}<" in svg for name in (*methods[:6], "pce_dice", "prior"))
@@ -310,7 +311,7 @@ def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_
 def test_a_method_without_a_score_or_a_prediction_leaves_a_gap(tmp_path):
     one = case(methods=("pce_dice", "entropy"))
     two = replace(one, predictions={"pce_dice": one.truth}, scores={"pce_dice": {"dice": np.nan, "hd95": np.nan}})
-    assert montage({"c": [one, two]}, tmp_path, ["svg"])
+    assert montage({"c": [one, two]}, runs.ROLES, tmp_path, ["svg"])
     assert "no Dice" in (tmp_path / "montage.svg").read_text()
 
 
@@ -331,3 +332,59 @@ def test_errors_are_coloured_by_their_kind():
     assert [kinds.get(tuple(map(int, pixel)), "") for pixel in picture] == [
         *("", "false negative", "wrong class", "false positive", "", "")
     ]
+
+
+# -------------------------------------------------------------------------------------------------------- one's own
+
+OWN = """
+from matplotlib.figure import Figure
+from benchmark.report.figures.style import FigureSpec
+
+def mine(data):
+    return FigureSpec("NAME", "Mine", "A caption.", Figure((2, 2)), data.origin(data.read.runs))
+
+def nothing(data):
+    return None
+
+FIGURES = (nothing, mine)
+"""
+
+
+@pytest.fixture
+def reported(tmp_path):
+    """A report on one run, with the figures of a file."""
+    write(tmp_path / "results", record("pce"), [0.5])
+
+    def made(text):
+        path = tmp_path / f"own{hashlib.sha256(text.encode()).hexdigest()[:8]}.py"
+        path.write_text(text)
+        options = report.ReportOptions(formats=["svg", "html"], figures=[str(path)])
+        return report.write(tmp_path / "results", tmp_path / "reports", options)
+
+    return made
+
+
+def test_a_figure_of_ones_own_is_drawn_and_stands_in_the_page(reported):
+    folder = reported(OWN.replace("NAME", "mine"))
+    assert (folder / "mine.svg").is_file()
+    assert "A caption. " in (folder / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (OWN.replace("NAME", "intervals"), "the figure name 'intervals' of mine is taken"),
+        (OWN.replace("NAME", "../mine"), "the figure name '../mine' of mine is taken, or can't name a file"),
+        (OWN.replace("return None", "return 3"), "the figure nothing gives int; it must be a function"),
+        ("FIGURES = ()", "must list its figures, as FIGURES ="),
+        ("import nowhere_at_all", "doesn't import"),
+    ],
+)
+def test_a_file_of_figures_that_can_not_be_drawn_is_refused(reported, text, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        reported(text)
+
+
+def test_a_file_of_figures_that_is_not_there_is_refused_before_anything_is_read():
+    with pytest.raises(InputError, match=r"there is no file nowhere\.py"):
+        report.ReportOptions(figures=["nowhere.py"])

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from benchmark import InputError, report
+from benchmark import InputError, report, store
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.report import runs as report_runs
 
@@ -50,7 +50,7 @@ def test_runs_of_different_budgets_are_different_columns(results):
 
 
 def test_of_two_runs_that_differ_in_snapshots_alone_one_counts(results):
-    kept = {"selected": dict.fromkeys(report_runs.SELECTIONS, 5)}
+    kept = {"selected": dict.fromkeys(store.RULES, 5)}
     plain, keeping = record(), record(common={"steps": 5, "snapshots": 3}) | kept
     assert results(plain, keeping, record(seed=1)).runs.folder.tolist() == ["d/a/pce/run1", "d/a/pce/run2"]
 

@@ -3,9 +3,13 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError
-from benchmark.report.runs import CASE_COLUMNS, Rows
-from benchmark.report.summary import MEAN, arrays, patients, summarise
+from benchmark.plan.plugins import PRIOR
+from benchmark.report import supervision
+from benchmark.report.figures.cases import scan_scores
+from benchmark.report.runs import CASE_COLUMNS, ROLES, Rows
+from benchmark.report.summary import MEAN, arrays, default_reference, patients, summarise
 from benchmark.score.evaluate import COUNTS, METRICS
+from benchmark.score.stored import mean_dice
 
 ABOUT = {
     "dataset": "d", "annotation": "point", "family": "s", "budget": {"steps": 5, "size": 32}, "labelled_share": {},
@@ -19,6 +23,7 @@ def case(value, *, row="m", seed=0, patient="p1", scan=None, region="r1", split=
         "folder": "f",
         "column": "c",
         "row": row,
+        "role": ROLES.get(row, ""),
         "split": split,
         "seed": seed,
         "scan": scan or patient,
@@ -29,7 +34,8 @@ def case(value, *, row="m", seed=0, patient="p1", scan=None, region="r1", split=
 
 def run(state="done", *, row="m", seed=0, split="s/0", **more):
     return {"folder": f"{row}{seed}{split}", "column": "c", "row": row, "split": split, "seed": seed, "state": state,
-            "reason": "", "stale": False, "own_budget": "", "external": False, **more}  # fmt: skip
+            "reason": "", "role": ROLES.get(row, ""), "method": row, "stale": False, "own_budget": "",
+            "external": False, **more}  # fmt: skip
 
 
 def summary(cases, runs, snapshot_cases=None, **about):
@@ -66,6 +72,24 @@ def test_regions_are_averaged_first_then_scans_then_patients():
     values = patients(pd.DataFrame(cases)).query("region == @MEAN").set_index("patient").dice
     assert values.to_dict() == pytest.approx({"p1": 0.6, "p2": 0.2})
     assert cell(cases, [run()])["mean"] == pytest.approx(0.4)
+
+
+def test_all_means_have_the_same_order():
+    """Those of tables, of the gap and of learning curves, and those by which cases are ordered."""
+    rng = np.random.default_rng(5)
+    cases = [
+        case(np.nan if rng.random() < 0.2 else round(rng.random(), 3), patient=f"p{p}", scan=f"p{p}s{s}", region=region)
+        for p in range(4)
+        for s in range(1 + p % 3)
+        for region in ("r1", "r2", "r3")[: 1 + p]
+    ]
+    frame = pd.DataFrame(cases, columns=CASE_COLUMNS)
+    by_patient = patients(frame).query("region == @MEAN").set_index("patient").dice
+    written = [{**line, "dice": "" if np.isnan(line["dice"]) else line["dice"]} for line in cases]
+    assert mean_dice(written) == pytest.approx(by_patient.mean())
+    assert supervision.by_patient(frame)["c"]["m"].loc[0].to_dict() == pytest.approx(by_patient.to_dict(), nan_ok=True)
+    by_scan = scan_scores(frame).dice.groupby(lambda key: key[0][:2]).mean()
+    assert by_scan.to_dict() == pytest.approx(by_patient.to_dict(), nan_ok=True)
 
 
 def test_a_region_of_its_own_is_averaged_over_scans_and_patients():
@@ -193,6 +217,27 @@ def test_a_column_where_nobody_beats_the_prior_is_uninformative_and_leaves_the_r
     assert found.columns.informative.tolist() == ["yes"]
     assert found.ranks.method.tolist()[2] == "prior"
     assert summary(same[:36], runs_of("m")).columns.informative.tolist() == ["unknown"]
+
+
+def test_whose_location_prior_it_is_does_not_matter():
+    """A prior of one's own, and two at once: a column is informative where a method beats both."""
+    mine = [{**line, "role": PRIOR} for line in many("mine", 0.5, seed=1)]
+    own = [{**line, "role": PRIOR} for line in runs_of("mine")]
+    cases = [*many("m", 0.5), *many("n", 0.5, seed=2), *many("prior", 0.3, seed=3)]
+    made = runs_of("m", "n", "prior")
+    assert summary(cases, made).columns.informative.tolist() == ["yes"]
+    assert summary([*cases, *mine], [*made, *own]).columns.informative.tolist() == ["no"]
+    assert summary([*cases[:72], *mine], [*made[:6], *own]).columns.informative.tolist() == ["no"]
+
+
+def test_a_method_stands_before_its_variants_and_full_supervision_before_a_base():
+    made = runs_of("wide", "pce", "m", "pce_dice", "pce_balanced", seeds=(0,))
+    made[0] |= {"method": "pce_dice", "role": ROLES["pce_dice"]}
+    frame = pd.DataFrame(made)
+    roles = Rows("n", "t", frame, pd.DataFrame(), {}, []).roles
+    assert list(roles) == ["pce", "pce_dice", "pce_balanced", "wide"]
+    chosen = [default_reference(rows, roles) for rows in (["wide", "pce_dice"], ["wide", "pce"], ["pce_balanced"], ["m"])]
+    assert chosen == ["pce_dice", "wide", "pce_balanced", ""]
 
 
 def test_columns_of_one_data_set_are_asked_whether_they_order_methods_alike():

@@ -17,9 +17,9 @@ PATIENTS = {"a": 0.0, "b": 0.1, "c": 0.02, "d": -0.1}  # how much easier each is
 def results(tmp_path):
     """Writes runs and reads them; a run is (label, annotation, seed, {patient: dice} or None if missing, changes)."""
 
-    def write(*runs):
+    def write(*given):
         plan = []
-        for number, (label, annotation, seed, dice, changes) in enumerate(runs):
+        for number, (label, annotation, seed, dice, changes) in enumerate(given):
             more = {key: changes[key] for key in ("labelled_slices", "labelled_objects") if key in changes}
             rest = {key: value for key, value in changes.items() if key not in more}
             run = record(label, seed=seed, annotation=annotation, **rest) | more

@@ -207,7 +207,8 @@ def normal_cells():
                      "steps": 60000, "size": 256, "method": method, "region": MEAN, "metric": metric,
                      "unit": "" if metric == "dice" else "mm", "mean": value, "low": value - spread, "high": value + spread,
                      "sd_seeds": spread, "patients": 100, "seeds": 3, "place": "tied", "missed": 12, "ghosts": 0,
-                     "absent": 0, "runs": 15, "planned": 15, "failed": 0, "stale": 0, "own_budget": "", "external": False}
+                     "absent": 0, "role": "", "runs": 15, "planned": 15, "failed": 0, "stale": 0, "own_budget": "",
+                     "external": False}
                 )  # fmt: skip
     return pd.DataFrame(lines)
 
