@@ -204,7 +204,7 @@ def test_what_is_no_label_map_is_left_alone_and_other_label_maps_are_counted(sta
         shutil.copy(out / "case_007.nii.gz", out / f"{extra}.nii.gz")
     score(Predictions([str(out)], name), tmp_path / "r", tmp_path)
     assert "3 scans, mean Dice 0." in (shown := capsys.readouterr().out)
-    assert "; 2 label maps are of no test scan and were left out\n" in shown
+    assert "; 2 label maps belong to other scans and were left out\n" in shown
     assert f"stored in {tmp_path / 'r/runs/organs/external/nnunet'}\n" in shown
     assert f"python -m benchmark report --results {tmp_path / 'r'}\n" in shown
 
@@ -332,12 +332,12 @@ FAULTS = {
     "missing": (lambda o: (o / "case_008.nii.gz").unlink(),
                 r"nnunet lacks 1 of 3 test scans: case_008; .* such as case_007.nii.gz or case_007.png"),
     "names of images": (as_images_are_called,
-                        r"lacks 3 of 3 test scans: case_007, case_008, case_009; .*no test scan's is case_007_0000.nii.gz"),
-    "empty folder": (emptied, "nnunet holds no label maps; a label map is called as its scan is"),
+                        r"lacks 3 of 3 test scans: case_007, case_008, .*case_007_0000.nii.gz is not a test scan's"),
+    "empty folder": (emptied, "nnunet holds no label maps; a label map has its scan's name"),
     "two for one scan": (lambda o: shutil.copy(o / "case_008.nii.gz", o / "case_008.nii"),
                          "nnunet holds case_008.nii and case_008.nii.gz; a name may be there once"),
     "network's size": (rewritten(lambda a: np.zeros((64, 64, 3), np.uint8)),
-                       r"case_008.nii.gz has shape \(3, 64, 64\) .* its scan \(3, 30, 34\): .* as it was exported"),
+                       r"case_008.nii.gz has shape \(3, 64, 64\) .* its scan \(3, 30, 34\): .* size of the exported scan"),
     "transposed": (rewritten(lambda a: a.transpose(1, 0, 2)),
                    r"case_008.nii.gz has shape \(3, 34, 30\) .* its scan \(3, 30, 34\): its axes are transposed"),
     "pictures of stacks": (as_pictures, r"case_007.png has shape \(1, 30, 34\) .* its scan \(3, 30, 34\)"),
@@ -356,7 +356,7 @@ FAULTS = {
     "NIfTI-2": (of_another_kind, "case_008.nii.gz can't be read"),
     "text": (lambda o: ((o / "case_008.nii.gz").unlink(), (o / "case_008.nii").write_text("hello")),
              "case_008.nii can't be read"),
-    "the truth": (truth, "nnunet equals the masks of all 3 test scans: it is the truth, no prediction"),
+    "the truth": (truth, "nnunet equals the masks of all 3 test scans: it is the truth; give"),
 }  # fmt: skip
 
 
@@ -406,14 +406,14 @@ def test_more_than_five_missing_scans_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"folders": ["nowhere"]}, "there is no folder nowhere; --predictions names one that holds a label map per"),
+        ({"folders": ["nowhere"]}, "there is no folder nowhere; --predictions must be a folder with a label map per"),
         ({"folders": ["teams/nnunet/dataset.json"]}, "there is no folder teams/nnunet/dataset.json"),
         ({"folders": ["teams/x*"]}, r"no folder matches 'teams/x\*'"),
-        ({"folders": ["organs/labelsTs"]}, "organs/labelsTs lies in .*organs, the data set itself, whose files are the"),
+        ({"folders": ["organs/labelsTs"]}, "organs/labelsTs is inside .*organs, the data set itself, whose files are the"),
         ({"folders": ["teams/nnunet", "teams/other"], "name": "ours"}, "--name is 'ours' for 2 folders"),
-        ({"folders": ["teams/nnunet", "teams/nnunet"]}, "teams/nnunet and teams/nnunet would both be called 'nnunet'"),
+        ({"folders": ["teams/nnunet", "teams/nnunet"]}, "teams/nnunet and teams/nnunet have the same name, 'nnunet'"),
         ({"folders": ["teams/nnunet"], "name": "my net"}, "'my net' can't name predictions; names are letters"),
-        ({"folders": ["teams/nnunet"], "name": "procns"}, "'procns' is a method of ours, and its rows are runs of it"),
+        ({"folders": ["teams/nnunet"], "name": "procns"}, "'procns' is a method of the benchmark; choose another name"),
         ({"folders": ["teams/nnunet"], "split": "strat5"}, "organs has no split 'strat5'; it has official"),
         ({"folders": ["teams/nnunet"], "annotation": "marks"}, "no annotation 'marks'"),
         ({"folders": ["teams/nnunet"], "annotation": "point:drawn"}, "organs has no drawn annotations, not point:drawn"),
@@ -433,7 +433,7 @@ def test_a_name_of_runs_of_ours_is_refused(stacks, ours, tmp_path):
     shutil.copytree(ours, tmp_path / "r")
     (folder,) = stored(tmp_path / "r")
     folder.parent.rename(folder.parents[1] / "mine")
-    with pytest.raises(InputError, match="is a run of ours that is called 'mine'; choose another name with --name"):
+    with pytest.raises(InputError, match="is a trained run called 'mine'; choose another name with --name"):
         score(Predictions([str(stacks[1])], stacks[0], name="mine"), tmp_path / "r", tmp_path)
     (folder.parents[1] / "mine" / folder.name / "run.json").write_text("{")
     with pytest.raises(InputError, match="run.json is damaged .*; remove that folder"):
@@ -443,7 +443,7 @@ def test_a_name_of_runs_of_ours_is_refused(stacks, ours, tmp_path):
 def test_one_name_with_and_without_an_annotation_would_share_a_cell_and_is_refused(stacks, tmp_path):
     name, out = stacks
     score(Predictions([str(out)], name), tmp_path / "r", tmp_path)
-    with pytest.raises(InputError, match="'nnunet' for official with the annotation not said, and here it is full"):
+    with pytest.raises(InputError, match="'nnunet' for official with the annotation unknown, and now it is full"):
         score(Predictions([str(out)], name, annotation="full"), tmp_path / "r", tmp_path)
     score(Predictions([str(out)], name, name="nnunet_full", annotation="full"), tmp_path / "r", tmp_path)
     score(Predictions([str(out)], name, name="nnunet_full", annotation="scribble"), tmp_path / "r", tmp_path)
@@ -488,9 +488,9 @@ def test_several_folders_are_named_by_a_pattern_by_what_a_shell_makes_of_it_or_o
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--predictions", "teams/nnunet"], "--datasets is ''; with --predictions it names their one data set"),
+        (["--predictions", "teams/nnunet"], "--datasets is ''; with --predictions it must be one data set"),
         (["--predictions", "teams/nnunet", "--datasets", "acdc,faz"], "--datasets is 'acdc,faz'; with --predictions"),
-        (["--split", "strat5"], "--split, --name, --annotations and --seed are of predictions; name these"),
+        (["--split", "strat5"], "--split, --name, --annotations and --seed describe predictions; add --predictions"),
         (["--predictions", "teams/nnunet", "--seed", "-1"], "Invalid value for '--seed'"),
     ],
 )
