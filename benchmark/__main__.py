@@ -47,7 +47,7 @@ def list_() -> None:
 
 @app.command()
 def run(
-    preset: Annotated[str, typer.Option(help="A preset's name or TOML file; demo where no flag is given.")] = "",
+    preset: Annotated[str, typer.Option(help="A preset, or TOML file; without methods and data sets: demo.")] = "",
     methods: Annotated[str, typer.Option(metavar="A,B,...", help="Methods, groups, variants or .py files.")] = "",
     datasets: Annotated[str, typer.Option(metavar="A,B,...", help="Data sets, or .py files.")] = "",
     annotations: Annotated[str, typer.Option(metavar="A,B,...", help="full, scribble, point, block, ...")] = "",
@@ -59,7 +59,7 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     executor: Annotated[str, typer.Option(help="local, or ray: on the machines of a Ray cluster.")] = "local",
     address: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Of the Ray cluster (or RAY_ADDRESS); empty: Ray on this machine.")
+        str, typer.Option(metavar="HOST:PORT", help="Address of a Ray cluster, or RAY_ADDRESS; empty: one on this machine.")
     ] = "",
     shard: Annotated[str, typer.Option(metavar="I/N", help="Run only the I-th of N parts; write no report.")] = "",
     data: DataFolder = Path("data"),
