@@ -262,7 +262,7 @@ def test_masks_that_are_read_past_python_change_the_prediction(tmp_path):
     )
     assert (
         found(tmp_path / "reading.py", reading)["is_blind_to_truth"]
-        == "other masks in the data folder change what it predicts"
+        == "masks in the data folder change its predictions"
     )
 
 
@@ -301,7 +301,7 @@ def test_states_that_are_no_copies_are_found(tmp_path):
         + "\n    def restore(self, state):\n        self.weights = state\n"
     )
     assert found(tmp_path / "copies.py", keeping.format(".copy()")) == {}
-    assert "state must give a copy" in found(tmp_path / "lives.py", keeping.format(""))["is_unchanged_by_snapshots"]
+    assert "state must return a copy" in found(tmp_path / "lives.py", keeping.format(""))["is_unchanged_by_snapshots"]
 
 
 def test_a_distance_beyond_the_diagonal_is_found(tmp_path):

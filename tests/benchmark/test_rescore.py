@@ -56,7 +56,7 @@ def test_what_can_not_be_scored_is_said_and_nothing_is_changed(results, tmp_path
 
 def test_a_run_without_label_maps_is_named(results, tmp_path):
     next(cases(results)["prior"].parent.glob("label0000.npz")).unlink()
-    with pytest.raises(InputError, match="prior.*there is no label0000.npz"):
+    with pytest.raises(InputError, match="prior.*the label map label0000.npz .* is missing"):
         rescore(results, tmp_path)
 
 
