@@ -262,7 +262,7 @@ def test_masks_that_are_read_past_python_change_the_prediction(tmp_path):
     )
     assert (
         found(tmp_path / "reading.py", reading)["is_blind_to_truth"]
-        == "masks in the data folder change its predictions"
+        == "masks in the data folder change its predictions; it must not read them"
     )
 
 

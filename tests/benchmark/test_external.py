@@ -349,7 +349,7 @@ FAULTS = {
     "fractions": (rewritten(with_value(0.5)), r"case_008.nii.gz holds \[0.5\]; labels are whole numbers"),
     "negative": (rewritten(with_value(-1, np.int16)), r"case_008.nii.gz holds \[-1\]; labels are whole numbers"),
     "NaN": (rewritten(with_value(np.nan)), r"case_008.nii.gz holds \[nan\]; labels are whole numbers"),
-    "colours": (rewritten(coloured), r"case_008.nii.gz holds .*'R'.*; labels are whole numbers"),
+    "colours": (rewritten(coloured), r"case_008.nii.gz holds .*'R'.*; it must hold intensities or labels, as numbers"),
     "truncated": (lambda o: os.truncate(o / "case_008.nii.gz", 200), "case_008.nii.gz can't be read .*truncated: copy it"),
     "of no bytes": (lambda o: os.truncate(o / "case_008.nii.gz", 0), "case_008.nii.gz can't be read .*truncated: copy it"),
     "damaged": (damaged, "case_008.nii.gz can't be read .*truncated: copy it"),
