@@ -176,15 +176,15 @@ def test_the_digest_of_the_predictions_can_be_made_of_the_stored_label_maps(stac
     assert run["predictions_sha256"] == hashlib.sha256(text).hexdigest()
 
 
-def test_a_family_of_splits_is_a_run_for_each_fold(photos, tmp_path, capsys):
+def test_a_family_of_splits_is_a_run_for_each_fold(photos, tmp_path):
     name, out = photos
-    score(Predictions([str(out)], name, "cv5"), tmp_path / "r", tmp_path)
+    lines, _ = score(Predictions([str(out)], name, "cv5"), tmp_path / "r", tmp_path)
     folders = stored(tmp_path / "r")
     assert [json.loads((f / "run.json").read_text())["identity"]["split"] for f in folders] == [f"cv5/{k}" for k in range(5)]
     cases = pd.concat([pd.read_csv(folder / "cases.csv") for folder in folders])
     assert cases.scan.nunique() == 12
     mean = cases.groupby("patient").dice.mean().mean()
-    assert f"threshold: cv5, 12 scans, mean Dice {mean:.3f}\n" in capsys.readouterr().out
+    assert f"threshold: cv5, 12 scans, mean Dice {mean:.3f}" in lines
 
 
 def test_mean_dice_is_taken_over_regions_then_scans_then_patients():
@@ -198,15 +198,15 @@ def test_mean_dice_is_taken_over_regions_then_scans_then_patients():
     assert mean_dice(cases) == (0.75 + 0.25) / 2
 
 
-def test_what_is_no_label_map_is_left_alone_and_other_label_maps_are_counted(stacks, tmp_path, capsys):
+def test_what_is_no_label_map_is_left_alone_and_other_label_maps_are_counted(stacks, tmp_path):
     name, out = stacks
     for extra in ("case_000", "case_001"):  # training scans
         shutil.copy(out / "case_007.nii.gz", out / f"{extra}.nii.gz")
-    score(Predictions([str(out)], name), tmp_path / "r", tmp_path)
-    assert "3 scans, mean Dice 0." in (shown := capsys.readouterr().out)
-    assert "; 2 label maps belong to other scans and were left out\n" in shown
-    assert f"stored in {tmp_path / 'r/runs/organs/external/nnunet'}\n" in shown
-    assert f"python -m benchmark report --results {tmp_path / 'r'}\n" in shown
+    (counted, stored_in, report), _ = score(Predictions([str(out)], name), tmp_path / "r", tmp_path)
+    assert "3 scans, mean Dice 0." in counted
+    assert counted.endswith("; 2 label maps belong to other scans and were left out")
+    assert stored_in == f"stored in {tmp_path / 'r/runs/organs/external/nnunet'}"
+    assert report.endswith(f"python -m benchmark report --results {tmp_path / 'r'}")
 
 
 def test_scoring_again_replaces_the_run(stacks, tmp_path):
@@ -240,11 +240,11 @@ def test_a_report_reads_it_as_external(stacks, tmp_path):
     assert len(read.cases) == 3 * 2
 
 
-def test_teams_with_the_same_label_maps_are_a_warning(stacks, tmp_path, capsys):
+def test_teams_with_the_same_label_maps_are_a_warning(stacks, tmp_path):
     name, out = stacks
     shutil.copytree(out, out.with_name("copycat"))
-    score(Predictions([str(out), str(out.with_name("copycat"))], name), tmp_path / "r", tmp_path)
-    assert "warning: nnunet and copycat have identical label maps for official" in capsys.readouterr().out
+    _, warnings = score(Predictions([str(out), str(out.with_name("copycat"))], name), tmp_path / "r", tmp_path)
+    assert warnings == ["nnunet and copycat have identical label maps for official"]
     assert len(stored(tmp_path / "r")) == 2
 
 
