@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from benchmark import InputError
 from benchmark.plan.jobs import Job, Plan, make_plan
 from benchmark.plan.presets import Request
-from benchmark.report import runs, summary
-from benchmark.report.tables import HEADLINE
-from benchmark.store import ResultsFolder, stored
-from benchmark.train.local import Executor, Local, Running, cores, devices
+from benchmark.store import open_results, stored
+from benchmark.train.local import Executor, Running
 from benchmark.train.sweep import Screen, Sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.report.runs import Rows
 
 MakeExecutor = Callable[[int, int, float | None, list[Path]], Executor]  # workers, threads, timeout in s, hidden folders
 
@@ -26,26 +27,30 @@ MakeExecutor = Callable[[int, int, float | None, list[Path]], Executor]  # worke
 class Results:
     """Stored runs as data frames."""
 
-    read: runs.Rows
+    read: "Rows"
 
     @property
-    def runs(self) -> pd.DataFrame:
+    def runs(self) -> "pd.DataFrame":
         """A line for each run: its column, method, split, seed, state, options, costs."""
         return self.read.runs
 
     @property
-    def cases(self) -> pd.DataFrame:
+    def cases(self) -> "pd.DataFrame":
         """A line for each run, test scan and region, with every metric."""
         return self.read.cases
 
-    def summary(self, metrics: Sequence[str] = HEADLINE, reference: str = "") -> pd.DataFrame:
+    def summary(self, metrics: Sequence[str] = ("dice", "hd95"), reference: str = "") -> "pd.DataFrame":
         """A line for each method, column, region and metric: mean, spread over seeds, interval, patients, seeds."""
-        cells = summary.summarise(self.read, reference, metrics).cells
+        from benchmark.report.summary import summarise
+
+        cells = summarise(self.read, reference, metrics).cells
         return cells[cells.metric.isin(metrics)]
 
 
 def load(folder: str | Path, selection: str = "last") -> Results:
     """The runs of a results folder, or of a stored set by its name, such as `reference-core`."""
+    from benchmark.report import runs
+
     if Path(folder).exists():
         return Results(runs.read(Path(folder), selection))
     return Results(runs.read_folder(stored(str(folder))[str(folder)], selection))
@@ -61,6 +66,7 @@ def run(
     seeds: Iterable[int] = (),
     budget: Mapping[str, Any] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    metrics: Iterable[str] = (),
     against: str = "",
     data: str | Path = "data",
     results: str | Path = "results",
@@ -86,6 +92,7 @@ def run(
         options=[
             f"{owner}.{name}={json.dumps(value)}" for owner, own in (options or {}).items() for name, value in own.items()
         ],
+        metrics=list(metrics),
         against=against,
         data=Path(data),
     )
@@ -110,14 +117,16 @@ def execute(
     if rerun not in ("", "stale", "all"):
         raise InputError(f"rerun is {rerun!r}; it must be stale or all")
     if not plan.jobs:
-        raise InputError("there is nothing to run: no method learns from these annotations")
+        raise InputError("there is nothing to run: none of the methods learns from these annotations")
     hidden = [*hide, results, *(dataset.root for dataset in plan.datasets.values())]
     executor = make(workers, max(job.budget.threads for job in plan.jobs), timeout_s or None, hidden)
-    return Sweep(plan, ResultsFolder(results), executor, screen or Silent(), rerun).run(jobs)
+    return Sweep(plan, open_results(results), executor, screen or Silent(), rerun).run(jobs)
 
 
 def local_executor(device: str) -> MakeExecutor:
-    """Workers on this machine; a device that does not exist is refused at once."""
+    """Workers on this machine; a device that does not exist is an error at once."""
+    from benchmark.train.local import Local, cores, devices
+
     slots = devices(device)
 
     def make(workers: int, threads: int, timeout_s: float | None, hide: list[Path]) -> Executor:
@@ -129,9 +138,9 @@ def local_executor(device: str) -> MakeExecutor:
 
 def ray_executor(device: str, address: str) -> MakeExecutor:
     """Workers on a Ray cluster; raises InputError where Ray is not installed."""
-    from benchmark.train.ray.client import Cluster, Ray, refuse
+    from benchmark.train.ray.client import Cluster, Ray, check_device
 
-    refuse(device)
+    check_device(device)
     where = address or os.environ.get("RAY_ADDRESS", "")
     return lambda workers, threads, timeout_s, hide: Ray(Cluster(where, device, workers, threads, timeout_s), hide)
 

@@ -129,7 +129,7 @@ lr = 0.1
 def test_an_own_learning_rate_needs_a_reason_and_has_a_dagger(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(PRESET)
-    with pytest.raises(InputError, match="gives entropy a budget of its own; it must say why, as `reason`"):
+    with pytest.raises(InputError, match="gives entropy another budget; it must say why, as `reason`"):
         make_plan(Request(preset=str(path)))
     path.write_text(PRESET + 'reason = "as published"\n')
     run_sweep(make_plan(Request(preset=str(path))), tmp_path / "results")

@@ -18,7 +18,7 @@ BUDGET = {"steps": 2, "batch": 2, "size": 32}
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     """Two methods and two seeds on a tiny phantom."""
-    monkeypatch.setattr(api, "Local", InProcess)
+    monkeypatch.setattr(local, "Local", InProcess)
     given = {"datasets": ["octa_phantom"], "seeds": [0, 1], "budget": BUDGET, "options": TINY | {"pce_dice": {}}}
     return benchmark.run(methods=["prior", "pce"], results=tmp_path / "results", data=tmp_path, **given)
 
@@ -43,7 +43,7 @@ def test_what_is_stored_is_loaded_again_by_its_folder_or_its_name(made, tmp_path
 
 
 def test_options_of_a_method_arrive_as_they_are_given(tmp_path, monkeypatch):
-    monkeypatch.setattr(api, "Local", InProcess)
+    monkeypatch.setattr(local, "Local", InProcess)
     made = benchmark.run(
         methods=["total_variation"], datasets=["octa_phantom"], budget=BUDGET, results=tmp_path / "r", data=tmp_path,
         options=TINY | {"total_variation": {"weight": 0.25}},

@@ -145,7 +145,7 @@ METHOD_FAULTS = {
     "repeats_itself": (SOUND, "self.means = self.factor", "self.means = getattr(self, 'means', 0.0) + self.factor"),
     "keeps_its_options": (SOUND, "        log(", "        self.factor = 2.0\n        log("),
     "stays_within_its_budget": (SOUND, "log(budget.steps - 1", "log(budget.steps"),
-    "keeps_snapshots_without_a_trace": (
+    "is_unchanged_by_snapshots": (
         SOUND,
         "self.means = self.factor",
         "self.means = (1 - budget.snapshots) * self.factor",
@@ -167,7 +167,7 @@ METHOD_FAULTS = {
 DATA_FAULTS = {
     "describes_itself": (DATA, '{"square": (1,)}', '{"square": (2,)}'),
     "lists_every_scan_once": (DATA, '"b": ["b0"]', '"b": ["b0", "a1"]'),
-    "keeps_patients_apart": (DATA, 'Split(("a0", "a1"), ("b0",)', 'Split(("a0",), ("a1", "b0")'),
+    "splits_by_patient": (DATA, 'Split(("a0", "a1"), ("b0",)', 'Split(("a0",), ("a1", "b0")'),
     "loads_what_it_promises": (DATA, "astype(np.float32)", "astype(np.float64)"),
     "can_be_tested": (DATA, "image[:, None], mask,", "image[:, None], None if name == 'c0' else mask,"),
     "repeats_itself": (DATA, "default_rng(list(name.encode()))", "default_rng()"),
@@ -286,7 +286,7 @@ def test_masks_that_are_read_past_python_change_the_prediction(tmp_path):
     )
     assert (
         found(tmp_path / "reading.py", reading)["is_blind_to_truth"]
-        == "other masks in the data folder change what it predicts"
+        == "masks in the data folder change its predictions; it must not read them"
     )
 
 
@@ -325,7 +325,7 @@ def test_states_that_are_not_copies_are_found(tmp_path):
         + "\n    def restore(self, state):\n        self.weights = state\n"
     )
     assert found(tmp_path / "copies.py", keeping.format(".copy()")) == {}
-    assert "state must give a copy" in found(tmp_path / "lives.py", keeping.format(""))["keeps_snapshots_without_a_trace"]
+    assert "state must return a copy" in found(tmp_path / "lives.py", keeping.format(""))["is_unchanged_by_snapshots"]
 
 
 def test_a_distance_beyond_the_diagonal_is_found(tmp_path):

@@ -32,7 +32,7 @@ from benchmark.train.local import (
     worker_environment,
 )
 from benchmark.train.ray import parcel as parcels
-from benchmark.train.ray.client import Cluster, Ray, places, refusal
+from benchmark.train.ray.client import Cluster, Ray, cluster_fault, slots
 from benchmark.train.sweep import Sweep
 from tests.support.sweeps import BUDGET, TINY, InProcess, Recorder, run_sweep, small_plan, write_method
 
@@ -141,7 +141,7 @@ def run(monkeypatch, tmp_path, capsys):
     [
         (["--shard", "3/2"], "--shard is '3/2'; it must be I/N"),
         (["--executor", "slurm"], "--executor is 'slurm'; it must be local or ray"),
-        (["--address", "host:1"], "--address is a Ray cluster's; it needs --executor ray"),
+        (["--address", "host:1"], "--address names a Ray cluster; it needs --executor ray"),
     ],
 )
 def test_a_wrong_flag_is_said_before_the_data_are_read(run, words, message):
@@ -195,15 +195,15 @@ def test_how_a_worker_ended_is_said(tmp_path, ends, reason, died):
 
 
 def test_a_worker_that_dies_is_tried_once_more_and_a_second_death_is_reported(tmp_path):
-    deaths = RetryOnce()
+    retries = RetryOnce()
     for name in ("job.json", "train.jsonl"):
         (tmp_path / name).write_text("")
     (tmp_path / "folder").mkdir()
-    assert deaths.is_first(died(tmp_path, "it was killed by SIGSEGV"))
+    assert retries.is_first(died(tmp_path, "it was killed by SIGSEGV"))
     assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
     second = died(tmp_path, "its node died")
-    assert not deaths.is_first(second)
-    assert deaths.with_first_failure(second).reason == "it was killed by SIGSEGV, then its node died"
+    assert not retries.is_first(second)
+    assert retries.with_first_failure(second).reason == "it was killed by SIGSEGV, then its node died"
 
 
 def test_a_run_that_raised_an_error_or_was_late_is_not_tried_again(tmp_path):
@@ -231,20 +231,20 @@ NODES = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 3.0}}]
 )
 def test_a_node_takes_as_many_runs_as_it_has_cpus_and_shares_of_gpus(device, workers, threads, number):
     cluster = Cluster("", device, workers, threads, None)
-    assert places(NODES, cluster, gpu=device == "cuda") == number
-    assert refusal(NODES, cluster, gpu=device == "cuda") == ""
+    assert slots(NODES, cluster, gpu=device == "cuda") == number
+    assert cluster_fault(NODES, cluster, gpu=device == "cuda") == ""
 
 
 @pytest.mark.parametrize(
     ("device", "workers", "threads", "reason"),
     [
         ("cuda", 0, 1, "no node of the Ray cluster has a GPU"),
-        ("cpu", 2, 1, "--workers is of runs per GPU"),
+        ("cpu", 2, 1, "--workers is the number of runs per GPU"),
         ("cpu", 0, 9, "no node of the Ray cluster has 9 CPUs"),
     ],
 )
 def test_a_cluster_that_can_not_do_the_runs_is_refused(device, workers, threads, reason):
-    assert refusal(NODES, Cluster("", device, workers, threads, None), gpu=False).startswith(reason)
+    assert cluster_fault(NODES, Cluster("", device, workers, threads, None), gpu=False).startswith(reason)
 
 
 class ByPost:
@@ -314,7 +314,7 @@ def test_a_node_with_other_code_does_no_run(posted):
     parcel, arrays = pickle.loads(posted[3][0])
     (name, content), *_ = parcel.files.items()
     other = dataclasses.replace(parcel, files={name: content.replace(b"0.4", b"0.5")})
-    assert "has other code than the machine that sent this" in parcels.run_on_node(other, arrays).reason
+    assert "has other code than the sending machine" in parcels.run_on_node(other, arrays).reason
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def test_a_missing_file_is_refused():
 def test_a_name_taken_twice_is_an_error_that_names_both(tmp_path):
     path = tmp_path / "pce.py"
     path.write_text(MINE)
-    with pytest.raises(InputError, match="'pce' is taken twice: by benchmark.methods.pce and .*pce.py"):
+    with pytest.raises(InputError, match="two methods are called 'pce': benchmark.methods.pce and .*pce.py"):
         get("method", str(path))
 
 
@@ -110,7 +110,7 @@ def test_an_installed_package_registers_by_entry_point(installed):
 
 def test_an_entry_point_that_takes_a_name_is_an_error_that_names_both(installed):
     installed(EntryPoint("pce", "their.package:Method", "benchmark.methods"))
-    with pytest.raises(InputError, match="taken twice: by benchmark.methods.pce and their.package"):
+    with pytest.raises(InputError, match="two methods are called 'pce': benchmark.methods.pce and their.package"):
         find("method")
 
 
@@ -150,7 +150,7 @@ def test_a_data_set_in_a_file(tmp_path):
 def test_a_data_set_file_without_a_name_is_refused(tmp_path):
     path = tmp_path / "theirs.py"
     path.write_text("x = 1\n")
-    with pytest.raises(InputError, match="holds no class with a `name`"):
+    with pytest.raises(InputError, match="has no class with a `name`"):
         get("data set", str(path))
 
 

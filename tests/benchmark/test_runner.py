@@ -96,9 +96,9 @@ def test_the_same_job_gives_the_same_bytes(finished, tmp_path, executor):
 FAULTS = {
     "raises": ("raise RuntimeError('no idea')", "", "RuntimeError: no idea"),
     "diverges": ("log(0, loss=float('nan'))", "", "FloatingPointError: loss is nan at step 0"),
-    "misshapes": ("pass", "return np.zeros((1, 2, 2), np.uint8)", "it must give uint8 \\(1, 32, 32\\)"),
-    "floats": ("pass", "return scan.image[:, 0]", "predict gave float32"),
-    "invents": ("pass", "return np.full((1, 32, 32), 7, np.uint8)", "label 7; there are classes 0 to 1"),
+    "misshapes": ("pass", "return np.zeros((1, 2, 2), np.uint8)", "it must return uint8 \\(1, 32, 32\\)"),
+    "floats": ("pass", "return scan.image[:, 0]", "predict returned float32"),
+    "invents": ("pass", "return np.full((1, 32, 32), 7, np.uint8)", "label 7; labels must be 0 to 1"),
     "writes": ("next(iter(data)).image[:] = 0", "", "ValueError: assignment destination is read-only"),
     "quits": ("sys.exit(0)", "", "SystemExit: 0"),
 }
@@ -185,7 +185,7 @@ def test_a_job_that_another_runner_holds_is_left_alone(tmp_path):
     plan, place = small_plan(["prior"]), ResultsFolder(tmp_path)
     place.prepare()
     with place.lock(plan.jobs[0].hash):
-        assert run_sweep(plan, tmp_path).lines == [("prior", "elsewhere", "another runner has it")]
+        assert run_sweep(plan, tmp_path).lines == [("prior", "elsewhere", "another process runs it")]
     assert state(place, plan.jobs[0]) == "planned"
 
 

@@ -170,12 +170,12 @@ def test_equals_go_to_the_later_step(tmp_path):
 
 def test_a_split_that_holds_nobody_out_refuses_selection():
     for budget, what in ((SNAPSHOTS, "snapshots"), ([*BUDGET, "tune=1"], "tune")):
-        with pytest.raises(InputError, match=f"{what} needs held-out patients, and split default .* splits that have: none"):
+        with pytest.raises(InputError, match=f"{what} needs held-out patients, and split default .* splits with some: none"):
             small_plan(["pce"], budget=budget)
 
 
 def test_more_snapshots_than_steps_are_refused():
-    with pytest.raises(InputError, match="9 snapshots can't be taken in 6 steps"):
+    with pytest.raises(InputError, match="snapshots is 9; it must be at most the number of steps, 6"):
         small_plan(["pce"], options=WITH_VAL, budget=["steps=6", "size=32", "snapshots=9"])
 
 

@@ -115,7 +115,7 @@ def test_a_trial_that_diverges_in_its_last_step_is_never_chosen(tmp_path):
     assert run_sweep(plan, tmp_path / "results").lines == [("guess", "done", "")]
     run = json.loads((only_run(tmp_path / "results") / "run.json").read_text())
     first, chosen = run["worker"]["trials"][0], run["worker"]["trials"][run["worker"]["chosen"]]
-    assert (first["weakval"], first["reason"]) == (None, "the loss on held-out marks is nan")
+    assert (first["weakval"], first["reason"]) == (None, "the loss on held-out labels is nan")
     assert chosen["weakval"] < 9
     assert run["val_scans"]
 

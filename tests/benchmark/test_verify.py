@@ -66,7 +66,7 @@ def test_a_value_that_somebody_changed_is_found(results, values):
     done = score(results)
     assert done.exit_code == 1
     (metric,) = values
-    assert f"{metric} of {case} is not what medpy gives" in done.output
+    assert f"{metric} of {case} differs from medpy's" in done.output
 
 
 def test_a_case_that_is_not_there_is_found(results, tmp_path):

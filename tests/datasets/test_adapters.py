@@ -250,7 +250,7 @@ def test_a_folder_without_a_toml_is_read_from_its_files(tmp_path):
     [
         ("classes = 3", "dataset.toml: classes: "),
         ("nonsense = 1", "dataset.toml has no 'nonsense'; it has name, classes"),
-        ("title", "is no TOML file"),
+        ("title", "is not a TOML file"),
         ("[regions]\nx = [9]", r"region x is \[9\]; classes are 1 to 2"),
         ("colours = [[0, 0, 0]]\nclasses = ['a', 'b']", "1 colours and 2 classes"),
     ],
