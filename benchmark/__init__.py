@@ -2,10 +2,7 @@
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from benchmark.api import load, run
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -13,9 +10,6 @@ _root = Path(__file__).resolve().parents[1]
 if all((_root / part).exists() for part in ("methods", "datasets", "pyproject.toml")):
     # in a checkout, `methods/` and `datasets/` are this folder's siblings; in a wheel they are inside it
     __path__.append(str(_root))
-
-
-__all__ = ["InputError", "__version__", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:

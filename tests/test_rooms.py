@@ -23,7 +23,8 @@ ARROWS = {
     "terminal": {"plan", "score", "datasets", "train"},
     "check": {"terminal", "train", "score", "plan", "seal", "contract", "datasets", "methods"},
     "report": {"score", "plan", "store", "datasets"},
-    "__main__": {"terminal", "check", "report", "train", "score", "plan", "seal", "packing", "store", "datasets"},
+    "api": {"train", "report", "plan", "store"},
+    "__main__": {"api", "terminal", "check", "report", "train", "score", "plan", "seal", "packing", "store", "datasets"},
 }
 
 
