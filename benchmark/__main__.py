@@ -1,7 +1,6 @@
 """The command line: `python -m benchmark`. Heavy imports stay inside the commands that need them."""
 
 import dataclasses
-import os
 import signal
 import sys
 from collections import Counter
@@ -13,9 +12,7 @@ import typer
 from benchmark import InputError, __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmark.train.local import Executor
+    from benchmark import api
 
 app = typer.Typer(
     name="benchmark",
@@ -25,15 +22,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Show, check, simulate and export data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-DataFolder = Annotated[
-    Path, typer.Option("--data", envvar="BENCHMARK_DATA", help="Folder that holds one folder per data set.")
-]
-Results = Annotated[Path, typer.Option("--results", help="Folder that keeps the runs.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder that is made.")]
-Reports = Annotated[Path, typer.Option("--reports", help="Folder that receives reports.")]
+DataFolder = Annotated[Path, typer.Option("--data", envvar="BENCHMARK_DATA", help="Folder with one folder per data set.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the runs.")]
+Out = Annotated[Path, typer.Option("--out", help="New folder.")]
+Reports = Annotated[Path, typer.Option("--reports", help="Folder of the reports.")]
 
 
 DataSet = Annotated[str, typer.Argument(metavar="NAME", help="A data set, NAME:PATH for folder and nnunet, or a .py file.")]
@@ -50,14 +45,14 @@ def list_() -> None:
 
 @app.command()
 def run(
-    preset: Annotated[str, typer.Option(help="A preset's name or TOML file; without any flags: demo.")] = "",
+    preset: Annotated[str, typer.Option(help="A preset, or TOML file; without methods and data sets: demo.")] = "",
     methods: Annotated[str, typer.Option(metavar="A,B,...", help="Methods, groups, variants or .py files.")] = "",
     datasets: Annotated[str, typer.Option(metavar="A,B,...", help="Data sets, or .py files.")] = "",
     annotations: Annotated[str, typer.Option(metavar="A,B,...", help="full, scribble, point, block, ...")] = "",
     splits: Annotated[str, typer.Option(metavar="A,B,...", help="Splits or families: strat5 is strat5/0 to /4.")] = "",
-    seeds: Annotated[str, typer.Option(metavar="0,1,...", help="One run of every method for each.")] = "",
+    seeds: Annotated[str, typer.Option(metavar="0,1,...", help="One run of every method per seed.")] = "",
     budget: Annotated[str, typer.Option(metavar="NAME=VALUE,...", help="steps, batch, size, lr, threads, ...")] = "",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="An option.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="Set an option.")] = None,
     metrics: Annotated[
         str, typer.Option(metavar="A,B,...", help="Also score the runs with these metrics of yours: .py files or names.")
     ] = "",
@@ -65,26 +60,25 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     executor: Annotated[str, typer.Option(help="local, or ray: on the machines of a Ray cluster.")] = "local",
     address: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="The Ray cluster's, or RAY_ADDRESS; without, Ray on this machine.")
+        str, typer.Option(metavar="HOST:PORT", help="Address of a Ray cluster, or RAY_ADDRESS; empty: one on this machine.")
     ] = "",
-    shard: Annotated[str, typer.Option(metavar="I/N", help="Only the I-th of N parts of the runs, and no report.")] = "",
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Run only the I-th of N parts; write no report.")] = "",
     data: DataFolder = Path("data"),
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds after which a run has failed; 0: never.")] = 0,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds after which a run is ended as failed; 0: no limit.")] = 0,
     tune: Annotated[int, typer.Option(min=0, metavar="K", help="Tuned track: K random trials of every method.")] = 0,
-    rerun: Annotated[str, typer.Option(metavar="stale|all", help="Do runs again that are stale, or all.")] = "",
+    rerun: Annotated[str, typer.Option(metavar="stale|all", help="Repeat the stale runs, or all.")] = "",
     against: Annotated[
-        str, typer.Option(metavar="NAME", help="Compare with stored runs: reference, one of these, or a results folder.")
+        str, typer.Option(metavar="NAME", help="Compare with stored runs: reference, a part of it, or a results folder.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the jobs, and stop.")] = False,
 ) -> None:
-    """Train, predict and score; the same command again resumes."""
-    from benchmark import terminal
+    """Train, predict and score; repeat the command to resume."""
+    from benchmark import api, terminal
     from benchmark.plan.jobs import make_plan, parse_shard, select_shard, state
     from benchmark.plan.presets import Request
     from benchmark.store import open_results
-    from benchmark.train.sweep import Sweep
 
     if rerun not in ("", "stale", "all"):
         raise InputError(f"--rerun is {rerun!r}; it must be stale or all")
@@ -103,21 +97,21 @@ def run(
     )
     if shard:
         parse_shard(shard)
-    make_executor, stored = _executor(executor, address, device), open_results(results)
+    make_executor = _executor(executor, address, device)
     with terminal.status("reading and checking the data"):
         plan = make_plan(request)
     jobs = select_shard(plan.jobs, shard) if shard else plan.jobs
     terminal.show_warnings(plan.warnings)
     if dry_run:
-        terminal.show_plan(dataclasses.replace(plan, jobs=jobs), [(job, state(stored, job)) for job in jobs])
+        terminal.show_plan(dataclasses.replace(plan, jobs=jobs), [(job, state(open_results(results), job)) for job in jobs])
         return
     if not plan.jobs:
         terminal.show_not_claimed(plan)
-        raise InputError("there is nothing to run: no method learns from these annotations")
-    hide = [data, results, *(dataset.root for dataset in plan.datasets.values())]
-    chosen = make_executor(workers, max(job.budget.threads for job in plan.jobs), timeout or None, hide)
     with terminal.Watcher() as watcher:
-        states = Sweep(plan, stored, chosen, watcher, rerun).run(jobs)
+        states = api.execute(
+            plan, results, make_executor,
+            jobs=jobs, hide=[data], workers=workers, timeout_s=timeout, rerun=rerun, screen=watcher,
+        )  # fmt: skip
     if shard:
         _end_shard(shard, states, results, reports)
         return
@@ -127,7 +121,7 @@ def run(
     terminal.show_table(*show(results, "tuned" if any(job.budget.tune for job in plan.jobs) else "equal"))
     print(f"report: {write(results, reports)}")
     if states["failed"]:
-        print(f"{states['failed']} runs failed; the report names them, and the same command tries them again")
+        print(f"{states['failed']} runs failed; the report lists them, and the same command repeats them")
         raise typer.Exit(1)
 
 
@@ -136,15 +130,15 @@ def report(
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     reference: Annotated[
-        str, typer.Option(metavar="METHOD", help="Row that others are compared with; or pce_dice, pce.")
+        str, typer.Option(metavar="METHOD", help="Row that the others are compared with; default: pce_dice, or pce.")
     ] = "",
-    selection: Annotated[str, typer.Option(metavar="RULE", help="last, or of snapshots: weakval, val, test.")] = "last",
+    selection: Annotated[str, typer.Option(metavar="RULE", help="last; for snapshots also weakval, val, test.")] = "last",
     only: Annotated[str, typer.Option(metavar="A,B,...", help="Only these methods, data sets or annotations.")] = "",
     metric: Annotated[str, typer.Option(metavar="A,B,...", help="dice, hd95, nsd, ...; figures show the first.")] = "",
     format_: Annotated[str, typer.Option("--format", metavar="A,B,...", help="md, tex, csv, pdf, png, svg, html.")] = "",
     figures: Annotated[str, typer.Option(metavar="A,B,...", help="More figures: .py files, or installed, by name.")] = "",
     embed_images: Annotated[
-        bool, typer.Option("--embed-images", help="Show pixels of data sets that may not be redistributed, too.")
+        bool, typer.Option("--embed-images", help="Also show pixels of data sets that may not be redistributed.")
     ] = False,
 ) -> None:
     """Write tables, figures and a page from the runs in a results folder."""
@@ -164,47 +158,47 @@ def report(
 
 @app.command()
 def score(
-    more: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", help="More of --predictions.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", help="Further folders, as in --predictions.")] = None,
     predictions: Annotated[
         list[str] | None, typer.Option(metavar="FOLDER", help="Label maps made elsewhere, one per test scan; or 'teams/*'.")
     ] = None,
     datasets: Annotated[
-        str, typer.Option(metavar="NAME", help="The predictions' data set; or folder:PATH,... of runs.")
+        str, typer.Option(metavar="NAME", help="Data set of the predictions; or folder:PATH,... of the stored runs.")
     ] = "",
-    split: Annotated[str, typer.Option(help="The predictions' split or family; without one, the data set's first.")] = "",
-    name: Annotated[str, typer.Option(help="Of the predictions' row; without one, the folder's.")] = "",
-    annotations: Annotated[str, typer.Option(help="What made the predictions was trained on: scribble, full, ...")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Of the training that made the predictions.")] = 0,
+    split: Annotated[str, typer.Option(help="Split of the predictions, or family; default: the data set's first.")] = "",
+    name: Annotated[str, typer.Option(help="Row of the predictions in tables; default: the folder's name.")] = "",
+    annotations: Annotated[str, typer.Option(help="Annotation that their model was trained on: scribble, full, ...")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training of their model.")] = 0,
     metrics: Annotated[
-        str, typer.Option(metavar="A,B,...", help="Also score stored runs with these metrics of yours: .py files or names.")
+        str, typer.Option(metavar="A,B,...", help="Also score stored runs with your own metrics: .py files or names.")
     ] = "",
     verify: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="Compare this share of the stored scores, 0.05, with medpy's.")
+        float | None, typer.Option(metavar="SHARE", help="Compare this share of the stored scores (0.05) with medpy's.")
     ] = None,
     results: Results = Path("results"),
     data: DataFolder = Path("data"),
 ) -> None:
-    """Score predictions that were made elsewhere, or all stored runs again with the metrics of this version."""
+    """Score the predictions of another program, or all stored runs again with the metrics of this version."""
     folders, named = [*(predictions or []), *(more or [])], _split(datasets)
     if verify is not None:
         if folders or metrics:
-            raise InputError("--verify is of the scores that are stored; it takes no --predictions and no --metrics")
+            raise InputError("--verify compares stored scores; give it without --predictions and --metrics")
         _verify(results, data, verify, named)
         return
     if not folders:
         if split or name or annotations or seed:
-            raise InputError("--split, --name, --annotations and --seed are of predictions; name these with --predictions")
+            raise InputError("--split, --name, --annotations and --seed describe predictions; add --predictions FOLDER")
         from benchmark.score.stored import rescore
 
         print(f"{rescore(results, data, named, _split(metrics))} runs scored")
         return
     if metrics:
         raise InputError(
-            "--metrics is of stored runs; when the predictions are stored: python -m benchmark score --metrics " + metrics
+            f"--metrics scores stored runs; first store the predictions, then: python -m benchmark score --metrics {metrics}"
         )
     if len(named) != 1:
         raise InputError(
-            f"--datasets is {datasets!r}; with --predictions it names their one data set, such as acdc or folder:PATH"
+            f"--datasets is {datasets!r}; with --predictions it must be one data set, such as acdc or folder:PATH"
         )
     from benchmark import terminal
     from benchmark.score import external
@@ -239,15 +233,15 @@ def unpack(out: Out, results: Results = Path("results")) -> None:
 
 @app.command()
 def new(
-    path: Annotated[Path, typer.Argument(metavar="PATH.py", help="The new file; what it defines is called as it is.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH.py", help="The new file; the plug-in gets its name.")],
     kind: Annotated[str, typer.Option(help="method, dataset or metric.")] = "method",
 ) -> None:
-    """Write a commented method, data set or metric to start from; it passes `check` as it is."""
+    """Write a commented method, data set or metric to start from; it passes `check` unchanged."""
     from benchmark.plan.new import write
     from benchmark.score.metrics import TAKEN
 
     write(path, kind, TAKEN if kind == "metric" else ())
-    print(f"wrote {path}; when you have changed it: python -m benchmark check {path}")
+    print(f"wrote {path}; after changing it: python -m benchmark check {path}")
 
 
 @app.command()
@@ -257,7 +251,7 @@ def check(
     ],
     data: DataFolder = Path("data"),
 ) -> None:
-    """Check that a method, a data set or a metric keeps the contract; prints how many checks ran."""
+    """Check that a method, a data set or a metric keeps the contract; print how many checks ran."""
     from benchmark.check import report_on
 
     raise typer.Exit(report_on(plugin, data))
@@ -281,7 +275,7 @@ def data_check(
     pictures: Annotated[bool, typer.Option("--pictures", help="Also write a contact sheet.")] = False,
     reports: Reports = Path("reports"),
 ) -> None:
-    """Read every scan and say what is there and what is wrong; status 1 if anything is."""
+    """Read every scan; print what the data set holds and every error; exit with status 1 if there is one."""
     from benchmark.check.survey import check
 
     raise typer.Exit(check(name, data, reports if pictures else None))
@@ -290,7 +284,7 @@ def data_check(
 @data_app.command("simulate")
 def data_simulate(
     name: DataSet,
-    out: Annotated[Path, typer.Option(help="Folder that receives the label maps.")],
+    out: Annotated[Path, typer.Option(help="Folder for the label maps.")],
     annotation: Annotated[str, typer.Option(help="scribble, point@0.5+noise=0.1, ...")] = "scribble",
     data: DataFolder = Path("data"),
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated marks.")] = 0,
@@ -310,16 +304,16 @@ def data_simulate(
 @data_app.command("export")
 def data_export(
     name: DataSet,
-    out: Annotated[Path, typer.Option(help="Folder that becomes nnU-Net's raw data set, DatasetNNN_Name.")],
+    out: Annotated[Path, typer.Option(help="Folder for nnU-Net's raw data set, DatasetNNN_Name.")],
     annotations: Annotated[str, typer.Option(help="full, scribble, point, ...")] = "scribble",
-    split: Annotated[str, typer.Option(help="A split; without one, the data set's first.")] = "",
+    split: Annotated[str, typer.Option(help="A split; default: the data set's first.")] = "",
     layout: Annotated[str, typer.Option(help="nnunet.")] = "nnunet",
     data: DataFolder = Path("data"),
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated marks.")] = 0,
 ) -> None:
-    """Write a split's images and weak labels for another training loop."""
+    """Write the images and weak labels of a split for another program."""
     if layout != "nnunet":
-        raise InputError(f"there is no layout {layout!r}; there is nnunet")
+        raise InputError(f"--layout is {layout!r}; it must be nnunet")
     from benchmark.plan.plugins import open_data_set
     from benchmark.seal.export import export
 
@@ -332,9 +326,9 @@ def data_spacing(
     nifti: Annotated[Path, typer.Option(help="Folder with the challenge's patientPPP/ folders.")],
     data: DataFolder = Path("data"),
 ) -> None:
-    """Write spacing.csv beside WSL4MIS's volumes of acdc, from the headers of the challenge's NIfTI."""
+    """Write spacing.csv for WSL4MIS's volumes of acdc, from the headers of the challenge's NIfTI files."""
     if name != "acdc":
-        raise InputError(f"spacing is written for acdc, whose HDF5 files lack it, not for {name!r}")
+        raise InputError(f"NAME is {name!r}; it must be acdc, whose HDF5 files lack the spacing")
     from benchmark.datasets.acdc import write_spacing
 
     print(f"wrote {write_spacing(nifti, data / name)}")
@@ -361,35 +355,23 @@ def main() -> None:
         print(f"error: {error.filename} can't be used: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; finished runs are kept, and the same command resumes", file=sys.stderr)
+        print("interrupted; finished runs are stored, and the same command resumes", file=sys.stderr)
         sys.exit(130)
 
 
-def _executor(name: str, address: str, device: str) -> "Callable[[int, int, float | None, list[Path]], Executor]":
-    """What makes the executor of (workers, threads, timeout, hidden folders); wrong flags are refused at once."""
-    if name == "local":
-        from benchmark.train.local import Local, cores, devices
+def _executor(name: str, address: str, device: str) -> "api.MakeExecutor":
+    """Check the flags, and return what makes the executor."""
+    from benchmark import api
 
-        if address:
-            raise InputError("--address is a Ray cluster's; it needs --executor ray")
-        slots = devices(device)
-
-        def local(workers: int, threads: int, timeout_s: float | None, hide: list[Path]) -> "Executor":
-            each = workers or (max(1, cores() // threads) if slots == ["cpu"] else 1)
-            return Local(slots, each, timeout_s, hide)
-
-        return local
-    if name != "ray":
+    if name not in ("local", "ray"):
         raise InputError(f"--executor is {name!r}; it must be local or ray")
-    from benchmark.train.ray.client import Cluster, Ray, refuse
-
-    refuse(device)
-    where = address or os.environ.get("RAY_ADDRESS", "")
-    return lambda workers, threads, timeout_s, hide: Ray(Cluster(where, device, workers, threads, timeout_s), hide)
+    if name == "local" and address:
+        raise InputError("--address names a Ray cluster; it needs --executor ray")
+    return api.local_executor(device) if name == "local" else api.ray_executor(device, address)
 
 
 def _end_shard(shard: str, states: Counter[str], results: Path, reports: Path) -> None:
-    """Say how a shard's runs stand, and what is to do when all shards have ended; status 1 if any run failed."""
+    """Print the states of a shard's runs, and the command for after the last shard; exit with status 1 if a run failed."""
     print(f"shard {shard}: " + (", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no runs"))
     print(f"after the last shard: python -m benchmark report --results {results} --reports {reports}")
     if states["failed"]:
@@ -397,7 +379,7 @@ def _end_shard(shard: str, states: Counter[str], results: Path, reports: Path) -
 
 
 def _verify(results: Path, data: Path, share: float, named: list[str]) -> None:
-    """Print how far stored scores are from medpy's; status 1 if further than rounding explains."""
+    """Print the largest difference from medpy's scores, per metric; exit with status 1 if rounding doesn't explain it."""
     from benchmark.score.verify import LARGEST, verify
 
     found = verify(results, data, share, named)
@@ -405,7 +387,7 @@ def _verify(results: Path, data: Path, share: float, named: list[str]) -> None:
         print(f"{metric}: {each.cases} case{'s' * (each.cases != 1)}, largest difference {each.largest:.1e}")
     metric, worst = max(found.items(), key=lambda each: each[1].largest)
     if worst.largest > LARGEST:
-        print(f"{metric} of {worst.where} is not what medpy gives; score all runs again: python -m benchmark score")
+        print(f"{metric} of {worst.where} differs from medpy's; score all runs again: python -m benchmark score")
         raise typer.Exit(1)
 
 

@@ -1,10 +1,12 @@
-"""Slices and label maps as pictures: colours of classes, overlays, tiles."""
+"""Pictures of slices and label maps: colours of classes, overlays, tiles."""
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-UNLABELLED = 255
+from benchmark.seal.contract import IGNORE
+
+UNLABELLED = IGNORE
 OKABE_ITO = {  # colours that people with any colour vision tell apart (Okabe and Ito)
     "yellow": "#f0e442", "vermillion": "#d55e00", "green": "#009e73", "sky": "#56b4e9", "purple": "#cc79a7",
     "orange": "#e69f00", "blue": "#0072b2", "black": "#000000",
@@ -15,15 +17,15 @@ TILE = 160  # px
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:
-    """A slice (channels, h, w) in [0, 1] as (h, w, 3) bytes; of other than three channels, the first."""
+    """Return a slice (channels, h, w) in [0, 1] as (h, w, 3) bytes; unless it has three channels, the first in grey."""
     planes = image if len(image) == 3 else image[:1].repeat(3, 0)
     return np.rint(planes.transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
 def overlay(picture: np.ndarray, labels: np.ndarray, opacity: float) -> np.ndarray:
-    """Labels in colour over a picture; 255 lets it through, and so does background in a full mask."""
+    """Return a picture with coloured labels; 255 is transparent, and below opacity 1 so is the background."""
     shown = (labels != UNLABELLED) & ((labels > 0) | (opacity == 1))
-    if opacity == 1:  # marks are thin: a pixel more makes them visible
+    if opacity == 1:  # scribbles are thin: widen them by a pixel
         labels, shown = ndimage.grey_erosion(labels, 3), ndimage.binary_dilation(shown, iterations=1)
         shown &= labels != UNLABELLED
     colours = COLOURS[labels % len(COLOURS)]
@@ -31,7 +33,7 @@ def overlay(picture: np.ndarray, labels: np.ndarray, opacity: float) -> np.ndarr
 
 
 def tile(picture: np.ndarray) -> np.ndarray:
-    """A picture on a black square, resized to TILE pixels."""
+    """Return a picture on a black square, resized to TILE pixels."""
     side = max(picture.shape[:2])
     square = np.zeros((side, side, 3), np.uint8)
     top, left = (side - picture.shape[0]) // 2, (side - picture.shape[1]) // 2

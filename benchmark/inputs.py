@@ -1,4 +1,4 @@
-"""Reading what users give: TOML, JSON, arrays; what does not fit becomes one sentence."""
+"""Read and check input files: TOML, JSON, arrays. Every fault is an InputError of one sentence."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def checked(cls: type[T], given: Mapping[str, Any], what: str) -> T:
-    """The dataclass made of a mapping; raises InputError that names what doesn't fit."""
+    """Return the dataclass with these values; raises InputError for unknown names and values of the wrong type."""
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for name in given:
         if name not in names:
@@ -33,17 +33,17 @@ def checked(cls: type[T], given: Mapping[str, Any], what: str) -> T:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file holds; raises InputError where it is none."""
+    """Return the content of a TOML file; raises InputError if it is not valid TOML."""
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # also no text, a number of thousands of digits, or nested too deep
-        raise InputError(f"{path} is no TOML file: {error}") from error
+    except (ValueError, RecursionError) as error:  # also binary content, or nesting that is too deep
+        raise InputError(f"{path} is not a TOML file: {error}") from error
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is such a file or folder; a path that no file system takes is none."""
+    """Return whether the path exists; False for one that the file system can't hold."""
     try:
         return path.exists()
     except (OSError, ValueError):  # too long, or with a NUL
@@ -51,9 +51,9 @@ def is_there(path: Path) -> bool:
 
 
 def explain(error: ValidationError) -> str:
-    """A validation error in one line."""
+    """Return a validation error in one line."""
     first = error.errors()[0]
-    if first["type"] == "value_error":  # one of our own, which says it all
+    if first["type"] == "value_error":  # raised by this package, as a whole sentence
         return first["msg"].removeprefix("Value error, ")
     where = ".".join(map(str, first["loc"]))
     got = repr(first["input"])
@@ -61,21 +61,21 @@ def explain(error: ValidationError) -> str:
 
 
 def read_json(path: Path, damaged: str) -> dict[str, Any]:
-    """The object in a JSON file; raises InputError that says `damaged` where it holds none."""
+    """Return the object in a JSON file; raises InputError, which ends with `damaged`, if it doesn't hold one."""
     try:
         text = path.read_text()
         held = json.loads(text)
         if "\\ud" in text.lower():
-            json.dumps(held, ensure_ascii=False).encode()  # half a character can't be written into a report
+            json.dumps(held, ensure_ascii=False).encode()  # half of a surrogate pair can't be written to a report
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error}); {damaged}") from error
     if not isinstance(held, dict):
-        raise InputError(f"{path} is damaged (it holds no object); {damaged}")
+        raise InputError(f"{path} is damaged (it is not a JSON object); {damaged}")
     return held
 
 
 def read_npz(path: Path, *names: str) -> "list[np.ndarray]":
-    """Arrays of numbers in an .npz, by name; raises InputError for all else, pickled objects among it."""
+    """Return arrays of numbers from an .npz, by name; raises InputError for anything else, such as pickled objects."""
     import numpy as np
 
     with named_errors(path):
@@ -90,29 +90,29 @@ def read_npz(path: Path, *names: str) -> "list[np.ndarray]":
             return [held[name] for name in names]
 
 
-MOST_VALUES = 2**30  # of an array; a CT of 512 x 512 x 2000 has half as many
-DENSEST = 10_000  # bytes of an array per byte of its file; deflate, which all of these formats use, reaches 1,032
+MAX_VALUES = 2**30  # per array; a CT of 512 x 512 x 2000 has half of that
+MAX_COMPRESSION = 10_000  # bytes of an array per byte of its file; deflate, which all of these formats use, reaches 1,032
 
 
 def check_size(path: Path, shape: Sequence[int] | None, dtype: "np.dtype") -> None:
-    """Raise InputError for what is no array of numbers, or says that it is larger than its file can hold."""
+    """Check that an array holds numbers, and that its header doesn't state more of them than its file can hold."""
     if dtype.kind not in "biuf" or not shape:
-        raise InputError(f"{path} holds {dtype} in shape {shape}; intensities are numbers; labels are whole numbers")
+        raise InputError(f"{path} holds {dtype} in shape {shape}; it must hold intensities or labels, as numbers")
     count = math.prod(map(int, shape))
-    if min(shape) < 1 or count > MOST_VALUES or count * dtype.itemsize > DENSEST * path.stat().st_size:
+    if min(shape) < 1 or count > MAX_VALUES or count * dtype.itemsize > MAX_COMPRESSION * path.stat().st_size:
         raise InputError(
-            f"{path} says that it holds an array of shape {tuple(shape)} in {path.stat().st_size} bytes; that can't be, or "
-            f"it is more than the {MOST_VALUES:,} values that are read"
+            f"{path} states an array of shape {tuple(shape)} in {path.stat().st_size} bytes, which is more than it can hold "
+            f"or more than {MAX_VALUES:,} values; write it again"
         )
 
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Turns whatever a library raises on a damaged file into an InputError that names the file."""
+    """Convert any exception of the block into an InputError that names the file."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # of damaged files h5py, nibabel, Pillow, zipfile and NumPy raise almost anything
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path} can't be read ({said}); it may be truncated: copy it again") from error
+    except Exception as error:  # h5py, nibabel, Pillow, zipfile and NumPy raise many types on damaged files
+        message = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path} can't be read ({message}); it may be truncated: copy it again") from error

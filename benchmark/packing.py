@@ -24,6 +24,7 @@ from benchmark.store import (
     ResultsFolder,
     is_packed,
     open_results,
+    planned_by,
     within,
     write_cases,
     write_json,
@@ -96,7 +97,7 @@ def _set(plan: Record, there: Mapping[str, _Unpacked]) -> Record:
     runs, others = [], dict.fromkeys(there)
     for planned in plan["runs"]:
         held = there.get(planned["folder"])
-        as_planned = held and all(held.record[name] == planned[name] for name in ("label", "identity", "common"))
+        as_planned = held and planned_by(held.folder, held.record) == planned
         runs.append(planned["folder"][-KEY:] if as_planned else planned)
         if as_planned:
             others.pop(planned["folder"], None)

@@ -119,7 +119,7 @@ class Run(Sound):
     version: str = ""
     commit: str = ""
     role: str = ""
-    revision: int | None = None  # of a method of this suite
+    revision: int | None = None  # None: of a method that names none
     external: bool = False
     patients_known: bool | None = None
     worker: Worker = Worker()
@@ -480,8 +480,11 @@ class PackedFolder(ResultsFolder):
 
     def plan(self) -> dict[str, Any]:
         """The plan that the runs were made by."""
-        runs = [self._planned(self.pack.runs[each]) if isinstance(each, str) else each for each in self._set["runs"]]
-        return {**self._set["plan"], "runs": runs}
+        lines = [self.pack.runs[each] if isinstance(each, str) else each for each in self._set["runs"]]
+        return {
+            **self._set["plan"],
+            "runs": [planned_by(each["folder"], each["run"]) if "run" in each else each for each in lines],
+        }
 
     def has_snapshots(self, run: str) -> bool:
         """Whether the scores of a run's snapshots are there."""
@@ -515,9 +518,10 @@ class PackedFolder(ResultsFolder):
     def _keys(self) -> list[str]:
         return [each for each in self._set["runs"] if isinstance(each, str)] + self._set["others"]
 
-    @staticmethod
-    def _planned(line: Record) -> Record:
-        return {"folder": line["folder"], **{name: line["run"][name] for name in ("label", "identity", "common")}}
+
+def planned_by(folder: str, record: Record) -> Record:
+    """What a plan says of a run, read off its record."""
+    return {"folder": folder, **{name: record[name] for name in ("label", "identity", "common")}}
 
 
 # ------------------------------------------------------------------------------------------------ folders by their path

@@ -1,4 +1,4 @@
-"""What the terminal shows: lists, a plan, the live progress of a sweep, a table at the end."""
+"""Output on the terminal: lists, the plan, the live progress of a sweep, the table at the end."""
 
 import dataclasses
 import json
@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.datasets.forms import ANNOTATIONS
 from benchmark.plan import plugins
 from benchmark.score.metrics import BUILT_IN
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def show_list(presets: Iterable[Path]) -> None:
-    """Methods, groups, data sets and presets, read off their sources without importing them."""
+    """Print methods, groups, data sets and presets, from their sources, without importing them."""
     console = _wide()
     shown = grid("method", "learns from", "idea", "after")
     for name, plugin in plugins.find("method").items():
@@ -49,17 +50,17 @@ def show_list(presets: Iterable[Path]) -> None:
     console.print(shown)
     installed = "".join(f"; {name} (from {plugin.module})" for name, plugin in plugins.find("metric").items())
     console.print(Text(f"metrics: {', '.join(BUILT_IN)}{installed}"))
-    console.print(Text(f"annotations: {', '.join(plugins.annotations())}"))
+    console.print(Text(f"annotations: {', '.join(ANNOTATIONS)}"))
     console.print(Text(f"presets: {', '.join(sorted(path.stem for path in presets))}"))
 
 
 def show_plan(plan: "Plan", states: Iterable[tuple["Job", str]]) -> None:
-    """The jobs and what state each is in."""
+    """Print the jobs, each with its state."""
     shown = grid("run", "state", "budget", "options")
     for job, state in states:
         common = dataclasses.asdict(job.common)
-        own = {name: value for name, value in dataclasses.asdict(job.budget).items() if value != common[name]}
-        shown.add_row(str(job.folder), state, _settings(own), _settings(job.options))
+        differing = {name: value for name, value in dataclasses.asdict(job.budget).items() if value != common[name]}
+        shown.add_row(str(job.folder), state, _settings(differing), _settings(job.options))
     console = _wide()
     console.print(shown)
     for name in plan.datasets:
@@ -70,20 +71,20 @@ def show_plan(plan: "Plan", states: Iterable[tuple["Job", str]]) -> None:
 
 
 def show_not_claimed(plan: "Plan") -> None:
-    """Pairs of method and annotation that will stay n/a."""
+    """Print the pairs of method and annotation that stay n/a in the tables."""
     console = Console()
     for method, annotation in plan.not_claimed:
         console.print(Text(f"n/a: {method} does not learn from {annotation}"))
 
 
 def show_warnings(warnings: Iterable[str]) -> None:
-    """What is odd about the data, and no error."""
+    """Print the warnings about the data."""
     for warning in warnings:
         Console().print(Text(f"warning: {warning}"), soft_wrap=True)
 
 
 def show_splits(dataset: "Dataset", splits: dict[str, "Split"]) -> None:
-    """Scans and patients of each part of each split."""
+    """Print the numbers of scans and patients in each part of each split."""
     owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
     unit = "patients" if dataset.patients_known else "groups (patients unknown)"
     shown = grid("split", *(f"{role}: scans, {unit}" for role in ("train", "val", "test")))
@@ -94,7 +95,7 @@ def show_splits(dataset: "Dataset", splits: dict[str, "Split"]) -> None:
 
 
 def show_table(table: "pd.DataFrame", notes: list[str]) -> None:
-    """The main table, in as many pieces as its columns need, and its notes."""
+    """Print a table, in as many pieces as its columns need, and its notes."""
     console = Console()
     names = [f"{column}\n{metric}" for column, metric in table.columns]
     widest = max(len(line) for text in [*names, *map(str, table.to_numpy().ravel())] for line in text.split("\n"))
@@ -109,7 +110,7 @@ def show_table(table: "pd.DataFrame", notes: list[str]) -> None:
 
 
 class Watcher:
-    """Progress of a sweep: a live table in a terminal, a line per run elsewhere."""
+    """Show the progress of a sweep: a live table in a terminal, else a line per run."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
@@ -127,15 +128,15 @@ class Watcher:
             self.live.stop()
 
     def planned(self, states: Counter[str]) -> None:
-        """Say what there is to do."""
+        """Print how many runs are in which state."""
         self.total = states["planned"] + states["failed"]
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         self.console.print(Text(f"{states.total()} runs: {counts}"))
         if states["stale"]:
-            self.console.print(Text("stale runs were made by other code; do them again with --rerun stale"))
+            self.console.print(Text("stale runs were made by other code; repeat them with --rerun stale"))
 
     def tick(self, running: list["Running"]) -> None:
-        """Redraw the running jobs with their last logged step, loss and time left."""
+        """Show the running jobs with their last logged step, loss and time left."""
         if self.live is None:
             return
         shown = grid("running", "device", "step", "loss", "time", "left")
@@ -155,14 +156,14 @@ class Watcher:
         self.live.update(shown)
 
     def ended(self, job: "Job", state: str, reason: str, seconds: float) -> None:
-        """One line for a run that is in its place."""
+        """Print a line for a run that has ended."""
         self.done += state == "done"
         self.failed += state == "failed"
         self.console.print(Text(f"{state:9} {job.name} ({_duration(seconds)})" + (f": {reason}" if reason else "")))
 
 
 def last_line(path: Path) -> dict[str, Any]:
-    """The last whole line of a training log; empty if there is none yet."""
+    """Return the last complete line of a training log; empty if there is none yet."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 1000))
@@ -174,7 +175,7 @@ def last_line(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def status(text: str) -> Iterator[None]:
-    """A word on what takes a while."""
+    """Show a status line while the block runs."""
     console = Console()
     if console.is_terminal:
         with console.status(Text(text)):
@@ -185,13 +186,13 @@ def status(text: str) -> Iterator[None]:
 
 
 def _wide() -> Console:
-    """A console whose lines do not break where nobody looks at a terminal."""
+    """Return a console; one that is not a terminal gets long lines."""
     console = Console()
     return console if console.is_terminal else Console(width=240)
 
 
 def grid(*columns: str) -> Table:
-    """An empty table without lines."""
+    """Return an empty table without lines."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -1,3 +1,3 @@
-"""What is learnt from. Every class with a `name` in a file here that is not in `SUPPORT` is a data set of that name."""
+"""The data sets. Every class with a `name`, in a file here that is not in `SUPPORT`, is a data set of that name."""
 
-SUPPORT = ("annotations", "base", "files", "pictures", "simulate")  # files that hold no data sets
+SUPPORT = ("annotations", "base", "files", "forms", "pictures", "simulate")  # files without data sets

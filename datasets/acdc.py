@@ -13,7 +13,7 @@ from benchmark.datasets.base import ROLES, Dataset, Scan, Split, label_map, stor
 from benchmark.datasets.files import Spacing, as_float, by_stem, read_hdf5, read_nifti, scaled
 
 UNLABELLED = 4  # in the files' scribbles
-ONE_PATIENT = {"patient076": "patient074"}  # both frames hold the same pixels, with other labels: never to be split
+ONE_PATIENT = {"patient076": "patient074"}  # the same pixels with different labels: one part of a split must hold both
 GROUPS = ("DCM", "HCM", "MINF", "NOR", "RV")  # pathologies, in blocks of 20 patients
 FRAME = r"patient(\d{3})_frame\d{2}"
 
@@ -22,13 +22,13 @@ FRAME = r"patient(\d{3})_frame\d{2}"
 class Acdc(Dataset):
     """WSL4MIS's HDF5 volumes (`ACDC_training_volumes/*.h5`), or the challenge's NIfTI (`patientPPP/`).
 
-    The HDF5 files hold no spacing: `spacing.csv` beside them does, if `python -m benchmark data spacing acdc` wrote it.
+    The HDF5 files have no spacing; it is read from `spacing.csv`, which `python -m benchmark data spacing acdc` writes.
     Intensities of the NIfTI are clipped at the 99th percentile of the volume and scaled to [0, 1], as WSL4MIS did; the
-    scribbles are `patientPPP_frameFF_scribble.nii.gz` beside the images.
+    scribbles are `patientPPP_frameFF_scribble.nii.gz` in the folders of the images.
 
-    Patients 74 and 76 have the same images; they count as one patient, so there are 99. The splits `strat5/0..4` are
-    stratified by pathology; `wsl4mis/0..4` are the published contiguous folds, each of which tests one pathology that
-    it never trained on.
+    Patients 74 and 76 have the same images and count as one patient, so there are 99. The splits `strat5/0..4` are
+    stratified by pathology. The splits `wsl4mis/0..4` are the published contiguous folds: each tests on one pathology that
+    is not in its training part.
     """
 
     root: Path
@@ -47,18 +47,18 @@ class Acdc(Dataset):
     drawn = ("scribble",)
 
     def patients(self) -> dict[str, list[str]]:
-        """Two frames of each patient; frame numbers differ between patients."""
+        """Return the two frames of each patient; frame numbers differ between patients."""
         found = defaultdict(list)
         for name in self._files:
             found[_patient(name)].append(name)
         return dict(found)
 
     def splits(self) -> list[str]:
-        """Both families of folds."""
+        """Return the folds of `strat5` and of `wsl4mis`."""
         return [f"{family}/{fold}" for family in ("strat5", "wsl4mis") for fold in range(5)]
 
     def split(self, name: str) -> Split:
-        """A stored split of patients, as scans."""
+        """Read a stored split of patients, as scans."""
         scans = defaultdict(list)
         for scan in self._files:
             scans[scan.split("_")[0]].append(scan)
@@ -66,7 +66,7 @@ class Acdc(Dataset):
         return Split(*(tuple(scan for patient in roles[role] for scan in scans[patient]) for role in ROLES))
 
     def load(self, name: str) -> Scan:
-        """A volume with its mask and, where they are, its scribbles."""
+        """Read a volume with its mask and, if there are any, its scribbles."""
         path = self._files[name]
         if path.suffix == ".h5":
             arrays, spacing = read_hdf5(path, ("image", "label", "scribble")), self._spacings.get(name)
@@ -74,13 +74,13 @@ class Acdc(Dataset):
         else:
             volume, spacing = read_nifti(path)
             image = scaled(volume, 0, 99)
-            beside = {
+            paths = {
                 "label": path.with_name(f"{name}_gt.nii.gz"),
                 "scribble": path.with_name(f"{name}_scribble.nii.gz"),
             }
-            if not beside["label"].is_file():
-                raise InputError(f"{path} has no {name}_gt.nii.gz beside it")
-            arrays = {key: read_nifti(found)[0] for key, found in beside.items() if found.is_file()}
+            if not paths["label"].is_file():
+                raise InputError(f"{path} has no {name}_gt.nii.gz in its folder")
+            arrays = {key: read_nifti(found)[0] for key, found in paths.items() if found.is_file()}
         mask, drawn = label_map(arrays["label"], f"{path}, label"), {}
         if "scribble" in arrays:
             try:
@@ -101,11 +101,11 @@ class Acdc(Dataset):
             )
         odd = [stem for stem in paths if not re.fullmatch(FRAME, stem)]
         if odd:
-            raise InputError(f"{paths[odd[0]]} is no file of this data set; files are named patientPPP_frameFF")
+            raise InputError(f"{paths[odd[0]]} is not a file of this data set; files are named patientPPP_frameFF")
         return paths
 
     def _nifti(self) -> dict[str, Path]:
-        """The challenge's own files; a patient's pathology must be the one that the splits count on."""
+        """Find the files of the challenge; the pathology of each patient must be the one that the splits assume."""
         found: dict[str, Path] = {}
         for folder in sorted(self.root.glob("patient[0-9][0-9][0-9]")):
             info = folder / "Info.cfg"
@@ -118,7 +118,7 @@ class Acdc(Dataset):
 
     @cached_property
     def _spacings(self) -> dict[str, Spacing]:
-        """What `spacing.csv` says, mm."""
+        """Spacing of each scan from `spacing.csv`, mm."""
         path = self.root / "spacing.csv"
         if not path.is_file():
             return {}
@@ -133,7 +133,7 @@ class Acdc(Dataset):
 
 
 def write_spacing(nifti: Path, root: Path) -> Path:
-    """Write `spacing.csv` for WSL4MIS's volumes from the headers of the challenge's NIfTI; returns its path."""
+    """Write `spacing.csv` for WSL4MIS's volumes from the headers of the challenge's NIfTI files; return its path."""
     files = Acdc(root=nifti)._nifti()
     if not files:
         raise InputError(f"{nifti} holds no patientPPP/patientPPP_frameFF.nii.gz")
@@ -144,6 +144,6 @@ def write_spacing(nifti: Path, root: Path) -> Path:
 
 
 def _patient(scan: str) -> str:
-    """Whose scan it is."""
+    """Return the patient of a scan."""
     number = scan.split("_")[0]
     return ONE_PATIENT.get(number, number)

@@ -1,4 +1,8 @@
-"""Annotations: how they are written, and the sets of classes that they leave possible."""
+"""Annotations: how they are written, and the sets of classes that they leave possible.
+
+An annotation is written `FORM[:MAKER][@DENSITY][+OPTION=VALUE...]`: `scribble:drawn`, `point@0.5+noise=0.1`, `slices:5`.
+The forms and their options are those of `forms.py`.
+"""
 
 import re
 from collections.abc import Iterable
@@ -9,87 +13,80 @@ import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.base import SplitSummary
-
-ANNOTATIONS = ("full", "scribble:drawn", "scribble:sim", "point", "block", "box", "tags", "slices:k")
-MARKS: dict[str, dict[str, float | str]] = {  # forms made of marks, with their options
-    "scribble": {"kind": "skeleton"},  # or curves
-    "point": {"where": "random", "n": 1, "background": 4},  # random, central or extreme; dots per object; in all
-    "block": {"core": 0.45, "patches": 6},  # depth it begins at, as a share of the deepest; patches of background
-}
-FAULTS: dict[str, float | str] = {"noise": 0.0, "wrong": 0.0, "miss": 0.0, "shift": 0.0}
-OPTIONS: dict[str, dict[str, float | str]] = {
-    **{form: options | FAULTS for form, options in MARKS.items()},
-    "box": {"jitter": 0.0},  # px, the most by which a side is off
-    **{form: {} for form in ("full", "tags", "slices")},
-}
-CHOICES = {"kind": ("skeleton", "curves"), "where": ("random", "central", "extreme")}
+from benchmark.datasets.forms import ANNOTATIONS, DENSITY, FORMS, Form
+from benchmark.seal.contract import IGNORE, everything
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """How training scans are annotated.
+    """How training scans are annotated."""
 
-    `density` is the share of the marks of each class that is kept. Faults of the annotator, 0 by default: `noise`, the
-    share of a class's marked pixels that lie across its boundary; `wrong` and `miss`, the probabilities that marks name
-    another class of the slice and that a class of a slice is forgotten; `shift`, px by which a slice's marks are off.
-    """
-
-    form: str
+    form: str  # one of FORMS
     maker: str = ""  # drawn, another name of drawn marks, or sim
-    count: int = 0  # of slices:k
-    density: float = 1.0
+    count: int = 0  # of slices, for a form that is counted
+    density: float = 1.0  # share of the marks of each class that is kept
     options: tuple[tuple[str, float | str], ...] = ()  # those that are not the default, by name
 
     def __str__(self) -> str:
-        """As it is written."""
+        """Return it as it is written."""
         maker = f":{self.count or self.maker}" if self.count or self.maker else ""
         density = f"@{self.density:g}" if self.density != 1 else ""
         return self.form + maker + density + "".join(f"+{name}={value}" for name, value in self.options)
 
     def __getitem__(self, option: str) -> Any:
-        """An option's value, a number or a word; 0 if the form has no such option."""
-        return dict(self.options).get(option, OPTIONS[self.form].get(option, 0))
+        """Return an option's value, a number or a word; 0 if the form has no such option."""
+        known = FORMS[self.form].options
+        return dict(self.options).get(option, known[option].default if option in known else 0)
 
     @property
     def drawn(self) -> str:
         """The name of the drawn marks in a scan; empty if they are simulated."""
-        if self.maker in ("", "sim") or self.form == "slices":
+        if self.maker in ("", "sim"):
             return ""
         return self.form if self.maker == "drawn" else f"{self.form}:{self.maker}"
 
 
 def parse(text: str) -> Annotation:
-    """The annotation that is written so; raises InputError that says what can be written."""
+    """Read an annotation; raises InputError that says what can be written."""
     match = re.fullmatch(r"(\w+)(?::(\w+))?(?:@([\d.]+))?((?:\+\w+=[\w.]+)*)", text)
-    if match is None or match[1] not in OPTIONS:
+    if match is None or match[1] not in FORMS:
         raise InputError(f"no annotation {text!r}; there are scribble, {', '.join(ANNOTATIONS)}")
-    form, maker, density, given = match[1], match[2] or "", match[3], match[4]
-    options = dict(part.split("=") for part in given.split("+")[1:])
-    if form == "slices":
-        if not maker.isdigit() or int(maker) < 1 or density or options:
-            raise InputError(f"{text!r} must be slices:k with a whole number k, such as slices:5")
-        return Annotation(form, count=int(maker))
-    if density is not None and (form not in MARKS or not 0 < _number(density, text) <= 1):
-        raise InputError(f"{text!r}: density is a share of marks, above 0 and at most 1, of {', '.join(MARKS)}")
-    known = OPTIONS[form]
-    for name in options:
-        if name not in known:
-            raise InputError(f"{text!r}: {form} has no {name!r}; it has {', '.join(known) or 'no options'}")
-    values = tuple(
-        (name, value) for name in known if name in options and (value := _option(name, options[name], text)) != known[name]
-    )
-    if values and form not in MARKS and maker not in ("", "sim"):
-        raise InputError(f"{text!r}: drawn {form} annotations are taken as they are")
-    maker = "" if maker == "sim" and form != "scribble" else maker
-    return Annotation(form, maker, 0, float(density or 1), values)
+    form, maker, density = FORMS[match[1]], match[2] or "", match[3]
+    options = _options(form, dict(part.split("=") for part in match[4].split("+")[1:]), text)
+    if form.counted:
+        if not maker.isdecimal() or int(maker) < 1 or density:
+            raise InputError(f"{text!r} must be {form.name}:k with a whole number k, such as {form.name}:5")
+        return Annotation(form.name, count=int(maker))
+    if density is not None and (not form.marks or not DENSITY.read(density)):
+        marks = ", ".join(each.name for each in FORMS.values() if each.marks)
+        raise InputError(f"{text!r}: density is a share of marks, above 0 and at most 1, of {marks}")
+    if options and not form.marks and maker not in ("", "sim"):
+        raise InputError(f"{text!r}: drawn {form.name} annotations are taken as they are")
+    maker = "" if maker == "sim" and not form.names_maker else maker
+    return Annotation(form.name, maker, 0, float(density or 1), options)
+
+
+def _options(form: Form, given: dict[str, str], text: str) -> tuple[tuple[str, float | str], ...]:
+    """Read options; returns those that are not the default, in the form's order."""
+    values: dict[str, float | str] = {}
+    for name, word in given.items():
+        if name not in form.options:
+            known = ", ".join(form.options) or "no options"
+            raise InputError(f"{text!r}: {form.name} has no {name!r}; it has {known}")
+        value = form.options[name].read(word)
+        if value is None:
+            raise InputError(f"{text!r}: {name} is {word}; it must be {form.options[name].allowed}")
+        values[name] = value
+    defaults = {name: option.default for name, option in form.options.items()}
+    return tuple((name, values[name]) for name in defaults if values.get(name, defaults[name]) != defaults[name])
 
 
 def resolve(text: str, drawn: Iterable[str], name: str) -> Annotation:
-    """The annotation with its maker said: drawn by people where a set called `name` has such, else simulated."""
+    """Read an annotation and set its maker: drawn by people where the data set `name` has such marks, else simulated."""
     annotation, there = parse(text), list(drawn)
     if not annotation.maker and ":sim" not in text and annotation.form in there:
         annotation = replace(annotation, maker="drawn")
-    elif not annotation.maker and annotation.form == "scribble":
+    elif not annotation.maker and FORMS[annotation.form].names_maker:
         annotation = replace(annotation, maker="sim")
     if annotation.drawn and annotation.drawn not in there:
         has = ", ".join(d if ":" in d else f"{d}:drawn" for d in there) or "no drawn annotations"
@@ -98,7 +95,7 @@ def resolve(text: str, drawn: Iterable[str], name: str) -> Annotation:
 
 
 def check_simulable(annotation: Annotation, look: SplitSummary, where: str) -> None:
-    """Raise InputError where an annotation is to be made of masks that are not there."""
+    """Raise InputError if a scan lacks the dense mask that an annotation would be made of."""
     needs_mask = not annotation.drawn or annotation["noise"]
     if look.maskless and needs_mask:
         has = ", ".join(name if ":" in name else f"{name}:drawn" for name in look.drawn) or "nothing drawn either"
@@ -106,19 +103,14 @@ def check_simulable(annotation: Annotation, look: SplitSummary, where: str) -> N
 
 
 def set_type(classes: int) -> np.dtype:
-    """The integer type that holds sets of so many classes."""
+    """Return the integer type that holds sets of so many classes."""
     if not 2 <= classes <= 31:
         raise InputError(f"there are {classes} classes; a label set holds 2 to 31")
     return np.dtype(np.uint8 if classes <= 8 else np.int32)
 
 
-def everything(classes: int) -> int:
-    """OPEN: the set of all classes."""
-    return (1 << classes) - 1
-
-
 def from_labels(labels: np.ndarray, classes: int, unlabelled: int) -> np.ndarray:
-    """Sets from a label map in which one value marks pixels that nobody labelled."""
+    """Return the sets of a label map in which one value marks unlabelled pixels."""
     unknown = np.setdiff1d(labels, [*range(classes), unlabelled])
     if unknown.size:
         raise InputError(
@@ -132,32 +124,9 @@ def from_labels(labels: np.ndarray, classes: int, unlabelled: int) -> np.ndarray
     return table[labels]
 
 
-def to_labels(allowed: np.ndarray, classes: int, unlabelled: int = 255) -> np.ndarray:
-    """A label map (uint8) from sets; pixels that more than one class is possible for are unlabelled."""
+def to_labels(allowed: np.ndarray, classes: int, unlabelled: int = IGNORE) -> np.ndarray:
+    """Return the label map (uint8) of sets; pixels where more than one class is possible are unlabelled."""
     labels = np.full(allowed.shape, unlabelled, np.uint8)
     for k in range(classes):
         labels[allowed == 1 << k] = k
     return labels
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{where!r}: {text!r} is no number") from None
-
-
-def _option(name: str, text: str, where: str) -> float | str:
-    """An option's value, of the kind that its default has."""
-    if name in CHOICES:
-        if text not in CHOICES[name]:
-            raise InputError(f"{where!r}: {name} is {text!r}; it may be {', '.join(CHOICES[name])}")
-        return text
-    value = _number(text, where)
-    if name in ("n", "background", "patches"):
-        if value < 1 or value != int(value):
-            raise InputError(f"{where!r}: {name} is {text}; it must be a whole number from 1")
-        return int(value)
-    if name not in ("shift", "jitter") and value > 1:
-        raise InputError(f"{where!r}: {name} is {text}; it must be a share, 0 to 1")
-    return value

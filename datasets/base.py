@@ -11,12 +11,13 @@ from types import MappingProxyType
 import numpy as np
 
 from benchmark import InputError
+from benchmark.seal.contract import everything
 
 SPLITS = Path(__file__).parent / "splits"
 ROLES = ("train", "val", "test")
 MOST_CLASSES = 31  # that a set holds
-LEAST_MM, MOST_MM = 1e-6, 1e6  # between two pixels, from a microscope's up
-LONGEST_NAME = 150  # bytes; a file system takes 255, and names get endings
+LEAST_MM, MOST_MM = 1e-6, 1e6  # between two pixels; microscopes have the least
+LONGEST_NAME = 150  # bytes; file systems allow 255, and endings are added to names
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Scan:
     """One image as it was acquired: a volume of slices, or a stack of one."""
 
     name: str
-    patient: str  # scans of one patient never straddle a split
+    patient: str  # all scans of a patient are in the same part of a split
     image: np.ndarray  # float32 in [0, 1], (slices, channels, height, width), native resolution
     mask: np.ndarray | None  # uint8 (slices, height, width), 0 is background; None: only drawn annotations exist
     spacing: tuple[float, float, float] | None = None  # mm between slices, rows, columns; None: unknown
@@ -33,10 +34,10 @@ class Scan:
 
 @dataclass(frozen=True)
 class Split:
-    """Names of the scans to train on, to select on and to test on."""
+    """Names of the scans for training, for selection and for testing."""
 
     train: tuple[str, ...]
-    val: tuple[str, ...]  # may be empty; never trained on
+    val: tuple[str, ...]  # may be empty; never used for training
     test: tuple[str, ...]
 
     def roles(self) -> dict[str, tuple[str, ...]]:
@@ -47,40 +48,40 @@ class Split:
 class Dataset(ABC):
     """A set of scans; concrete ones are dataclasses whose first field is `root` and whose other fields are options."""
 
-    name: str  # how the command line calls it
+    name: str  # on the command line
     root: Path
     classes: tuple[str, ...]  # classes[0] is background
-    regions: Mapping[str, tuple[int, ...]]  # what is scored: name -> union of classes
+    regions: Mapping[str, tuple[int, ...]]  # regions that are scored: name -> union of classes
     channels: int
     modality: str
     tolerance: float  # of the normalised surface Dice, mm (px where spacing is unknown)
     patients_known: bool
-    redistribute: bool  # may pixels enter published pages?
+    redistribute: bool  # whether pixels may be shown on published pages
     licence: str
     source: str  # where to get it
     citation: str
     drawn: tuple[str, ...] = ()  # names of annotations that people drew, on some scans or on all
-    by_path: bool = False  # `NAME:PATH` names the folder; else it is the one of the set's name
+    by_path: bool = False  # the folder is given as `NAME:PATH`; else it has the name of the set
 
     @abstractmethod
     def patients(self) -> dict[str, list[str]]:
-        """Scan names by patient; reads no pixels."""
+        """Return scan names by patient, without reading pixels."""
 
     @abstractmethod
     def load(self, name: str) -> Scan:
-        """One scan; raises InputError when its files can't be used."""
+        """Read one scan; raises InputError if its files can't be used."""
 
     @abstractmethod
     def splits(self) -> list[str]:
-        """Names of the splits; the first is the default."""
+        """Return the names of the splits; the first is the default."""
 
     @abstractmethod
     def split(self, name: str) -> Split:
-        """The scans of a split; disjoint by patient."""
+        """Return the scans of a split; its parts are disjoint by patient."""
 
 
 def read_split(dataset: str, name: str) -> dict[str, list[str]]:
-    """Patients by role, from the stored file of a split such as `strat5/0`; its SHA-256 must be the recorded one."""
+    """Read the patients by role from the file of a split such as `strat5/0`; its SHA-256 must be the recorded one."""
     folder = SPLITS / dataset
     path = folder / f"{name.replace('/', '-')}.txt"
     sums = [line.split() for line in (folder / "SHA256SUMS").read_text().splitlines()]
@@ -92,7 +93,7 @@ def read_split(dataset: str, name: str) -> dict[str, list[str]]:
 
 
 def stored_split(dataset: str, name: str, there: Iterable[str], root: Path) -> dict[str, tuple[str, ...]]:
-    """A stored split's patients (or scans, where each stands for one) by role, all of which must be `there`, in `root`."""
+    """Read a stored split: patients (or scans, if each is one patient) by role; all must be `there`, in `root`."""
     roles = read_split(dataset, name)
     missing = sorted({each for role in roles.values() for each in role} - set(there))
     if missing:
@@ -102,7 +103,7 @@ def stored_split(dataset: str, name: str, there: Iterable[str], root: Path) -> d
 
 
 class UserDataset(Dataset):
-    """A set that its user names by path: what is not read off its files is not known here."""
+    """A data set that the user gives as a path; what its files don't say is unknown."""
 
     by_path = True
     classes: tuple[str, ...] = ("background", "...")
@@ -113,13 +114,13 @@ class UserDataset(Dataset):
     redistribute = False
     licence = source = citation = "yours"
 
-    def call(self, name: str) -> None:
-        """Take the name, as a folder of results may bear it; raises InputError where classes or regions can't be."""
+    def set_name(self, name: str) -> None:
+        """Set a name that is valid in file names, and check classes and regions; raises InputError if they are not valid."""
         self.name = re.sub(r"^\W|[^\w.-]", "_", name) or "_"
         refuse_name(self.name, f"the data set in {self.root}")
         for each in self.classes:
             if not each.strip() or not each.isprintable():
-                raise InputError(f"{self.root}: a class is called {each!r}; a name is of printable signs")
+                raise InputError(f"{self.root}: a class is called {each!r}; a name consists of printable characters")
         if len(set(self.classes)) < len(self.classes) or not 2 <= len(self.classes) <= MOST_CLASSES:
             raise InputError(f"{self.root}: classes are {', '.join(self.classes)}; there must be 2 to {MOST_CLASSES} names")
         for region, labels in self.regions.items():
@@ -128,9 +129,9 @@ class UserDataset(Dataset):
 
 
 def hashed_folds(patients: Mapping[str, list[str]], count: int) -> list[Split]:
-    """Folds by patient for sets without splits of their own: each patient is tested once, an eighth held out.
+    """Make folds by patient for sets without own splits: each patient is tested once, an eighth of the rest is held out.
 
-    Settled by a hash of the patients' names, so that they stay what they are when scans are read in another order.
+    A hash of the patients' names settles the folds, so they do not depend on the order in which scans are read.
     """
     order = sorted(patients, key=lambda patient: hashlib.sha256(patient.encode()).digest())
     if len(order) < count:
@@ -146,20 +147,20 @@ def hashed_folds(patients: Mapping[str, list[str]], count: int) -> list[Split]:
 
 
 def refuse_name(name: str, what: str) -> None:
-    """Raise InputError for a name that files can't bear or that would lead to another folder."""
+    """Raise InputError for a name that is not valid as a file name or that would lead to another folder."""
     odd = not name or name.startswith(".") or not name.isprintable() or bool(set(name) & set("/\\"))
     if odd or len(name.encode()) > LONGEST_NAME:
         raise InputError(
-            f"{what} is called {name[:60]!r}; a name is of printable signs without / and \\, does not begin with a dot, and "
-            f"has at most {LONGEST_NAME} bytes"
+            f"{what} is called {name[:60]!r}; a name consists of printable characters without / and \\, does not "
+            f"begin with a dot, and has at most {LONGEST_NAME} bytes"
         )
 
 
 def label_map(array: np.ndarray, what: str) -> np.ndarray:
-    """The array as uint8 labels; raises InputError where a value is no whole number from 0 to 255."""
+    """Convert an array to uint8 labels; raises InputError if a value is not a whole number from 0 to 255."""
     if array.dtype.kind not in "biuf" or not array.size:
         raise InputError(f"{what} holds {array.dtype} in shape {array.shape}; labels are whole numbers from 0 to 255")
-    with np.errstate(invalid="ignore"):  # NaN, which is named next
+    with np.errstate(invalid="ignore"):  # NaN, which is reported below
         labels = array.astype(np.uint8)
     if not np.array_equal(labels, array):
         wrong = np.unique(array[labels != array])[:5].tolist()
@@ -168,14 +169,14 @@ def label_map(array: np.ndarray, what: str) -> np.ndarray:
 
 
 def check_split(dataset: Dataset, name: str) -> Split:
-    """The split, if its parts are disjoint by patient and it has something to train on and to test on."""
+    """Check that a split is disjoint by patient and has training and test scans, and return it."""
     if name not in dataset.splits():
         raise InputError(f"{dataset.name} has no split {name!r}; it has {', '.join(dataset.splits())}")
     for part in name.split("/"):
         refuse_name(part, f"a split of {dataset.name}")
     split = dataset.split(name)
     owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
-    first: dict[str, str] = {}  # patient -> the role it was met in
+    first: dict[str, str] = {}  # patient -> the role of its first scan
     for role, scans in split.roles().items():
         for scan in scans:
             if scan not in owner:
@@ -193,7 +194,7 @@ def check_split(dataset: Dataset, name: str) -> Split:
 
 
 def check_scan(scan: Scan, dataset: Dataset) -> None:
-    """Raise InputError unless the scan keeps every promise of `Scan` and of its data set."""
+    """Raise InputError unless the scan is as `Scan` and its data set declare."""
 
     def wrong(what: str) -> InputError:
         return InputError(f"{dataset.name}, scan {scan.name}: {what}")
@@ -217,17 +218,17 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
     for form, allowed in scan.drawn.items():
         if allowed.shape != shape:
             raise wrong(f"the drawn {form} has shape {allowed.shape} and the image {shape}; they must be equal")
-        if allowed.min() < 1 or allowed.max() >= 1 << classes:
-            raise wrong(f"the drawn {form} holds sets outside 1 to {(1 << classes) - 1}")
+        if allowed.min() < 1 or allowed.max() > everything(classes):
+            raise wrong(f"the drawn {form} holds sets outside 1 to {everything(classes)}")
     if scan.spacing is not None and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.spacing):
         raise wrong(f"the spacing is {scan.spacing} mm; it must be positive, and from {LEAST_MM:g} to {MOST_MM:g}")
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What the scans of a split hold."""
+    """Facts about the scans of a split."""
 
-    fingerprint: str  # SHA-256 of all of it
+    fingerprint: str  # SHA-256 of all its scans
     drawn: tuple[str, ...]  # drawn annotations that every training scan has
     maskless: str  # a training scan without a dense mask; empty if there is none
     warnings: tuple[str, ...]
@@ -235,9 +236,9 @@ class SplitSummary:
 
 @dataclass(frozen=True, eq=False)
 class ScanSummary:
-    """What is kept of a scan that was read."""
+    """Facts about a scan that was read; its pixels are not kept."""
 
-    everything: str  # digest
+    everything: str  # digest of the scan
     pixels: str  # digest of the image
     masked: bool
     drawn: tuple[str, ...]
@@ -245,7 +246,7 @@ class ScanSummary:
 
 
 class Inventory:
-    """A data set that was looked through: every scan of a split is read and checked once."""
+    """Reads and checks every scan of a data set's splits once, and keeps a summary of each."""
 
     def __init__(self, dataset: Dataset, options: Mapping[str, object]) -> None:
         self.dataset = dataset
@@ -253,7 +254,7 @@ class Inventory:
         self.seen: dict[str, ScanSummary] = {}
 
     def look(self, name: str) -> SplitSummary:
-        """Look through a split; raises InputError for whatever can't be used, and for identical pixels in two parts."""
+        """Summarise a split; raises InputError for scans that can't be used, and for identical pixels in two parts."""
         split = check_split(self.dataset, name)
         roles = {scan: role for role, scans in split.roles().items() for scan in scans}
         for scan, role in roles.items():
@@ -262,26 +263,26 @@ class Inventory:
             if role != "train" and not self.seen[scan].masked:
                 raise InputError(f"{self.dataset.name}, scan {scan}: there is no mask, and a {role} scan needs one")
         seen = self.seen
-        first: dict[str, str] = {}  # pixels -> the scan that they were met in
+        first: dict[str, str] = {}  # digest of pixels -> the first scan with them
         for scan, role in roles.items():
-            twin = first.setdefault(seen[scan].pixels, scan)
-            if roles[twin] != role:
+            earlier = first.setdefault(seen[scan].pixels, scan)
+            if roles[earlier] != role:
                 raise InputError(
-                    f"split {name} of {self.dataset.name}: {twin} in {roles[twin]} and {scan} in {role} "
+                    f"split {name} of {self.dataset.name}: {earlier} in {roles[earlier]} and {scan} in {role} "
                     "hold identical pixels; they belong to one part"
                 )
         total = "".join(f"{role} {seen[scan].everything}\n" for scan, role in roles.items())
         drawn = [name for name in seen[split.train[0]].drawn if all(name in seen[scan].drawn for scan in split.train)]
         maskless = next((scan for scan in split.train if not seen[scan].masked), "")
         warnings = tuple(
-            f"split {name} of {self.dataset.name}: {ours} in {roles[ours]} nearly equals {theirs} in {roles[theirs]}"
-            for ours, theirs in near_duplicates({scan: seen[scan].thumbnail for scan in roles})
-            if roles[ours] != roles[theirs]
+            f"split {name} of {self.dataset.name}: {one} in {roles[one]} nearly equals {other} in {roles[other]}"
+            for one, other in near_duplicates({scan: seen[scan].thumbnail for scan in roles})
+            if roles[one] != roles[other]
         )
         return SplitSummary(hashlib.sha256(total.encode()).hexdigest(), tuple(drawn), maskless, warnings)
 
     def read(self, name: str) -> Scan:
-        """Load and check a scan, and remember what it is."""
+        """Load and check a scan, and keep its summary."""
         scan = self.dataset.load(name)
         check_scan(scan, self.dataset)
         drawn, masked = tuple(scan.drawn), scan.mask is not None
@@ -290,7 +291,7 @@ class Inventory:
 
 
 THUMBNAIL = 16  # px
-ALIKE = 0.995  # correlation of thumbnails; Kvasir-SEG's known pairs have 0.9999 and more, its next-nearest 0.975
+ALIKE = 0.995  # correlation of thumbnails; Kvasir-SEG's known pairs have 0.9999 and more, the next pair 0.975
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -298,7 +299,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     plane = image[len(image) // 2].mean(0, dtype=np.float64)
     starts = [np.linspace(0, n, THUMBNAIL, endpoint=False).astype(int) for n in plane.shape]
     if min(plane.shape) < THUMBNAIL:
-        return np.zeros(THUMBNAIL**2)  # too small to tell
+        return np.zeros(THUMBNAIL**2)  # too small to compare
     sums = np.add.reduceat(np.add.reduceat(plane, starts[0], 0), starts[1], 1)
     height, width = (np.diff([*s, n]) for s, n in zip(starts, plane.shape, strict=True))
     small = (sums / np.outer(height, width)).ravel()
@@ -312,12 +313,12 @@ def near_duplicates(thumbnails: Mapping[str, np.ndarray]) -> list[tuple[str, str
     if not names:
         return []
     table = np.stack([thumbnails[name] for name in names])
-    ours, theirs = np.nonzero(np.triu(table @ table.T > ALIKE, 1))
-    return [(names[i], names[j]) for i, j in zip(ours, theirs, strict=True)]
+    rows, columns = np.nonzero(np.triu(table @ table.T > ALIKE, 1))
+    return [(names[i], names[j]) for i, j in zip(rows, columns, strict=True)]
 
 
 def digest(scan: Scan) -> str:
-    """SHA-256 of everything in a scan that settles a number: pixels, mask, spacing and drawn marks."""
+    """SHA-256 of all contents of a scan that can change a score: pixels, mask, spacing and drawn annotations."""
     arrays = {
         "image": scan.image,
         "mask": scan.mask,

@@ -11,7 +11,7 @@ from benchmark.datasets.pictures import Pictures
 class Faz(Pictures):
     """OCTA images with the avascular zone: `images/` and `masks/` (PNG), or ProCNS's HDF5 files.
 
-    Eyes are not known, and so few images make no single test part: five folds, pooled, as an illustration.
+    Eyes are not known. The images are too few for a single test part, so there are five folds, whose scores are pooled.
     """
 
     name = "faz"

@@ -1,7 +1,7 @@
-"""Reading images, masks, volumes and HDF5; what can't be read is named in an InputError.
+"""Readers of images, masks, volumes and HDF5 files; an InputError names a file that can't be read.
 
-Files may come from anyone: nothing in them is run, no other file that they name is opened, and how much they say they
-hold is looked at before memory is asked for.
+Files may come from anyone: nothing in them is executed, other files that they name are not opened, and their declared size
+is checked before memory is allocated.
 """
 
 import warnings
@@ -18,12 +18,12 @@ from benchmark.datasets.base import label_map, refuse_name
 from benchmark.inputs import check_size, named_errors
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # as Pillow calls them
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # names in Pillow
 Spacing = tuple[float, float, float]
 
 
 def by_stem(folder: Path, endings: Sequence[str] = PICTURES) -> dict[str, Path]:
-    """The files of a folder by their name without its ending, in order; raises InputError where two share a name."""
+    """List the files of a folder by name without ending, sorted; raises InputError if two have the same name."""
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
         ending = next((e for e in endings if path.name.lower().endswith(e)), None)
@@ -32,29 +32,29 @@ def by_stem(folder: Path, endings: Sequence[str] = PICTURES) -> dict[str, Path]:
         stem = path.name[: -len(ending)]
         refuse_name(stem, f"a file in {folder}")
         if stem in found:
-            raise InputError(f"{folder} holds {found[stem].name} and {path.name}; a name may be there once")
+            raise InputError(f"{folder} holds {found[stem].name} and {path.name}; two files may not have the same name")
         found[stem] = path
     return found
 
 
 def pairs(images: Path, masks: Path, endings: Sequence[str] = PICTURES) -> dict[str, tuple[Path, Path]]:
-    """Images and masks of one name; raises InputError where either lacks the other, or there are none."""
-    ours, theirs = by_stem(images, endings), by_stem(masks, endings)
-    if not ours:
+    """Pair images and masks of the same name; raises InputError if one has no partner, or if there are none."""
+    pictures, labels = by_stem(images, endings), by_stem(masks, endings)
+    if not pictures:
         raise InputError(f"{images} holds no images ({', '.join(endings)})")
-    for stem in ours.keys() ^ theirs.keys():
-        there, missing = (images, masks) if stem in ours else (masks, images)
-        raise InputError(f"{there / stem} has no partner in {missing}; an image and its mask have one name")
-    return {stem: (ours[stem], theirs[stem]) for stem in ours}
+    for stem in pictures.keys() ^ labels.keys():
+        there, missing = (images, masks) if stem in pictures else (masks, images)
+        raise InputError(f"{there / stem} has no partner in {missing}; an image and its mask have the same name")
+    return {stem: (pictures[stem], labels[stem]) for stem in pictures}
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
-    """A picture as float32 (channels, height, width) in [0, 1]; grey, RGB, palettes and 16 bits are understood."""
+    """Read a picture as float32 (channels, height, width) in [0, 1]; it may be grey, RGB, with a palette, or of 16 bits."""
     picture = _opened(path)
     if _holds_numbers(picture):
         array = np.asarray(picture)
         if not (array.min() >= 0 and array.max() <= 65535):
-            raise InputError(f"{path} holds intensities from {array.min()} to {array.max()}; 8 or 16 bits are understood")
+            raise InputError(f"{path} holds intensities from {array.min()} to {array.max()}; 8 or 16 bits can be read")
         planes = array[None].astype(np.float32) / np.float32(65535)
     else:
         grey = picture.mode in ("L", "LA", "1")
@@ -70,7 +70,7 @@ def read_image(path: Path, channels: int) -> np.ndarray:
 
 
 def read_labels(path: Path, colours: Sequence[Sequence[int]] = (), threshold: int | None = None) -> np.ndarray:
-    """A mask as uint8 (height, width): its values or palette indices, classes by colour, or 1 above a threshold."""
+    """Read a mask as uint8 (height, width): its values or palette indices, classes by colour, or 1 above a threshold."""
     picture = _opened(path)
     if colours:
         array = np.asarray(_converted(picture, "RGB", path))
@@ -93,7 +93,7 @@ def read_labels(path: Path, colours: Sequence[Sequence[int]] = (), threshold: in
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, Spacing]:
-    """A volume as (slices, rows, columns), in the order of SimpleITK's arrays, and its spacing in mm in that order."""
+    """Read a volume as (slices, rows, columns), in the order of SimpleITK's arrays, and its spacing in mm in that order."""
     with named_errors(path):
         volume = nib.Nifti1Image.from_filename(path)
         check_size(path, volume.shape, volume.get_data_dtype())
@@ -108,7 +108,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, Spacing]:
 
 
 def read_hdf5(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) -> dict[str, np.ndarray]:
-    """Arrays of an HDF5 file: those needed, and those of the wanted that are there."""
+    """Read arrays of an HDF5 file: all in `needed`, and those in `wanted` that it has."""
     with named_errors(path), h5py.File(path) as file:
         there = list(file)
         if missing := sorted(set(needed) - set(there)):
@@ -117,24 +117,24 @@ def read_hdf5(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) -> 
 
 
 def as_float(array: np.ndarray) -> np.ndarray:
-    """The array as float32; a value that doesn't fit is infinite, which `check_scan` names."""
+    """Convert an array to float32; a value out of range becomes infinite, which `check_scan` reports."""
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
 
 
 def scaled(volume: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarray:
-    """A volume's intensities between two of its percentiles, as float32 from 0 to 1."""
+    """Scale intensities between two percentiles of the volume to [0, 1], as float32; values outside are clipped."""
     values = as_float(volume)
     if not np.isfinite(values).all():
-        return values  # `check_scan` names it
+        return values  # `check_scan` reports it
     bottom, top = np.percentile(volume, [low, high])
     return ((values - bottom) / max(top - bottom, 1e-6)).clip(0, 1).astype(np.float32)
 
 
 def _opened(path: Path) -> Image.Image:
-    """The first picture of a file; one of the formats that are promised, whatever the file is called."""
+    """Open the first picture of a file, which must have one of `FORMATS`, whatever its name."""
     with named_errors(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of metadata, which nothing here reads
+        warnings.simplefilter("ignore")  # about metadata, which is not read here
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels on
         with Image.open(path, formats=FORMATS) as picture:
             picture.load()
@@ -143,20 +143,20 @@ def _opened(path: Path) -> Image.Image:
 
 def _converted(picture: Image.Image, mode: str, path: Path) -> Image.Image:
     with named_errors(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of transparency, which is dropped
+        warnings.simplefilter("ignore")  # about transparency, which is dropped
         return picture.convert(mode)
 
 
 def _holds_numbers(picture: Image.Image) -> bool:
-    """Whether its values are whole numbers of more than 8 bits, or fractions."""
+    """Whether the values of a picture are integers of more than 8 bits, or fractions."""
     return picture.mode.startswith("I") or picture.mode == "F"
 
 
 def _array(file: h5py.File, key: str, path: Path) -> np.ndarray:
-    """One array of an HDF5 file, which may not lie in another file."""
+    """Read one array of an HDF5 file; it may not be stored in another file."""
     link = file.get(key, getlink=True)
     held = file[key] if isinstance(link, h5py.HardLink) else None
     if not isinstance(held, h5py.Dataset) or held.external or held.is_virtual:
-        raise InputError(f"{path}, {key} is no array of this file; links and arrays in other files are not followed")
+        raise InputError(f"{path}, {key} is not an array of this file; links and arrays in other files are not followed")
     check_size(path, held.shape, held.dtype)
     return np.asarray(held[()])

@@ -1,4 +1,4 @@
-"""Anyone's pictures: a folder with `images/` and `masks/`, and perhaps `weak/<format>/` and a `dataset.toml`."""
+"""Pictures in a folder of the user: `images/` and `masks/`, optionally `weak/<format>/` and `dataset.toml`."""
 
 import re
 from collections import defaultdict
@@ -15,8 +15,7 @@ from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import ROLES, Scan, Split, UserDataset, hashed_folds
 from benchmark.datasets.files import by_stem, pairs, read_image, read_labels
 from benchmark.inputs import checked, read_toml
-
-UNLABELLED = 255  # in the label maps of `weak/`
+from benchmark.seal.contract import IGNORE
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -24,12 +23,12 @@ Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class Facts:
-    """What `dataset.toml` may hold; all of it has a default."""
+    """The entries of `dataset.toml`; all are optional."""
 
-    name: str = ""  # in tables; the folder's if empty
+    name: str = ""  # in tables; the name of the folder if empty
     classes: list[str] = field(default_factory=list)  # background first; default: from the masks' values
     colours: list[tuple[Byte, Byte, Byte]] = field(default_factory=list)  # RGB of each class, if the masks are colour-coded
-    regions: dict[str, list[int]] = field(default_factory=dict)  # what is scored; default: each class
+    regions: dict[str, list[int]] = field(default_factory=dict)  # regions that are scored; default: each class
     channels: Literal[0, 1, 3] = 0  # 1 or 3; default: the first image's
     patient: str = ""  # regular expression; its first group in an image's name is the patient
     modality: str = "unknown"
@@ -43,10 +42,10 @@ class Facts:
 
 @dataclass
 class Folder(UserDataset):
-    """`folder:PATH`: PNG, JPEG, TIFF or BMP; an image and its mask have one name.
+    """`folder:PATH`: PNG, JPEG, TIFF or BMP; an image and its mask have the same name.
 
     Masks hold labels from 0, or 0 and 255, or colours with a table in `dataset.toml`. `weak/<format>/` holds drawn
-    marks as label maps with 255 where nothing was drawn. Without splits of its own it has five folds by patient.
+    annotations as label maps, with 255 for unlabelled pixels. Without own splits there are five folds by patient.
     """
 
     root: Path
@@ -55,55 +54,55 @@ class Folder(UserDataset):
     patients_known = False
 
     def __post_init__(self) -> None:
-        """Read `dataset.toml`, and fill in what it leaves open."""
+        """Read `dataset.toml`, and find what it does not state."""
         path = self.root / "dataset.toml"
         given = read_toml(path) if path.is_file() else {}
         facts = self.facts = checked(Facts, given, str(path))
         try:
             re.compile(facts.patient)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise InputError(f"{path}: patient is no regular expression: {error}") from error
+        except (re.error, OverflowError) as error:
+            raise InputError(f"{path}: patient is not a regular expression: {error}") from error
         first = next(iter(self._files.values()))
         self.channels = facts.channels or self._channels(first[0])
         self.classes = tuple(facts.classes) or self._classes()
         if facts.colours and len(facts.colours) != len(self.classes):
             raise InputError(f"{path}: there are {len(facts.colours)} colours and {len(self.classes)} classes")
         self.regions = {k: tuple(v) for k, v in facts.regions.items()} or {c: (k,) for k, c in enumerate(self.classes) if k}
-        self.call(facts.name or self.root.resolve().name)
+        self.set_name(facts.name or self.root.resolve().name)
         for key in ("modality", "tolerance", "redistribute", "licence", "source", "citation"):
             setattr(self, key, getattr(facts, key))
         self.patients_known = bool(facts.patient)
         self.drawn = tuple(sorted(p.name for p in (self.root / "weak").glob("*") if p.is_dir()))
 
     def patients(self) -> dict[str, list[str]]:
-        """By the pattern in `dataset.toml`; without one, each image stands for a patient of its own."""
+        """Group images by the pattern in `dataset.toml`; without one, each image is one patient."""
         found = defaultdict(list)
         for name in self._files:
             found[self._patient(name)].append(name)
         return dict(found)
 
     def splits(self) -> list[str]:
-        """Those of `dataset.toml`, else five folds."""
+        """Return the splits of `dataset.toml`, else five folds."""
         return list(self.facts.splits) or [f"cv5/{fold}" for fold in range(5)]
 
     def split(self, name: str) -> Split:
-        """The images of each part."""
+        """Return the images of each part."""
         if not self.facts.splits:
             return hashed_folds(self.patients(), 5)[int(name.rpartition("/")[2])]
         given = self.facts.splits[name]
-        if strange := set(given) - set(ROLES):
-            raise InputError(f"{self.root / 'dataset.toml'}: split {name} has {sorted(strange)}; it has train, val, test")
+        if unknown := set(given) - set(ROLES):
+            raise InputError(f"{self.root / 'dataset.toml'}: split {name} has {sorted(unknown)}; parts are train, val, test")
         return Split(*(tuple(given.get(role, ())) for role in ROLES))
 
     def load(self, name: str) -> Scan:
-        """An image as a stack of one, with the marks that were drawn on it."""
+        """Read an image as a stack of one slice, with its drawn annotations."""
         picture, mask = self._files[name]
         image = read_image(picture, self.channels)
         drawn = {}
         for form in self.drawn:
             if path := self._weak[form].get(name):
                 try:
-                    drawn[form] = from_labels(read_labels(path), len(self.classes), UNLABELLED)[None]
+                    drawn[form] = from_labels(read_labels(path), len(self.classes), IGNORE)[None]
                 except InputError as error:
                     raise InputError(f"{path}: {error}") from error
         return Scan(name, self._patient(name), image[None], self._labels(mask)[None], None, drawn)
@@ -129,7 +128,7 @@ class Folder(UserDataset):
         return 1
 
     def _classes(self) -> tuple[str, ...]:
-        """From the values of all masks."""
+        """Name the classes by the values of all masks."""
         if self.facts.colours:
             return ("background", *(f"class{k}" for k in range(1, len(self.facts.colours))))
         values = {int(v) for _, mask in self._files.values() for v in np.unique(read_labels(mask))}
@@ -137,7 +136,7 @@ class Folder(UserDataset):
             return ("background", "object")
         if max(values) > 30:
             raise InputError(
-                f"the masks in {self.root / 'masks'} hold {sorted(values)[:8]}...; say the classes in dataset.toml"
+                f"the masks in {self.root / 'masks'} hold {sorted(values)[:8]}...; name the classes in dataset.toml"
             )
         return ("background", *(f"class{k}" for k in range(1, max(values) + 1)))
 

@@ -18,8 +18,8 @@ ENDINGS = {"train": "_scribble", "val": "_manual", "test": "_manual"}
 class Mscmr(Dataset):
     """CycleMix's layout: `{train,val,TestSet}/{images,labels}/subjectN_DE*.nii.gz`, spacing in the headers.
 
-    The 25 training subjects of the official split have scribbles and no dense mask, so nothing can be simulated on
-    them, nor `full` supervision. `dense20/0..4` are folds of the 20 subjects that have dense masks.
+    The 25 training subjects of the official split have scribbles and no dense mask, so neither simulated annotations
+    nor `full` supervision are possible. `dense20/0..4` are folds of the 20 subjects that have dense masks.
     """
 
     root: Path
@@ -38,21 +38,21 @@ class Mscmr(Dataset):
     drawn = ("scribble",)
 
     def patients(self) -> dict[str, list[str]]:
-        """One scan per subject."""
+        """Return one scan per subject."""
         return {name: [name] for name in self._files}
 
     def splits(self) -> list[str]:
-        """The official one, and folds of the subjects with dense masks."""
+        """Return the official split, and folds of the subjects with dense masks."""
         return ["official", *(f"dense20/{fold}" for fold in range(5))]
 
     def split(self, name: str) -> Split:
-        """By folder, or stored."""
+        """Return the official split, which is by folder, or read a stored one."""
         if name == "official":
             return Split(*(tuple(n for n, (part, *_) in self._files.items() if part == role) for role in FOLDERS))
         return Split(**stored_split(self.name, name, self._files, self.root))
 
     def load(self, name: str) -> Scan:
-        """A volume with its dense mask or, in the official training part, its scribbles."""
+        """Read a volume with its dense mask or, in the official training part, its scribbles."""
         part, picture, marks = self._files[name]
         volume, spacing = read_nifti(picture)
         labels = label_map(read_nifti(marks)[0], str(marks))
@@ -76,5 +76,5 @@ class Mscmr(Dataset):
                     raise InputError(f"{path} has no {stem}{ENDINGS[part]}.nii.gz in {self.root / folder / 'labels'}")
                 found[stem] = part, path, labels[stem + ENDINGS[part]]
         if not found:
-            raise InputError(f"{self.root} holds no train/images/subjectN_DE.nii.gz; get them from {self.source}")
+            raise InputError(f"{self.root} does not hold train/images/subjectN_DE.nii.gz; get them from {self.source}")
         return found

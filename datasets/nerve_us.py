@@ -10,7 +10,7 @@ from benchmark.datasets.pictures import Pictures, in_parts
 class NerveUs(Pictures):
     """Ultrasound with a nerve and a vessel: `{train,test}/{images,masks}/` (PNG).
 
-    Volunteers may be in both parts. `val40` is the official split with 40 training images held out.
+    The same volunteer may be in both parts. `val40` is the official split with 40 training images held out.
     """
 
     name = "nerve_us"

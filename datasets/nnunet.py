@@ -1,4 +1,4 @@
-"""nnU-Net's raw layout: any set that was made for nnU-Net v2, ScribbleBench's among them."""
+"""The raw layout of nnU-Net v2: data sets in that layout, such as those of ScribbleBench."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
 
 @dataclass(frozen=True)
 class Facts:
-    """What is read of `dataset.json`; all else in it is left aside."""
+    """The entries of `dataset.json` that are read; others are ignored."""
 
     labels: Mapping[str, int | list[int]]
     channel_names: Annotated[dict[str, Text], Field(min_length=1, max_length=100)]
@@ -32,15 +32,15 @@ class Facts:
 
 @dataclass
 class NnUnet(UserDataset):
-    """`nnunet:PATH`: `dataset.json`, `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`; perhaps `imagesTs`, `labelsTs`.
+    """`nnunet:PATH`: `dataset.json`, `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`; maybe `imagesTs`, `labelsTs`.
 
-    NIfTI volumes with their spacing (scaled to [0, 1] between their percentiles 0.5 and 99.5), or pictures. Labels that
-    hold the `ignore` value are marks that people drew, of the form that `annotation` says, and no dense mask. With
-    `labelsTs` the split is `official`; else it is five folds of the training side.
+    Images are NIfTI volumes with spacing (scaled to [0, 1] between their percentiles 0.5 and 99.5), or pictures. Labels
+    with the `ignore` value are drawn annotations, of the form that `annotation` names, not a dense mask. With `labelsTs`
+    the split is `official`; else there are five folds of the training part.
     """
 
     root: Path
-    annotation: str = "scribble"  # what labels with an `ignore` class are
+    annotation: str = "scribble"  # form of the labels that have an `ignore` class
 
     name = "nnunet"
     patients_known = True
@@ -63,27 +63,27 @@ class NnUnet(UserDataset):
         rgb = self.pictures and len(names) == 3 and (self.root / "imagesTr").is_dir() and not self._plane(1)
         self.files_per_case = 1 if rgb else len(names)
         self.channels = len(names)
-        self.call(self.root.resolve().name)
+        self.set_name(self.root.resolve().name)
         self.modality = ", ".join(names.values())
         self.drawn = (self.annotation,) if self.ignore is not None else ()
 
     def patients(self) -> dict[str, list[str]]:
-        """Every case is a patient."""
+        """Return each case as one patient."""
         return {name: [name] for name in self._files}
 
     def splits(self) -> list[str]:
-        """By folder where test labels are there, else five folds."""
+        """Return `official` if there are test labels, else five folds."""
         return ["official"] if self._test else [f"cv5/{fold}" for fold in range(5)]
 
     def split(self, name: str) -> Split:
-        """The cases of each part."""
+        """Return the cases of each part."""
         train = [case for case in self._files if case not in self._test]
         if name == "official":
             return Split(tuple(train), (), tuple(self._test))
         return hashed_folds({case: [case] for case in train}, 5)[int(name.rpartition("/")[2])]
 
     def load(self, name: str) -> Scan:
-        """A case with its dense mask or its drawn marks."""
+        """Read a case with its dense mask or its drawn annotations."""
         images, path = self._files[name]
         if not self.pictures:
             volumes = [read_nifti(image) for image in images]
@@ -106,7 +106,7 @@ class NnUnet(UserDataset):
         return Scan(name, name, image, None, spacing, {self.annotation: drawn})
 
     def _plane(self, number: int) -> dict[str, Path]:
-        """Images of the training side of one channel, by case."""
+        """Return the images of one channel of the training part, by case."""
         ending = f"_{number:04d}{self.ending}"
         return by_stem(self.root / "imagesTr", (ending,))
 
@@ -128,22 +128,22 @@ class NnUnet(UserDataset):
                     raise InputError(f"{self.root} has case {case} in labelsTr and in labelsTs")
                 found[case] = images, label
         if not found:
-            raise InputError(f"{self.root / 'labelsTr'} holds no *{self.ending}")
+            raise InputError(f"{self.root / 'labelsTr'} holds no file *{self.ending}")
         return found
 
 
 def _facts(path: Path) -> Facts:
-    """What `dataset.json` says."""
+    """Read and check `dataset.json`."""
     try:
         given: Any = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}; nnU-Net's raw layout has one") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error!r}; it needs labels, channel_names and file_ending") from error
     missing = [name for name in NEEDED if not isinstance(given, dict) or name not in given]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; it needs labels, channel_names and file_ending")
     facts = checked(Facts, {name: given[name] for name in NEEDED}, str(path))
     if facts.file_ending not in ENDINGS:
-        raise InputError(f"{path}: file_ending is {facts.file_ending!r:.100}; {', '.join(ENDINGS)} are read")
+        raise InputError(f"{path}: file_ending is {facts.file_ending!r:.100}; {', '.join(ENDINGS)} can be read")
     return facts

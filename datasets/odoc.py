@@ -8,7 +8,7 @@ from benchmark.datasets.pictures import Pictures, in_parts
 
 @dataclass
 class Odoc(Pictures):
-    """Regions round the disc: `{train,test}/{images,masks}/` (Drishti-GS1; PNG), or ProCNS's HDF5 files.
+    """Regions around the disc: `{train,test}/{images,masks}/` (Drishti-GS1; PNG), or ProCNS's HDF5 files.
 
     The disc is scored as the union of cup and rim. `val10` is the official split with ten training images held out.
     """

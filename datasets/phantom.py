@@ -1,7 +1,7 @@
-"""Procedural phantoms: images that need no download, hard enough to separate methods.
+"""Procedural phantoms: synthetic images that need no download and are hard enough to separate methods.
 
-Frozen before the methods existed: a smoke test of the suite, never evidence for a method. A scan is a function of its
-name and the size alone.
+They were fixed before the methods were written. They test the suite and are never evidence for a method. A scan depends
+only on its name and the size.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Pair = tuple[np.ndarray, np.ndarray]  # image (channels, size, size) before clip
 
 @dataclass
 class Phantom(Dataset):
-    """What the phantoms share: one image per patient, numbered; the split is by number."""
+    """Base class of the phantoms: numbered images, one per patient; the split is by number."""
 
     root: Path
     size: int = 128  # pixels, height and width
@@ -37,22 +37,22 @@ class Phantom(Dataset):
     citation = "none: a smoke test, not evidence"
 
     def __post_init__(self) -> None:
-        """Refuse sizes and counts that make no phantom."""
+        """Check that size and counts are large enough."""
         if self.size < 32:
             raise InputError(f"{self.name}: size is {self.size}; it must be at least 32 px")
         if min(self.train, self.test) < 1 or self.val < 0:
             raise InputError(f"{self.name}: train and test must be at least 1 and val at least 0")
 
     def patients(self) -> dict[str, list[str]]:
-        """One scan per patient."""
+        """Return one scan per patient."""
         return {name: [name] for name in self._names()}
 
     def splits(self) -> list[str]:
-        """The only one."""
+        """Return the only split, `default`."""
         return ["default"]
 
     def split(self, name: str) -> Split:
-        """The first images train, the next select, the last test."""
+        """Return the split: the first images for training, the next for selection, the last for testing."""
         names = self._names()
         return Split(names[: self.train], names[self.train : -self.test], names[-self.test :])
 
@@ -65,7 +65,7 @@ class Phantom(Dataset):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, size: int) -> Pair:
-        """An image and its mask."""
+        """Draw an image and its mask."""
 
     def _names(self) -> tuple[str, ...]:
         return tuple(f"phantom{number:04d}" for number in range(self.train + self.val + self.test))
@@ -81,14 +81,14 @@ class OctaPhantom(Phantom):
     channels = 1
 
     def draw(self, rng: np.random.Generator, size: int) -> Pair:
-        """Capillaries are the zero lines of smooth noise; they fade towards the zone's edge."""
+        """Draw capillaries as the zero lines of smooth noise, which fade towards the zone."""
         zone = _blob(rng, size, centre=_centre(rng, 0.2), radius=rng.uniform(0.13, 0.24), roughness=0.16)
         capillaries = sum(
             np.exp(-((_noise(rng, size, scale) / width) ** 2)) for scale, width in ((0.022, 0.22), (0.035, 0.16))
         )
         trunks = np.exp(-((_noise(rng, size, 0.11) / 0.07) ** 2)) * (_noise(rng, size, 0.2) > -0.3)
         perfused = ndimage.gaussian_filter(1 - zone.astype(float), rng.uniform(0.012, 0.025) * size)
-        for _ in range(rng.integers(1, 4)):  # drop-outs: as dark as the zone, and not it
+        for _ in range(rng.integers(1, 4)):  # drop-outs: as dark as the zone, but background
             dropout = _blob(rng, size, rng.uniform(0.05, 0.95, 2), rng.uniform(0.04, 0.09), 0.25) & ~zone
             perfused *= 1 - rng.uniform(0.5, 0.95) * ndimage.gaussian_filter(dropout.astype(float), 0.02 * size)
         flow = (0.42 * capillaries + 0.5 * trunks) * perfused + 0.06
@@ -109,7 +109,7 @@ class FundusPhantom(Phantom):
     channels = 3
 
     def draw(self, rng: np.random.Generator, size: int) -> Pair:
-        """Colour is a mix of layers; every layer's edge is soft."""
+        """Blend coloured layers with soft edges."""
         centre, radius = _centre(rng, 0.18), rng.uniform(0.17, 0.27)
         disc = _blob(rng, size, centre, radius, 0.05)
         ratio = rng.uniform(0.35, 0.75)
@@ -140,7 +140,7 @@ class PolypPhantom(Phantom):
     channels = 3
 
     def draw(self, rng: np.random.Generator, size: int) -> Pair:
-        """Shape shows through shading; folds shade alike."""
+        """Draw the polyp mostly by its shading; folds have similar shading."""
         polyp = _blob(rng, size, _centre(rng, 0.28), rng.uniform(0.1, 0.24), 0.14)
         base = np.array([0.66, 0.36, 0.30]) + rng.uniform(-0.06, 0.06, 3)
         image = base[:, None, None] * (1 + 0.16 * _noise(rng, size, 0.18) + 0.05 * _noise(rng, size, 0.015))
@@ -150,7 +150,7 @@ class PolypPhantom(Phantom):
         image = _blend(image, polyp, tint, rng.uniform(0.45, 0.8), rng.uniform(0.01, 0.025) * size)
         bump = ndimage.distance_transform_edt(polyp)
         decoys = np.zeros_like(polyp)
-        for _ in range(rng.integers(0, 3)):  # bumps of the wall: the shading of a polyp without its tint
+        for _ in range(rng.integers(0, 3)):  # bumps of the wall: shaded like a polyp, without its colour
             decoys |= _blob(rng, size, rng.uniform(0.1, 0.9, 2), rng.uniform(0.06, 0.12), 0.1) & ~polyp
         bump += ndimage.distance_transform_edt(decoys)
         slope = np.gradient(ndimage.gaussian_filter(np.sqrt(bump), 0.015 * size))
@@ -173,7 +173,7 @@ class TexturePhantom(Phantom):
     channels = 1
 
     def draw(self, rng: np.random.Generator, size: int) -> Pair:
-        """Fine grain inside, coarse grain outside, both brought to one distribution; patches of light cross both."""
+        """Draw fine texture inside and coarse outside, of the same distribution; bright patches cross both."""
         region = _blob(rng, size, _centre(rng, 0.2), rng.uniform(0.17, 0.3), 0.15)
         grain = np.where(region, _uniform(_noise(rng, size, 0.009)), _uniform(_noise(rng, size, 0.024)))
         patches = _noise(rng, size, 0.09) > 0  # edges that colour affinity follows, unrelated to the region
@@ -182,23 +182,23 @@ class TexturePhantom(Phantom):
 
 
 def _noise(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
-    """Smooth Gaussian noise of unit variance; `scale` is its grain as a share of the size."""
+    """Smooth Gaussian noise of unit variance; `scale` is the width of its smoothing as a share of the size."""
     field = ndimage.gaussian_filter(rng.standard_normal((size, size)), scale * size, mode="wrap")
     return (field - field.mean()) / field.std()
 
 
 def _uniform(field: np.ndarray) -> np.ndarray:
-    """The field's ranks, in (0, 1): every field gets the same distribution."""
+    """Replace values by their ranks, in (0, 1), so that every field has the same distribution."""
     return (field.ravel().argsort().argsort().reshape(field.shape) + 0.5) / field.size
 
 
 def _centre(rng: np.random.Generator, spread: float) -> np.ndarray:
-    """A point (row, column) around the middle, as shares of the size."""
+    """Draw a point (row, column) near the middle, as shares of the size."""
     return 0.5 + rng.uniform(-spread, spread, 2)
 
 
 def _blob(rng: np.random.Generator, size: int, centre: np.ndarray, radius: float, roughness: float) -> np.ndarray:
-    """A star-shaped region: a circle whose radius waves with the angle."""
+    """Draw a star-shaped region: a circle whose radius varies with the angle."""
     rows, columns = np.mgrid[:size, :size] / size
     rows, columns = rows - centre[0], columns - centre[1]
     angle = np.arctan2(rows, columns)
@@ -211,14 +211,14 @@ def _blob(rng: np.random.Generator, size: int, centre: np.ndarray, radius: float
 def _blend(
     image: np.ndarray, layer: np.ndarray, colour: np.ndarray | tuple[float, ...], opacity: float, soft: float
 ) -> np.ndarray:
-    """The image under a coloured layer with soft edges (`soft` in px); light and shade of the image stay."""
+    """Blend a coloured layer with soft edges (`soft` in px) over an image, keeping the brightness pattern of the image."""
     alpha = opacity * ndimage.gaussian_filter(layer.astype(float), soft)
     shade = image.mean(0) / image.mean()
     return (1 - alpha) * image + alpha * np.asarray(colour)[:, None, None] * (0.5 + 0.5 * shade)
 
 
 def _vessels(rng: np.random.Generator, size: int, centre: np.ndarray) -> np.ndarray:
-    """Curved vessels from the disc's centre outwards, thinner with distance."""
+    """Draw curved vessels from the centre of the disc outwards, thinner with distance."""
     drawn = np.zeros((size, size), bool)
     rows, columns = np.mgrid[:size, :size]
     for start in rng.uniform(0, 2 * np.pi, rng.integers(5, 9)):

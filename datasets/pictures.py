@@ -1,4 +1,4 @@
-"""What sets of pictures share: folders of images and masks, or ProCNS's HDF5 files with drawn marks."""
+"""Base class of sets of pictures: folders of images and masks, or ProCNS's HDF5 files with drawn annotations."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import Dataset, Scan, Split, label_map, stored_split
 from benchmark.datasets.files import as_float, by_stem, pairs, read_hdf5, read_image, read_labels
 
-DRAWN = {  # ProCNS's and FedICRA's keys -> names of drawn annotations
+DRAWN = {  # key in the files of ProCNS and FedICRA -> name of the drawn annotation
     "keypoint": "point",
     "scribble": "scribble",
     "scribble_noisy": "scribble:noisy",
@@ -27,40 +27,41 @@ PARTS = ("train", "test")
 class Pictures(Dataset):
     """A set of single images whose patients are not known.
 
-    Where `train/*.h5` and `test/*.h5` are there (ProCNS, FedICRA: `image`, `mask` and drawn marks, in which the number
-    of classes says "unlabelled"), they are read and `official` is the only split; else the source's own layout.
+    If `train/*.h5` and `test/*.h5` exist (ProCNS, FedICRA: `image`, `mask` and drawn annotations, where the number of
+    classes is the value of unlabelled pixels), they are read and `official` is the only split. Else the files have the
+    layout of their source.
     """
 
     root: Path
 
     patients_known = False
-    threshold: ClassVar[int | None] = None  # above which a mask's value is class 1; None: its values are labels
+    threshold: ClassVar[int | None] = None  # values of a mask above it are class 1; None: the values are labels
 
     @abstractmethod
     def _pairs(self) -> dict[str, tuple[Path, Path]]:
-        """Image and mask by name, in the source's own layout."""
+        """Return image and mask by name, in the layout of the source."""
 
     @abstractmethod
     def _own_splits(self) -> list[str]:
-        """The splits of the source's own layout; `official` is by folder, the others are stored."""
+        """Return the splits in the layout of the source; `official` is by folder, the others are stored."""
 
     def patients(self) -> dict[str, list[str]]:
-        """Every image stands for a patient of its own."""
+        """Return each image as one patient."""
         return {name: [name] for name in self._files}
 
     def splits(self) -> list[str]:
-        """By folder, or stored with this project."""
+        """Return `official` for HDF5 files, else the splits of the set."""
         return ["official"] if self._hdf5 else self._own_splits()
 
     def split(self, name: str) -> Split:
-        """The images of each part."""
+        """Return the images of each part."""
         if name == "official":
             train, test = (tuple(n for n in self._files if n.startswith(f"{part}_")) for part in PARTS)
             return Split(train, (), test)
         return Split(**stored_split(self.name, name, self._files, self.root))
 
     def load(self, name: str) -> Scan:
-        """An image as a stack of one."""
+        """Read an image as a stack of one slice."""
         if self._hdf5:
             return self._load_hdf5(name)
         picture, mask = self._files[name]
@@ -68,7 +69,7 @@ class Pictures(Dataset):
         return Scan(name, name, image[None], labels[None], None, self._drawn(name, image))
 
     def _drawn(self, name: str, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Marks that people drew, by name; none in most sources."""
+        """Return drawn annotations by name; most sources have none."""
         return {}
 
     def _load_hdf5(self, name: str) -> Scan:
@@ -103,7 +104,7 @@ class Pictures(Dataset):
 
 
 def in_parts(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Pairs of `train/images`, `train/masks` and the same below `test`; names begin with the part."""
+    """Pair images and masks in `train/` and in `test/`; names begin with the part."""
     return {
         f"{part}_{stem}": found
         for part in PARTS

@@ -9,21 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.annotations import everything, set_type
+from benchmark.datasets.annotations import set_type
 from benchmark.datasets.files import pairs
 from benchmark.datasets.pictures import Pictures
+from benchmark.seal.contract import everything
 
 BACKGROUND_DOTS = 6
 DOT = 3  # px, radius of a mark
-AWAY = 0.25  # of the image's diagonal: how far from every fixation the background begins
+AWAY = 0.25  # of the image's diagonal: least distance of background dots from all fixations
 
 
 @dataclass
 class Polyp(Pictures):
     """Kvasir-SEG: `Kvasir-SEG/{images,masks}/*.jpg` and, if there, `gaze_fixations.csv`; or ProCNS's HDF5 files.
 
-    `point:gaze` are points where a reader looked, noisy as they are. Patients are not known; `dedup` is the split
-    `random` without nearly equal images.
+    `point:gaze` are the points where a reader looked, without removal of noise. Patients are not known. `dedup` is the
+    split `random` without near-duplicate images.
     """
 
     name = "polyp"
@@ -71,10 +72,10 @@ class Polyp(Pictures):
 
 
 def gaze(image: np.ndarray, fixations: np.ndarray, classes: int) -> np.ndarray:
-    """Sets (1, h, w) with class 1 where somebody looked, and background in lit places far from there.
+    """Make label sets (1, h, w): class 1 at fixations, and background dots in bright areas far from them.
 
-    image (channels, h, w); fixations (n, 2), row and column in 0..1. The background is made of points and image alone:
-    one after another, the lit pixel that is farthest from all fixations and from the dots before.
+    image (channels, h, w); fixations (n, 2), row and column in 0..1. Background dots depend only on fixations and image:
+    each is the bright pixel that is farthest from all fixations and from the previous dots.
     """
     height, width = image.shape[1:]
     allowed = np.full((1, height, width), everything(classes), set_type(classes))
@@ -95,7 +96,7 @@ def gaze(image: np.ndarray, fixations: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _distance(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Distance (px) of each pixel (h, w) from the nearest of points (n, 2); in place, for it is most of a load."""
+    """Distance (px) of each pixel (h, w) from the nearest of points (n, 2); in place, as loading spends most time here."""
     down, across = (np.square(np.arange(n) - at[:, None]) for n, at in ((height, points[:, 0]), (width, points[:, 1])))
     least, square = np.full((height, width), np.inf), np.empty((height, width))
     for rows, columns in zip(down, across, strict=True):

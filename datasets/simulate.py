@@ -1,7 +1,7 @@
-"""What an annotator leaves of a mask: for every pixel, the set of classes it may still be.
+"""Simulate annotations of dense masks: for every pixel, the set of classes that it may have.
 
-A set is an integer; bit k says that class k is possible. `OPEN`, all bits, says nothing; one bit is a label. An
-annotation is written `FORM[:MAKER][@DENSITY][+OPTION=VALUE...]`: `scribble:drawn`, `point@0.5+noise=0.1`, `slices:5`.
+A set is an integer; bit k says that class k is possible. One bit is a label; all bits say nothing. The forms are those of
+`forms.py`; `weaken` and `_marks` choose the function that draws each of them.
 """
 
 import hashlib
@@ -14,10 +14,12 @@ from skimage.graph import MCP_Geometric
 from skimage.measure import label as components
 
 from benchmark import InputError
-from benchmark.datasets.annotations import Annotation, everything, parse, set_type, to_labels
+from benchmark.datasets.annotations import Annotation, parse, set_type, to_labels
 from benchmark.datasets.base import Dataset, Scan
+from benchmark.datasets.forms import FORMS
+from benchmark.seal.contract import everything
 
-VERSION = 2  # of the simulators: a change in what they draw is a new version
+VERSION = 2  # of the simulators, part of a run's identity: a change in what they draw is a new version
 # in units of a pen: a pixel of an image whose smaller side has 216. Chosen so that strokes on ACDC are as long, thick
 # and deep as those that people drew there (tests/datasets/test_acdc.py).
 PEN = 216
@@ -28,7 +30,7 @@ PATCH = 11.0  # radius of a patch of background
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """The generator that draws a scan's marks: settled by seed and name, never by the order of scans."""
+    """Return the generator that draws a scan's marks. Seed and name alone seed it, so the order of scans changes nothing."""
     return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
 
 
@@ -36,22 +38,22 @@ def stream(seed: int, name: str) -> np.random.Generator:
 
 
 class Annotator:
-    """Annotates the training scans of a split; one seed settles every mark."""
+    """Annotates the training scans of a split; the same seed gives the same marks."""
 
     def __init__(self, dataset: Dataset, train: Iterable[str], annotation: Annotation, seed: int) -> None:
         self.classes, self.annotation, self.seed = len(dataset.classes), annotation, seed
         self.chosen: Mapping[str, set[int]] = {}
-        if annotation.form == "slices":
+        if annotation.count:
             self.chosen = choose_slices(dataset, train, annotation.count, seed)
 
     def __call__(self, scan: Scan) -> np.ndarray:
-        """The sets (slices, height, width) of a scan."""
+        """Return the sets (slices, height, width) of a scan."""
         rng = stream(self.seed, scan.name)
         if self.annotation.drawn:
             return degrade(scan.drawn[self.annotation.drawn], scan.mask, self.classes, self.annotation, rng)
         if scan.mask is None:
             raise InputError(f"scan {scan.name} has no dense mask to make {self.annotation} of")
-        if self.annotation.form != "slices":
+        if not self.annotation.count:
             return weaken(scan.mask, self.classes, str(self.annotation), rng)
         allowed = np.full(scan.mask.shape, everything(self.classes), set_type(self.classes))
         for number in self.chosen.get(scan.name, ()):
@@ -60,7 +62,7 @@ class Annotator:
 
 
 def choose_slices(dataset: Dataset, train: Iterable[str], count: int, seed: int) -> dict[str, set[int]]:
-    """Which slices of which scans are labelled in full: `count` per patient, or in all where every scan is one image.
+    """Choose the slices that are labelled in full: `count` per patient, or in all where every scan is one image.
 
     Chosen by a hash of seed, scan and slice, so that more slices always include the fewer.
     """
@@ -91,19 +93,17 @@ def weaken(
     density: float = 1.0,
     noise: float = 0.0,
 ) -> np.ndarray:
-    """Sets (slices, height, width) that a simulated annotation leaves of a mask of that shape.
+    """Simulate an annotation of a mask (slices, height, width); returns its sets, in the mask's shape.
 
-    Without faults the truth is allowed everywhere, and every class that a slice holds gets a mark there. `density` and
+    Without annotator errors the true class is allowed everywhere, and marks label every class of a slice. `density` and
     `noise` may also be written into the annotation.
     """
     given = parse(annotation)
     if density != 1 or noise:
         given = parse(str(replace(given, density=density)) + (f"+noise={noise:g}" if noise else ""))
-    if given.drawn or given.form == "slices":
+    if given.drawn or given.count:
         raise InputError(f"{annotation} can't be made of one mask")
-    if given.form == "full":
-        return (1 << mask.astype(np.int64)).astype(set_type(classes))
-    make = {"tags": _tags, "box": _boxes}.get(given.form, _marks)
+    make = {"full": _full, "box": _boxes, "tags": _tags}.get(given.form, _marks)
     keys = rng.integers(2**63, size=(len(mask), classes))  # one stream per slice and class: none disturbs another
     return np.stack(
         [make(labels, classes, given, list(map(np.random.default_rng, own))) for labels, own in zip(mask, keys, strict=True)]
@@ -113,9 +113,9 @@ def weaken(
 def degrade(
     drawn: np.ndarray, mask: np.ndarray | None, classes: int, annotation: Annotation, rng: np.random.Generator
 ) -> np.ndarray:
-    """Drawn sets with fewer marks or with faults; as they are if the annotation asks for neither.
+    """Thin drawn sets and give them annotator errors; returns them as they are if the annotation asks for neither.
 
-    Raises InputError where boundaries are to be crossed and there is no mask to tell where they are.
+    Raises InputError for noise without a mask: noise crosses the boundaries of the mask.
     """
     if annotation == Annotation(annotation.form, annotation.maker):
         return drawn
@@ -135,13 +135,18 @@ def degrade(
 Streams = list[np.random.Generator]  # one per class
 
 
+def _full(labels: np.ndarray, classes: int, _: Annotation, __: Streams) -> np.ndarray:
+    """Label every pixel with its class."""
+    return (1 << labels.astype(np.int64)).astype(set_type(classes))
+
+
 def _tags(labels: np.ndarray, classes: int, _: Annotation, __: Streams) -> np.ndarray:
-    """The classes that are present, everywhere."""
+    """Allow the classes of the slice at every pixel."""
     return np.full(labels.shape, np.bitwise_or.reduce(1 << np.unique(labels).astype(np.int64)), set_type(classes))
 
 
 def _boxes(labels: np.ndarray, classes: int, annotation: Annotation, streams: Streams) -> np.ndarray:
-    """Background outside the boxes of all parts; inside, also the box's class."""
+    """Allow background everywhere, and in the bounding box of each connected part also its class."""
     sets = np.ones(labels.shape, set_type(classes))
     for k in range(1, classes):
         for rows, columns in ndimage.find_objects(components(labels == k, connectivity=2)):
@@ -152,7 +157,7 @@ def _boxes(labels: np.ndarray, classes: int, annotation: Annotation, streams: St
 
 
 def _marks(labels: np.ndarray, classes: int, annotation: Annotation, streams: Streams) -> np.ndarray:
-    """Marks in each class that is present; nothing is said elsewhere."""
+    """Mark each class of the slice, with annotator errors; all classes are possible elsewhere."""
     draw = {"scribble": _scribble, "point": _points, "block": _block}[annotation.form]
     marks = {}
     for k in np.unique(labels).tolist():
@@ -169,7 +174,7 @@ def _with_annotator_errors(
     annotation: Annotation,
     streams: Streams,
 ) -> np.ndarray:
-    """The sets of a slice from the marks of its classes, thinned and with the annotator's faults."""
+    """Return the sets of a slice from the marks of its classes, thinned and with annotator errors."""
     sets = np.full(shape, everything(classes), set_type(classes))
     angle = streams[0].uniform(0, 2 * np.pi)
     shift = annotation["shift"] * np.array([np.sin(angle), np.cos(angle)])
@@ -178,7 +183,7 @@ def _with_annotator_errors(
         others, forgotten, confused = [j for j in marks if j != k], own.random(), own.random()
         if forgotten < annotation["miss"]:
             continue
-        mark = _thin(mark, annotation.density, own, whole_dots=annotation.form == "point")
+        mark = _thin(mark, annotation.density, own, whole_dots=FORMS[annotation.form].marks == "dots")
         if truth is not None and annotation["noise"]:
             mark = _warp(mark, truth == k, annotation["noise"], own)
         if shift.any():
@@ -188,9 +193,9 @@ def _with_annotator_errors(
 
 
 def _thin(mark: np.ndarray, share: float, rng: np.random.Generator, *, whole_dots: bool) -> np.ndarray:
-    """The share of a mark's pixels that is nearest to one of them: a shorter stroke, a smaller block, fewer dots.
+    """Keep the share of a mark's pixels that is nearest to one of them: a shorter stroke, a smaller block, fewer dots.
 
-    Less is always a part of more.
+    A smaller share is always part of a larger one.
     """
     places = np.argwhere(mark)
     if share == 1 or len(places) == 0:
@@ -207,7 +212,7 @@ def _thin(mark: np.ndarray, share: float, rng: np.random.Generator, *, whole_dot
 
 
 def _warp(mark: np.ndarray, region: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """The mark, warped by a smooth random field just so far that a share of it lies outside its region."""
+    """Warp a mark by a smooth random field until the share of it lies outside its region."""
     smooth = 0.08 * min(mark.shape)
     field = np.stack([ndimage.gaussian_filter(rng.standard_normal(mark.shape), smooth) for _ in range(2)])
     field /= np.abs(field[:, mark]).max() if mark.any() else 1
@@ -220,7 +225,7 @@ def _warp(mark: np.ndarray, region: np.ndarray, share: float, rng: np.random.Gen
 
 
 def _moved(mark: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """A mark whose pixels went along a field (2, height, width), in px; those that leave the image are lost."""
+    """Move the pixels of a mark along a field (2, height, width), px; those that leave the image are lost."""
     places = np.argwhere(mark)
     there = np.rint(places + field[:, *places.T].T).astype(int)
     there = there[((there >= 0) & (there < mark.shape)).all(1)]
@@ -230,14 +235,14 @@ def _moved(mark: np.ndarray, field: np.ndarray) -> np.ndarray:
 
 
 def _scribble(region: np.ndarray, background: bool, annotation: Annotation, rng: np.random.Generator) -> np.ndarray:
-    """Strokes: through each part's core and an open loop round the objects, or a free curve and a piece of contour."""
+    """Draw strokes: through the core of each part and a loop around the objects; or a free curve and a piece of contour."""
     if annotation["kind"] == "curves":
         return _curves(region, rng)
     return _loop(region, rng) if background else np.any([_stroke(part, rng) for part in _parts(region)], axis=0)
 
 
 def _stroke(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A line along the middle of a part from end to end, round its hole if it has one; thick where there is room.
+    """Draw a line along the middle of a part from end to end, around its hole if it has one; thicker in a deep part.
 
     After WSL4MIS's generator (erosion, skeleton, cut branches, dilation), as a shortest path instead of a random walk.
     """
@@ -264,7 +269,7 @@ def _stroke(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _loop(background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A stroke at one distance from all objects (from a point near the middle, if there is none), with a gap."""
+    """Draw a loop, with a gap, at one distance from all objects; without objects, around a point near the middle."""
     size, pen = min(background.shape), _pen(background.shape)
     objects, reach = ~background, rng.uniform(*LOOP) * pen
     if background.all():
@@ -280,7 +285,7 @@ def _loop(background: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _curves(region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A smooth curve through random places of one part, and a piece of a contour inside it, three units thick.
+    """Draw a smooth curve through random places of one part, and a piece of a contour inside it, three pens thick.
 
     After ScribbleBench (Gotkowski et al., MICCAI 2025): quadratic B-spline of four points; 7 to 15 % of the contour.
     """
@@ -301,7 +306,7 @@ def _curves(region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _points(region: np.ndarray, background: bool, annotation: Annotation, rng: np.random.Generator) -> np.ndarray:
-    """Dots in each part: in its inner half, at its deepest place, or near its extremes; some in the background."""
+    """Draw dots in each part: in its inner half, at its deepest place, or near its extremes; some in the background."""
     if background:
         return _discs(rng.choice(np.argwhere(region), annotation["background"]), region.shape, DOT)
     centres = []
@@ -316,7 +321,7 @@ def _points(region: np.ndarray, background: bool, annotation: Annotation, rng: n
 
 
 def _block(region: np.ndarray, background: bool, annotation: Annotation, rng: np.random.Generator) -> np.ndarray:
-    """The core of each part; some patches anywhere in the background (its complement would tell the contour)."""
+    """Mark the core of each part; in the background some patches, since all of it would show the contour of the objects."""
     if background:
         centres = rng.choice(np.argwhere(region), annotation["patches"])
         return _discs(centres, region.shape, PATCH)
@@ -324,19 +329,19 @@ def _block(region: np.ndarray, background: bool, annotation: Annotation, rng: np
 
 
 def _parts(region: np.ndarray) -> list[np.ndarray]:
-    """The connected parts of a region, without specks beside a larger part (under a tenth of the largest)."""
+    """Return the connected parts of a region that have at least a tenth of the largest one's pixels."""
     numbered = components(region, connectivity=2)
     sizes = np.bincount(numbered.ravel())[1:]
     return [numbered == number for number, size in enumerate(sizes, 1) if size >= sizes.max() / 10]
 
 
 def _depth(part: np.ndarray) -> np.ndarray:
-    """Distance to what is outside, the image's border included, px."""
+    """Distance to the outside of a part, or of the image, px."""
     return ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
 
 
 def _core(part: np.ndarray, depth: float) -> np.ndarray:
-    """Pixels at least so deep inside, as a share of the deepest; never empty."""
+    """Return the pixels at least so deep inside, as a share of the greatest depth; never empty."""
     distance = _depth(part)
     return distance >= depth * distance.max()
 
@@ -351,7 +356,7 @@ def _thick(line: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _drawn(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A map with pixels (n, 2) set; those outside are left out."""
+    """Return a map in which the pixels at places (n, 2) are set; places outside it are left out."""
     drawn = np.zeros(shape, bool)
     inside = ((places >= 0) & (places < shape)).all(1)
     drawn[tuple(places[inside].T)] = True
@@ -359,7 +364,7 @@ def _drawn(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _discs(centres: np.ndarray, shape: tuple[int, ...], radius: float) -> np.ndarray:
-    """Discs around points (n, 2), of a radius in pens and at least a pixel."""
+    """Draw discs around points (n, 2), of a radius in pens, at least a pixel."""
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     radius = max(1, radius * _pen(shape))
     return np.any([(rows - y) ** 2 + (columns - x) ** 2 <= radius**2 for y, x in centres], axis=0)

@@ -25,7 +25,7 @@ import typer
 
 from benchmark import store
 from benchmark.__main__ import app
-from benchmark.datasets import annotations as forms
+from benchmark.datasets.forms import ANNOTATOR_ERRORS, DENSITY, FORMS
 from benchmark.plan import plugins, trials
 from benchmark.plan import presets as preset_files
 from benchmark.report import published, runs, tables
@@ -41,7 +41,7 @@ MEANS = (
     "Mean over patients and runs, ± its spread over seeds, with a 95 % interval, of the "
     "[stored runs](/results/reference/README.md); their page says what they show and what they do not."
 )
-STALE = "*Stale*: the code of the method or of its labels has changed since these runs, so a new run may give other numbers."
+STALE = "*Stale*: the code of the method has changed since these runs, so a new run may give other numbers."
 WANTED = {"dice": "Dice", "hd95": "HD95"}
 
 
@@ -188,13 +188,25 @@ def presets() -> str:
 
 
 def annotations() -> str:
-    """Every form of annotation with its options and their defaults."""
+    """Every form of annotation: what is labelled, and its options with their defaults."""
     lines = []
-    for form, known in forms.OPTIONS.items():
-        shown = [f"`{name}={value:g}`" if isinstance(value, float) else f"`{name}={value}`" for name, value in known.items()]
-        choices = [f"`{name}`: {codes(forms.CHOICES[name])}" for name in known if name in forms.CHOICES]
-        lines.append([f"`{form}`", ", ".join(shown) or "none", "; ".join(choices), "yes" if form in forms.MARKS else "no"])
-    return table(["form", "options", "choices", "density"], lines)
+    for form in FORMS.values():
+        options = [f"{name}={option.default}".removesuffix(".0") for name, option in form.options.items()]
+        marks = f"share of {form.marks}" if form.marks else "no"
+        lines.append([codes(form.written), form.about, form.gives, codes(options) or "none", marks])
+    return table(["form", "what is labelled", "gives", "options and defaults", "density"], lines)
+
+
+def annotation_options() -> str:
+    """Every option of annotations: the forms that have it, its values, and what it does."""
+    options = {name: option for form in FORMS.values() for name, option in form.options.items()}
+    known = sorted(options.items(), key=lambda each: each[0] in ANNOTATOR_ERRORS)  # these come last
+    marks = [form.name for form in FORMS.values() if form.marks]
+    lines = [["`@`", codes(marks), DENSITY.allowed, DENSITY.about]]
+    for name, option in known:
+        has = [form.name for form in FORMS.values() if name in form.options]
+        lines.append([f"`{name}`", codes(has), option.allowed, option.about])
+    return table(["option", "forms", "value", "what it is"], lines)
 
 
 def costs() -> str:
@@ -394,6 +406,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "dataset": data_set,
     "presets": presets,
     "annotations": annotations,
+    "annotation_options": annotation_options,
     "costs": costs,
     "commands": commands,
     "metrics": metrics,

@@ -1,6 +1,6 @@
 """The one augmentation: flips and quarter turns, and half the time a rotation by up to 45 degrees.
 
-albumentations is used here and nowhere else; its last MIT release is pinned, so it can be replaced in one file.
+albumentations is used in this file only. Its last release under the MIT licence is pinned.
 """
 
 import os
@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a package registry for news
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a package registry for newer versions
 with warnings.catch_warnings(action="error"):
     import albumentations as A
 
-IGNORE = 255  # unlabelled pixels in label maps
+from benchmark.seal.contract import IGNORE, everything
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -32,13 +32,13 @@ class Augmentation:
 
     def __init__(self, seed: int, classes: int, fill: int = IGNORE) -> None:
         self.seed, self.fill = seed, fill
-        self.everything = (1 << classes) - 1
+        self.everything = everything(classes)
         self._local = threading.local()
 
     def __call__(self, step: int, row: int, image: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return image (c, h, w) and label sets (h, w), augmented alike: linear for the image, nearest for the sets."""
         everything = allowed.dtype.type(self.everything)
-        ruled_out = allowed ^ everything  # what is filled with 0 must mean "nothing known"
+        ruled_out = allowed ^ everything  # filled corners get 0, which must mean "all classes allowed"
         done = self._augment(step, row, image=image.transpose(1, 2, 0), mask=ruled_out)
         return done["image"].transpose(2, 0, 1), done["mask"] ^ everything
 
@@ -72,7 +72,7 @@ def _pipeline() -> A.Compose:
 
 
 def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item], threads: int) -> Iterator[Loaded]:
-    """Yield `load(item)` of each item, in order; so many threads load the next ones meanwhile. 0: load when asked for."""
+    """Yield `load(item)` of each item, in order; `threads` threads load the next items ahead. 0 threads: load on demand."""
     if not threads:
         yield from map(load, items)
         return

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.methods import networks
-from benchmark.methods.augment import IGNORE, Augmentation, prefetch
+from benchmark.methods.augment import Augmentation, prefetch
 from benchmark.methods.resize import fit_sets, to_native_size, to_network
-from benchmark.seal.contract import Budget, Log, Range, TestScan, WeakData, WeakScan
+from benchmark.seal.contract import IGNORE, Budget, Log, Range, TestScan, WeakData, WeakScan, everything
 
-# Threads that augment the next batches: a GPU would wait for them, a CPU is busy anyway. One, not several: of two that set
-# up albumentations at once, one can leave every warning an error for good (augment.py).
+# Threads that augment the next batches: a GPU would wait for a batch, a CPU has no idle core. One thread, since two that
+# set up albumentations at the same time can leave all warnings as errors (augment.py).
 PREFETCH_THREADS = {"cpu": 0, "cuda": 1}
 
 __all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "Range", "TestScan", "WeakData", "poly"]
@@ -26,56 +26,56 @@ __all__ = ["IGNORE", "Batch", "Budget", "Log", "Method", "NetMethod", "Range", "
 class Method(ABC):
     """Something that learns from weak labels and predicts label maps.
 
-    Its dataclass fields are its hyper-parameters, with the paper's values as defaults. No work before `fit`; `fit`
-    starts afresh each time. It runs in a process of its own that holds no dense mask of any kind.
+    Its dataclass fields are its hyper-parameters, with the paper's values as defaults. Nothing is computed before `fit`,
+    and each call of `fit` starts from scratch. A method runs in its own process, which holds no dense mask.
     """
 
-    annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block", "slices")  # forms it can learn from
+    annotations: ClassVar[str | tuple[str, ...]] = "labels"  # what it learns from: labels, any "sets", or a tuple of forms
     # What a report takes it for: "location prior" looks at no image, "base" does nothing but fit the annotations, and
     # "supervised" is a base that stands for full supervision on full masks. A subclass doesn't inherit it.
     role: ClassVar[str] = ""
 
     @abstractmethod
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
-        """Learn; uses no more than `budget.steps` steps in all."""
+        """Train on weak labels, with at most `budget.steps` steps in all."""
 
     @abstractmethod
     def predict(self, scan: TestScan) -> np.ndarray:
-        """Labels, uint8 (slices, height, width), of an image (slices, channels, height, width), native size."""
+        """Return labels, uint8 (slices, height, width), of an image (slices, channels, height, width), at native size."""
 
     def keep(self, done: int, budget: Budget) -> None:
-        """Keep a snapshot if one is due after so many steps of `fit`; the end of training needs none."""
+        """Keep a snapshot if one is due after `done` steps; the last step needs none, as the method itself is that state."""
         if done in {round(i * budget.steps / budget.snapshots) for i in range(1, budget.snapshots)}:
             earlier = [kept for kept in getattr(self, "snapshots", []) if kept[0] < done]
             self.snapshots: list[tuple[int, Any]] = [*earlier, (done, self.state())]
 
     def state(self) -> Any:
-        """A copy of what `predict` needs; a method that never calls `keep` has one snapshot, the end of training."""
+        """Return a copy of what `predict` needs. A method that never calls `keep` has one snapshot: the end of training."""
         raise NotImplementedError(f"{type(self).__name__} calls keep, so it must have state and restore")
 
     def restore(self, state: Any) -> None:
-        """Predict from now on as when that state was kept."""
+        """Load a state that `state` returned, so that `predict` uses it."""
         raise NotImplementedError(f"{type(self).__name__} calls keep, so it must have state and restore")
 
     def marks_loss(self, scan: WeakScan, classes: int) -> float:
-        """The loss on a held-out scan's marks: the share of marked pixels predicted outside their set; NaN without marks."""
+        """Loss on the marks of a held-out scan: share of marked pixels predicted outside their set; NaN without marks."""
         labels = self.predict(TestScan(scan.image, scan.spacing))
-        marked = scan.allowed != (1 << classes) - 1
+        marked = scan.allowed != everything(classes)
         return float((scan.allowed[marked] >> labels[marked] & 1 == 0).mean()) if marked.any() else math.nan
 
 
 @dataclass
 class Batch:
-    """Augmented training slices and what is known of them."""
+    """Augmented training slices with their label sets."""
 
     image: Tensor  # float32 (n, c, h, w)
     allowed: Tensor  # int32 (n, h, w); bit k: class k is possible here
     index: Tensor  # int64 (n,): which training slice each row is
-    memory: Tensor | None  # the rows of the method's memory, augmented like the image
+    memory: Tensor | None  # the method's memory of these slices, augmented like the image
 
     @property
     def labels(self) -> Tensor:
-        """The sets as labels, int64 (n, h, w), with IGNORE where more than one class is allowed."""
+        """The label sets as labels, int64 (n, h, w), with IGNORE where more than one class is allowed."""
         single = self.allowed & (self.allowed - 1) == 0
         return torch.where(single, self.allowed.double().log2().long(), IGNORE)
 
@@ -84,21 +84,21 @@ class Batch:
 class NetMethod(Method):
     """A network trained by gradient descent: SGD with momentum, poly schedule, a fixed number of steps.
 
-    Most methods write `loss` and nothing else. `self.budget`, `self.log(step, name=value)`, `self.rng` and
-    `self.device` are there from `build` on. `self.memory`, if a method sets it, is a CPU tensor with a row per training
-    slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w). Empty corners of rotated label maps get
-    `self.memory_fill`, IGNORE unless `build` says otherwise.
+    Most methods define `loss` and nothing else. `self.budget`, `self.log(step, name=value)`, `self.rng` and
+    `self.device` are set before `build`. `self.memory`, if a method sets it, is a CPU tensor with a row per training
+    slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w). The empty corners of a rotated label map are
+    filled with `self.memory_fill`: IGNORE, unless `build` sets another value.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()  # maps of the network by stride, such as "encoder/8"
+    needs: ClassVar[tuple[str, ...]] = ()  # feature maps that the network must have, by stride, such as "encoder/8"
     passes: ClassVar[int | None] = None  # how often `after_pass` runs, evenly spaced; None: after each pass over the data
 
     @abstractmethod
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """What a step makes smaller, 0-d; `progress` runs from 0 to 1 (exclusive) over the budget."""
+        """Return the loss of a batch, 0-d; `progress` goes from 0 to 1 (exclusive) over the budget."""
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """Set `self.net`, and other modules if need be; all move to the device, `self.net` alone is optimised."""
+        """Set `self.net`, and other modules if needed. All are moved to the device; only `self.net` is optimised."""
         self.net: Any = networks.build(budget.network, channels, classes, budget.weights)
 
     def rate(self, step: int) -> float:
@@ -106,17 +106,17 @@ class NetMethod(Method):
         return poly(self.budget.lr, step, self.budget.steps)
 
     def after_step(self, batch: Batch, progress: float) -> None:
-        """Anything to do after each step, such as moving a teacher."""
+        """Do what is needed after each step, such as updating a teacher."""
 
     def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:
-        """Anything to do after a pass; `slices` gives (index, image) batches, not augmented, on the device."""
+        """Do what is needed after a pass; `slices` yields batches (index, image), not augmented, images on the device."""
 
     def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
-        """A training scan at network size: its image (s, c, size, size) and label sets (s, size, size) to learn from."""
+        """Return a training scan at network size: image (s, c, size, size) and label sets (s, size, size)."""
         return to_network(scan.image, size), fit_sets(scan.allowed, size, classes)
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
-        """Build and train the network; one seed, the process's (torch.initial_seed), settles order and augmentation."""
+        """Build and train the network; the seed of the process (torch.initial_seed) seeds batch order and augmentation."""
         seed = torch.initial_seed() % 2**63
         self.budget, self.log, self.rng = budget, log, np.random.default_rng([seed, 1])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -156,8 +156,8 @@ class NetMethod(Method):
         }
 
     def restore(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Those weights again."""
-        for name, weights in state.items():  # a module that came later is not asked for
+        """Load weights that `state` returned."""
+        for name, weights in state.items():  # modules that were added later keep their weights
             getattr(self, name).load_state_dict(weights)
 
     def marks_loss(self, scan: WeakScan, classes: int) -> float:
@@ -170,7 +170,7 @@ class NetMethod(Method):
                 to_native_size(self.probs(image.to(self.device)), height, width).cpu().double(),
                 torch.from_numpy(part),
             )
-            inside = (probs * (sets[:, None] & bits != 0)).sum(1)[sets != (1 << classes) - 1]
+            inside = (probs * (sets[:, None] & bits != 0)).sum(1)[sets != everything(classes)]
             total, count = total - float(inside.clamp_min(1e-12).log().sum()), count + inside.numel()
         return total / count if count else math.nan
 
@@ -183,7 +183,7 @@ class NetMethod(Method):
             self.net.parameters(), budget.lr, momentum=budget.momentum, weight_decay=budget.weight_decay
         )
         self.net.train()
-        often = max(1, budget.steps // 100)  # looking at the loss waits for the device
+        often = max(1, budget.steps // 100)  # reading the loss waits for the device
         for step, batch in enumerate(self._batches(augmentation, order, threads)):
             progress = step / budget.steps
             for group in optimiser.param_groups:
@@ -201,7 +201,7 @@ class NetMethod(Method):
             self.keep(step + 1, budget)
 
     def _order(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Rows of each step's batch: pass after pass in random order, never a partial batch."""
+        """Yield the rows of each step's batch: pass after pass in random order, never a partial batch."""
         waiting = np.empty(0, np.int64)
         for _ in range(self.budget.steps):
             while len(waiting) < self.budget.batch:
@@ -210,7 +210,7 @@ class NetMethod(Method):
             waiting = waiting[self.budget.batch :]
 
     def _batches(self, augmentation: Augmentation, order: np.random.Generator, threads: int) -> Iterator[Batch]:
-        """Each step's batch; a method's memory is read when its step comes, all else may be augmented before."""
+        """Yield each step's batch. A method's memory is read at its step; all else may be augmented before."""
 
         def load_batch(item: tuple[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             step, rows = item

@@ -15,19 +15,19 @@ from benchmark.seal.contract import Range
 class DenseCRF(NetMethod):
     """Partial cross-entropy plus the energy of a fully connected CRF (Tang et al., ECCV 2018), with its constants.
 
-    The energy is a sum over pairs of pixels, so its pull grows with the network's size; the published weight is for
-    513 px. The published lattice filter gives about half of the exact sum used here, so the same weight pulls about
-    twice as hard. ProCNS's baseline lets labelled pixels alone take part, with a weight of 0.1; here all do, and 0.1
-    would turn every pixel into one class.
+    The energy is a sum over pairs of pixels, so it increases with the network's input size; the published weight is
+    for 513 px. The published lattice filter gives about half of the exact sum used here, so the same weight acts about
+    twice as strongly. ProCNS's baseline sums over labelled pixels only, with a weight of 0.1; here the sum is over all
+    pixels, and with 0.1 every pixel would get the same class.
     """
 
     weight: Annotated[float, Range(2e-10, 2e-8)] = 2e-9
     sigma_xy: float = 100.0  # px at network size
     sigma_rgb: float = 15.0  # of three channels in 0 to 255
-    scale: float = 0.5  # of the image that the energy sees
+    scale: float = 0.5  # of the image on which the energy is computed
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """Fit the labels, and let colour carry them as far as it goes."""
+        """Fit the labels, and give pixels of similar colour the same class."""
         logits = self.net(batch.image)
         sigma_rgb = self.sigma_rgb * math.sqrt(batch.image.shape[1] / 3)  # a grey image counts as three equal channels
         energy = dense_crf(logits.softmax(1), batch.image, sigma_xy=self.sigma_xy, sigma_rgb=sigma_rgb, scale=self.scale)

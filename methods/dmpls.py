@@ -16,18 +16,18 @@ from benchmark.seal.contract import Budget, Range
 class DMPLS(NetMethod):
     """Dynamically mixed pseudo-labels (Luo et al., MICCAI 2022), with the constants of WSL4MIS; the main decoder predicts.
 
-    The mixed label holds on every pixel, marked ones included, from the first step on. The published Dice takes memory
-    in the square of the batch to the same value.
+    The mixed label is used on every pixel, marked ones included, from the first step on. The published Dice has the same
+    value, but needs memory quadratic in the batch size.
     """
 
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the mixed label
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """A network with two decoders."""
+        """Build a network with two decoders."""
         self.net = networks.build_dual(budget.network, channels, classes, budget.weights)
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """Both decoders fit the marks, and the label that they make together."""
+        """Fit the marks and the mixed label with both decoders."""
         main, auxiliary = self.net.both(batch.image)
         marks = (partial_cross_entropy(main, batch.allowed) + partial_cross_entropy(auxiliary, batch.allowed)) / 2
         return marks + self.weight * mixed_dice(main.softmax(1), auxiliary.softmax(1), self.rng.random())

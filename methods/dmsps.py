@@ -10,11 +10,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from benchmark.methods import networks
-from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, NetMethod, poly
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pseudo_labels import as_sets, where_open
-from benchmark.seal.contract import Budget
+from benchmark.seal.contract import IGNORE, Budget
 
 
 @dataclass
@@ -24,33 +23,34 @@ class DMSPS(NetMethod):
     Loss of both stages: 1/2 (pCE_1 + pCE_2) + weight / 2 (CE(p_1, q) + CE(p_2, q)), q = a p_1 + (1 - a) p_2 without
     gradient, a ~ U(0, 1) per batch (the published code adds 0.1 to a). The main decoder predicts.
 
-    The published cross-entropy takes softmaxes for logits, so there is a second softmax inside; its weight of 8 belongs to
-    that. Where predictions are near uniform, a second softmax divides the pull of q by the number of classes: as strong a
-    pull is 8 / 4 = 2 on ACDC without it, the default. `double_softmax` brings both back; it also sharpens predictions,
-    which the form of the paper does not.
+    The published code passes probabilities as logits to the cross-entropy, so it applies a second softmax; its weight of 8
+    belongs to that. Near uniform predictions, a second softmax divides the gradient towards q by the number of classes.
+    Without it, the same gradient on ACDC needs the weight 8 / 4 = 2, the default. `double_softmax` restores both; it also
+    sharpens predictions, which the formula of the paper does not.
 
-    The second stage goes on with the first's weights and starts the learning rate anew, as published; there, from the best
-    checkpoint by dense validation masks, which no method has here, so from the last. Both stages share one budget (there
-    30,000 steps each, or until the validation stands still). Marks stay, whatever the predictions say of their pixels.
+    The second stage continues with the weights of the first and restarts the learning rate, as published. The published
+    code continues from the best checkpoint by dense validation masks; no method has them here, so it is the last one. Both
+    stages share one budget (published: 30,000 steps each, or until validation stops improving). Marked pixels keep their
+    labels.
     """
 
-    weight: float | None = None  # of the mix; 2, or 8 with the double softmax
+    weight: float | None = None  # of the mixed label's loss; default 2, or 8 with the double softmax
     double_softmax: bool = False  # as published
     first_stage: float = 0.5  # share of the steps
-    uncertainty: float = 0.1  # normalised entropy below which a prediction joins the marks
+    uncertainty: float = 0.1  # normalised entropy below which a prediction becomes a label
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """A network with two decoders."""
+        """Build a network with two decoders."""
         self.net = networks.build_dual(budget.network, channels, classes, budget.weights)
         self.boundary = max(1, round(self.first_stage * budget.steps))  # the second stage's first step
 
     def rate(self, step: int) -> float:
-        """Poly, in each stage from the start."""
+        """The poly schedule, restarted in each stage."""
         start, end = (0, self.boundary) if step < self.boundary else (self.boundary, self.budget.steps)
         return poly(self.budget.lr, step - start, end - start)
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """Both decoders fit the marks, or what has become of them, and the mix of the two."""
+        """Partial cross-entropy of both decoders plus the loss on their mixed pseudo-label."""
         allowed = batch.allowed if batch.memory is None else as_sets(batch.memory, batch.allowed)
         main, auxiliary = self.net.both(batch.image)
         marks = (partial_cross_entropy(main, allowed) + partial_cross_entropy(auxiliary, allowed)) / 2
@@ -65,7 +65,7 @@ class DMSPS(NetMethod):
 
     @torch.no_grad()
     def _expanded(self) -> Tensor:
-        """Labels, uint8 (slices, h, w), for pixels that the marks leave open; IGNORE elsewhere."""
+        """Return confident predictions, uint8 (slices, h, w), for unlabelled pixels; IGNORE elsewhere."""
         memory = torch.full_like(self.images[:, 0], IGNORE, dtype=torch.uint8)
         self.net.eval()
         for index, image in self._slices():
@@ -83,7 +83,7 @@ class DMSPS(NetMethod):
 def mixed_cross_entropy(main: Tensor, auxiliary: Tensor, a: float, *, double: bool = False) -> Tensor:
     """Mean over decoders and pixels of - sum_c q_c log p_c, q = a p_1 + (1 - a) p_2 without gradient; logits (n, k, h, w).
 
-    `double`: the log-softmax is taken of the probabilities, as the published code does.
+    `double`: apply the log-softmax to the probabilities, as the published code does.
     """
     probs = main.softmax(1), auxiliary.softmax(1)
     mix = (a * probs[0] + (1 - a) * probs[1]).detach()
@@ -98,7 +98,7 @@ def sure_labels(probs: Tensor, limit: float) -> Tensor:
 
 
 def largest_parts(labels: np.ndarray) -> np.ndarray:
-    """Label maps (n, h, w) that keep each class's largest part (4-connected) in each map; IGNORE elsewhere."""
+    """Keep the largest connected component (4-connected) of each class in each label map (n, h, w); IGNORE elsewhere."""
     kept = np.full_like(labels, IGNORE)
     for own, left in zip(labels, kept, strict=True):
         for k in np.setdiff1d(own, IGNORE):

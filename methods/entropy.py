@@ -17,6 +17,6 @@ class EntropyMinimisation(NetMethod):
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """Fit the labels, and be sure."""
+        """Fit the labels, and minimise the entropy of predictions."""
         logits = self.net(batch.image)
         return partial_cross_entropy(logits, batch.allowed) + self.weight * entropy(logits.softmax(1))

@@ -14,7 +14,7 @@ from benchmark.seal.contract import Range
 class GatedCRF(NetMethod):
     """Partial cross-entropy plus a local Potts energy (Obukhov et al., 2019), with the constants of WSL4MIS.
 
-    ProCNS's baseline of that name trains with AdamW at SGD's learning rate; here it trains as all others do.
+    ProCNS's baseline of that name uses AdamW with the learning rate of SGD; here the optimiser is that of all methods.
     """
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1
@@ -23,7 +23,7 @@ class GatedCRF(NetMethod):
     radius: int = 5  # px
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """Fit the labels, and let colour carry them on."""
+        """Fit the labels, and give neighbours of similar colour the same class."""
         logits = self.net(batch.image)
         energy = gated_crf(
             logits.softmax(1), batch.image, sigma_xy=self.sigma_xy, sigma_rgb=self.sigma_rgb, radius=self.radius

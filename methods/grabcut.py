@@ -1,4 +1,4 @@
-"""GrabCut: cut each class from the rest where intensities change, given how those of its marks are distributed."""
+"""GrabCut: cut each class from the rest by the intensities of its marks and the edges of the image."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,24 @@ import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from benchmark.methods.base import IGNORE
 from benchmark.methods.propagation import LabelPropagation
+from benchmark.seal.contract import IGNORE
 
 
 @dataclass
 class GrabCut(LabelPropagation):
     """Cuts of Rother et al. (SIGGRAPH 2004) as OpenCV makes them, then training on them; a control.
 
-    Each class but the background is cut from the rest on its own: its marks are certain, other marks are certainly the
-    rest, and all else begins as what its nearest mark is. A pixel that several classes claim goes to the one of them
-    whose marks are nearest; one that none claims is background. OpenCV takes colours of 8 bits: an image without three
-    channels is taken as the grey of their mean.
+    Each foreground class is cut from the rest separately. Its marks are fixed as foreground, other marks as the rest, and
+    an unlabelled pixel starts with the class of its nearest mark. A pixel in the cuts of several classes gets the one
+    with the nearest mark; a pixel in none is background. OpenCV needs colours of 8 bits: an image without three channels
+    is converted to grey, the mean of its channels.
     """
 
-    rounds: int = 5  # of fitting Gaussian mixtures and cutting
+    rounds: int = 5  # of fitting the Gaussian mixtures and cutting
 
     def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-        """The class that claims each pixel."""
+        """Return the class of the cut that contains each pixel."""
         colours = image if len(image) == 3 else image.mean(0, keepdims=True).repeat(3, 0)
         picture = np.ascontiguousarray((colours * 255).round().astype(np.uint8).transpose(1, 2, 0))
         marked = np.setdiff1d(labels, IGNORE)
@@ -32,17 +32,17 @@ class GrabCut(LabelPropagation):
         found, least = np.where(labels == IGNORE, 0, labels), np.full(labels.shape, np.inf)
         for k, distance in zip(marked, distances, strict=True):
             if k != 0:
-                claimed = (distance < least) & cut(picture, labels, nearest, k, self.rounds)
-                found[claimed], least[claimed] = k, distance[claimed]
+                inside = (distance < least) & cut(picture, labels, nearest, k, self.rounds)
+                found[inside], least[inside] = k, distance[inside]
         return found
 
 
 def cut(picture: np.ndarray, labels: np.ndarray, guess: np.ndarray, k: int, rounds: int) -> np.ndarray:
-    """Where class k is in a picture (h, w, 3): labels are certain, the guess (h, w) is where the cut begins elsewhere."""
+    """Segment class k in a picture (h, w, 3): labels are fixed; elsewhere `guess` (h, w) initialises the cut."""
     certain = np.where(labels == k, cv2.GC_FGD, cv2.GC_BGD)
     probable = np.where(guess == k, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     mask = np.where(labels == IGNORE, probable, certain).astype(np.uint8)
-    cv2.setRNGSeed(0)  # the mixtures begin with random clusters
-    rest, ours = np.zeros((1, 65)), np.zeros((1, 65))  # room for the mixtures
-    cv2.grabCut(picture, mask, (0, 0, 0, 0), rest, ours, rounds, cv2.GC_INIT_WITH_MASK)  # changes the mask
+    cv2.setRNGSeed(0)  # the mixtures start from random clusters
+    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))  # OpenCV stores the mixtures here
+    cv2.grabCut(picture, mask, (0, 0, 0, 0), background, foreground, rounds, cv2.GC_INIT_WITH_MASK)  # changes the mask
     return (mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)

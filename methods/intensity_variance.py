@@ -14,14 +14,14 @@ from benchmark.seal.contract import Range
 class IntensityVariance(NetMethod):
     """Partial cross-entropy plus the intensity term of WSL4MIS (after Luo et al., WORD, MedIA 2022).
 
-    The published code has the sign of the term reversed. It is published with a ramp of 30,000 steps, its default budget;
-    here the ramp is the whole budget, and is not held for 150 steps at a time.
+    The published code has the sign of the term reversed. Its published ramp takes 30,000 steps, the default budget there,
+    and changes every 150 steps. Here the ramp takes the whole budget and changes with every step.
     """
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1  # reached at the end of the ramp
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """Fit the labels, and set the classes' intensities apart."""
+        """Fit the labels, and separate the intensities of the classes."""
         logits = self.net(batch.image)
         term = intensity_variance(logits.softmax(1), batch.image)
         return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * term

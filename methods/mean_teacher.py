@@ -16,8 +16,9 @@ from benchmark.seal.contract import Budget, Range
 class MeanTeacher(NetMethod):
     """Partial cross-entropy plus the squared distance to a noisy teacher (Tarvainen & Valpola, NeurIPS 2017).
 
-    Constants of WSL4MIS's semi-supervised script; here every slice is labelled in part, so all pixels are compared. The
-    published teacher begins with weights of its own and takes over the student's in the first step; ours is a copy.
+    Constants of WSL4MIS's semi-supervised script. Here every slice is partly labelled, so all pixels are compared. The
+    published teacher starts with other random weights, which the first step replaces by the student's; here it starts as
+    a copy of the student.
     """
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1  # reached at the end of the ramp, which is the whole budget
@@ -25,7 +26,7 @@ class MeanTeacher(NetMethod):
     noise: float = 0.1  # standard deviation, clipped at twice its value
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """A network and a teacher of the same kind that no gradient reaches."""
+        """Build a network, and a copy of it as the teacher, without gradients."""
         super().build(channels, classes, budget)
         self.teacher = deepcopy(self.net).requires_grad_(requires_grad=False)
         self.steps = 0
@@ -39,13 +40,13 @@ class MeanTeacher(NetMethod):
         return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * distance
 
     def noisy(self, image: Tensor) -> Tensor:
-        """An image as the teacher sees it."""
+        """Add noise to an image, as input of the teacher."""
         return image + (self.noise * torch.randn_like(image)).clamp(-2 * self.noise, 2 * self.noise)
 
     @torch.no_grad()
     def after_step(self, batch: Batch, progress: float) -> None:
-        """Move the teacher's weights; its batch statistics come from its own passes."""
+        """Update the weights of the teacher; its batch statistics come from its own forward passes."""
         self.steps += 1
         decay = min(1 - 1 / self.steps, self.decay)
-        for ours, theirs in zip(self.teacher.parameters(), self.net.parameters(), strict=True):
-            ours.lerp_(theirs, 1 - decay)
+        for teacher, student in zip(self.teacher.parameters(), self.net.parameters(), strict=True):
+            teacher.lerp_(student, 1 - decay)

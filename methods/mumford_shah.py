@@ -14,9 +14,9 @@ from benchmark.seal.contract import Range
 class MumfordShah(NetMethod):
     """Partial cross-entropy plus the Mumford-Shah functional (Kim & Ye, TIP 2020), with the weight of WSL4MIS.
 
-    The published weight is 1e-6 of a sum over the batch. Ours is that of a mean over pixels, with the same strength for
-    the published 12 images of 256 x 256 px, and for any other batch as well. The published code exchanges prediction
-    and image in the functional.
+    The published weight, 1e-6, belongs to a sum over the batch; the weight here belongs to a mean over pixels. The two
+    agree for the published 12 images of 256 x 256 px; a mean does not depend on the batch. The published code exchanges
+    prediction and image in the functional.
     """
 
     weight: Annotated[float, Range(0.08, 8.0)] = 0.786432  # 1e-6 * 12 * 256 * 256

@@ -1,4 +1,4 @@
-"""Networks by name; a network gives logits, and its feature maps by stride.
+"""Networks by name. A network returns logits, and its feature maps by stride.
 
 `unet` is the field's. `smp:ARCHITECTURE/ENCODER` is any of segmentation_models_pytorch, with an encoder of its own or of
 timm (`tu-...`), from scratch or from a file of encoder weights; nothing is ever downloaded.
@@ -20,7 +20,7 @@ DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 class Features(NamedTuple):
-    """What a network made of a batch."""
+    """Logits and feature maps of a batch."""
 
     logits: Tensor  # (n, classes, h, w)
     encoder: dict[int, Tensor]  # stride -> (n, c, h / stride, w / stride)
@@ -70,10 +70,10 @@ class UNet(Network):
 
 
 class Dual(nn.Module):
-    """A network with a second, auxiliary decoder that sees maps of which channels were dropped in training.
+    """A network with a second, auxiliary decoder; in training, channels of its input maps are dropped.
 
-    With `unet` it is WSL4MIS's `unet_cct`: 2,447,064 parameters at 1 channel and 4 classes. Its auxiliary decoder drops
-    channels in evaluation too, where nobody asks it.
+    With `unet` it is WSL4MIS's `unet_cct`: 2,447,064 parameters at 1 channel and 4 classes. There the auxiliary decoder
+    also drops channels in evaluation, where its output is not used.
     """
 
     def __init__(self, main: Network, auxiliary: nn.Module) -> None:
@@ -93,7 +93,7 @@ class Dual(nn.Module):
 
 
 class Level(nn.Module):
-    """One level up: narrow, enlarge, join with the encoder's map, and convolve."""
+    """One level of the decoder: reduce channels, enlarge, concatenate the encoder's map, and convolve."""
 
     def __init__(self, deep: int, skip: int) -> None:
         super().__init__()
@@ -101,13 +101,13 @@ class Level(nn.Module):
         self.join = _block(2 * skip, skip, 0)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """The joined map, of the skip's size."""
+        """Return the decoded map, of the size of `skip`."""
         x = F.interpolate(self.narrow(x), size=skip.shape[-2:], mode="bilinear", align_corners=True)
         return self.join(torch.cat([skip, x], 1))
 
 
 class Decoder(nn.Module):
-    """The way up, level by level, and the head."""
+    """The decoder: its levels from deep to shallow, and the head."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -115,11 +115,11 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(WIDTHS[0], classes, 3, padding=1)
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Logits, and the map of each level from the deepest up."""
+        """Return logits, and the map of each level, the deepest first."""
         decoded: list[Tensor] = []
         for level, skip in zip(self.levels, maps[-2::-1], strict=True):
             decoded.append(level(decoded[-1] if decoded else maps[-1], skip))
-        return self.head(decoded[-1]).contiguous(), decoded  # losses shift and slice: class by class is faster for them
+        return self.head(decoded[-1]).contiguous(), decoded  # contiguous: losses that shift and slice are faster on it
 
 
 def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -142,12 +142,12 @@ class Library(Network):
         self.decoder = LibraryDecoder(model.decoder, model.segmentation_head)
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """The image and the encoder's maps, as the library's decoders want them."""
+        """Return the image and the encoder's maps, as the library's decoders need them."""
         return list(self.encoder(image))
 
 
 class LibraryDecoder(nn.Module):
-    """A decoder of the library and its head; maps are those of its blocks, where it has such, and the last."""
+    """A decoder of the library and its head. Its maps are the outputs of its blocks, if it has any, and the last."""
 
     def __init__(self, decoder: Any, head: nn.Module) -> None:
         super().__init__()
@@ -170,9 +170,9 @@ class LibraryDecoder(nn.Module):
 
 
 def build(name: str, channels: int, classes: int, weights: str = "") -> Network:
-    """The network of that name, freshly initialised; raises ValueError for one that can't be built.
+    """Build the network of that name with new weights; raises ValueError if it can't be built.
 
-    `weights`: a file of encoder weights, as torch saves a state dict; a first layer for colour also takes grey images.
+    `weights`: a file of encoder weights, as torch saves a state dict; a first layer for colour also fits grey images.
     """
     if name == "unet":
         if weights:
@@ -191,41 +191,41 @@ def build(name: str, channels: int, classes: int, weights: str = "") -> Network:
 
 
 def build_dual(name: str, channels: int, classes: int, weights: str = "") -> Dual:
-    """The network of that name with a second decoder, initialised on its own."""
+    """Build the network of that name with a second decoder, which is initialised independently."""
     return Dual(build(name, channels, classes, weights), build(name, channels, classes).decoder)
 
 
 def lacks(name: str, needs: Iterable[str], channels: int, size: int) -> list[str]:
-    """Which of the maps that a method needs, such as "encoder/8", a network does not make; without computing anything.
+    """List the maps in `needs`, such as "encoder/8", that a network does not have; nothing is computed.
 
-    Raises ValueError where the network can't be built, or takes no images of that size.
+    Raises ValueError if the network can't be built, or can't take images of that size.
     """
     with torch.device("meta"):
         net = build(name, channels, 2).eval()
         try:
             made = net.features(torch.empty(1, channels, size, size))
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"network {name!r} takes no images of {size} px: {' '.join(str(error).split())}") from error
+            raise ValueError(f"network {name!r} can't take images of {size} px: {' '.join(str(error).split())}") from error
     return [need for need in needs if int(need.partition("/")[2]) not in getattr(made, need.partition("/")[0])]
 
 
 def _by_stride(image: Tensor, maps: list[Tensor]) -> dict[int, Tensor]:
-    """The last map of each stride; what has no channels is left out."""
+    """The last map of each stride, without maps of 0 channels."""
     return {2 ** round(math.log2(image.shape[-1] / m.shape[-1])): m for m in maps if m.shape[1]}
 
 
 def _load(encoder: nn.Module, path: Path) -> None:
-    """Fill an encoder from a file; what the file holds beyond that, such as a classifier's head, is left aside."""
+    """Load the weights of an encoder from a file; other weights in it, such as a classifier's head, are ignored."""
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ValueError(f"there is no file of weights {path}") from error
     except Exception as error:  # torch raises whatever its archive reader and its unpickler raise
-        raise ValueError(f"{path} holds no state dict of torch: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(f"{path} is not a state dict of torch: {' '.join(str(error).split())[:200]}") from error
     for key in ("state_dict", "model"):
         stored = stored.get(key, stored) if isinstance(stored, dict) else stored
     if not isinstance(stored, dict) or not all(isinstance(given, Tensor) for given in stored.values()):
-        raise ValueError(f"{path} holds no state dict of torch, which is a dictionary of tensors")
+        raise ValueError(f"{path} is not a state dict of torch, which is a dictionary of tensors")
     filled = dict(encoder.state_dict())
     for name, own in filled.items():
         plain = name.removeprefix("model.")  # timm's encoders are wrapped; it also writes stages_0 for stages.0

@@ -20,15 +20,15 @@ class BalancedPartialCrossEntropy(NetMethod):
     role: ClassVar[str] = "base"
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """Fit the labels of each class alike."""
+        """Fit the labels, with the same weight for each class."""
         return balanced_cross_entropy(self.net(batch.image), batch.allowed)
 
 
 def balanced_cross_entropy(logits: Tensor, allowed: Tensor) -> Tensor:
     """Mean over classes with labelled pixels of the mean of -log p over these pixels of the batch; 0 if there are none.
 
-    logits (n, k, h, w), allowed (n, h, w) as sets. Labelled is a pixel that allows one class; pixels that allow several,
-    but not all, belong to no class and are left out.
+    logits (n, k, h, w), allowed (n, h, w) as sets. A pixel is labelled if it allows one class. Pixels that allow several
+    classes, but not all, are left out.
     """
     sets = possible(allowed, logits.shape[1])
     labelled = sets & (sets.sum(1, keepdim=True) == 1)

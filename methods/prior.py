@@ -1,4 +1,4 @@
-"""Location prior: where in the frame was each class marked? It never looks at an image."""
+"""Location prior: the class that is marked most often around each position of the frame; images are not used."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,13 +14,13 @@ from benchmark.seal.contract import Budget, Log, TestScan, WeakData
 
 @dataclass
 class Prior(Method):
-    """A control of this project: the most frequent class among the training marks around each place."""
+    """A control of this project: the most frequent class among the training marks around each position."""
 
     role: ClassVar[str] = "location prior"
-    spread: float = 0.05  # of the smoothing, as a share of the frame
+    spread: float = 0.05  # standard deviation of the smoothing, as a share of the frame
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
-        """Count the marks of each class at each place of the padded frame, and smooth the counts."""
+        """Count the marks of each class at each position of the padded frame, and smooth the counts."""
         counts = np.zeros((data.classes, budget.size, budget.size))
         for scan in data:
             sets = fit_sets(scan.allowed, budget.size, data.classes)
@@ -29,12 +29,12 @@ class Prior(Method):
         everywhere = counts.sum((1, 2), keepdims=True) / max(counts.sum(), 1)
         sigma = self.spread * budget.size
         near = np.stack([gaussian_filter(count, sigma, mode="constant", truncate=6) for count in counts])
-        shares = near + 1e-9 * everywhere  # where nobody marked anything, the classes' overall shares
+        shares = near + 1e-9 * everywhere  # far from all marks: the overall shares of the classes
         self.shares = torch.from_numpy(shares / shares.sum(0).clip(min=1e-300)).float()
         log(budget.steps - 1, marks=float(counts.sum()))
 
     def predict(self, scan: TestScan) -> np.ndarray:
-        """The same map for every slice, brought to the scan's size."""
+        """Return the same map for every slice, resized to the scan."""
         slices, _, height, width = scan.image.shape
         labels = to_native_size(self.shares[None], height, width).argmax(1).to(torch.uint8)
         return labels.numpy().repeat(slices, 0)

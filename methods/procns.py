@@ -1,21 +1,21 @@
 """ProCNS: class prototypes calibrate pseudo-labels; noisy pseudo-labels are masked and get soft labels instead.
 
 Three parts: `prsa` (benchmark.methods.losses), noise perception and masking (ANPM, below) and `soft_labels`. Defaults
-follow the published code in all that changes the outcome but three things, which `reference` brings back: a learning rate
-that is above its base in the first phase; a curve that is fitted in iterations and read at epoch numbers; background as the
-pseudo-label of the corners that a rotation leaves (but for FAZ). Where this file departs from the code else, it can't
-matter, or the code can't run:
+follow the published code in all that changes results, with three exceptions that `reference` restores: the learning rate of
+the first phase is above the base rate; the curve is fitted in iterations and evaluated at epoch numbers; the empty corners
+of a rotation get background as pseudo-label (except on FAZ). The other deviations don't change results, or replace code that
+can't run; the last three are the rules of this suite for all methods ("there" is the published code):
 
-- pseudo-labels start as "anything allowed", there as the dense mask; both are overwritten before anything reads them;
-- the running average is kept in half precision;
-- a masked pixel is 255, there the number of classes; 255 there marks predictions of absent classes, here -1 does;
-- masks are copied, there edited in place; a curve whose fit does not converge does not fire, there it ends the run;
-- the bandwidth of the smoothing is searched there by cross-validation; for Dice values it is always the smallest one;
-- a batch without an unlabelled pixel has no PRSA, there it divides by zero;
-- passes are counted in steps times batch, as no method here trains on partial batches;
-- augmentation is seeded by step and row, there a worker's coin flips repeat with every epoch;
-- the last step counts and every method has the same steps, there the best of thousands of checks on the test set, and twice
-  the steps on polyps.
+- Pseudo-labels start with all classes allowed, there as the dense mask; both are overwritten before they are read.
+- The running average is stored in half precision.
+- A masked pixel is 255, there the number of classes. There 255 stands for predictions of absent classes, here -1.
+- Masks are copied, there changed in place. A curve whose fit does not converge does not fire; there the run ends.
+- The bandwidth of the smoothing is constant. There cross-validation finds it: for Dice values always the smallest one.
+- A batch without an unlabelled pixel has no PRSA; there it divides by zero.
+- Passes are counted in steps times batch size, as no method here trains on partial batches.
+- Augmentation is seeded by step and row; there the random flips of a worker repeat with every epoch.
+- The last step is scored and every method has the same number of steps. There the best of thousands of evaluations on the
+  test set is, and polyps get twice the steps.
 """
 
 import math
@@ -30,13 +30,12 @@ import torch.nn.functional as F
 from scipy.optimize import curve_fit
 from torch import Tensor
 
-from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, NetMethod, poly
 from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
 from benchmark.methods.pseudo_labels import running_average
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import IGNORE, Budget, Range
 
-# of each published task: the first phase's share of all steps, and the confidence from which a disagreement is noise.
+# For each published task: the first phase's share of all steps, and the confidence above which a disagreement is noise.
 # FAZ: 100 epochs of 59 steps in 30,000; polyp: 100 of 75 in 60,000; ODOC: 400 of 66 in 30,000, where 66 follows from the
 # sizes of the public fundus sets (789 images) and is not stated.
 SETTINGS = {
@@ -52,17 +51,17 @@ class ProCNS(NetMethod):
     """Progressive prototype calibration and noise suppression (Liu et al., JBHI 2024).
 
     First phase: partial cross-entropy and PRSA with prototypes of the labels, while each training image's predictions are
-    averaged. Second phase: the average's labels are learnt too and make the prototypes; once a class's training Dice has
-    flattened, pixels that the network would give to it or to background against their label are masked, and learn soft
-    labels instead. The log holds, after each pass, the share of each class that is masked, the fitted curves, the pass at
-    which a class fired, and the share of pseudo-labels that changed.
+    averaged. Second phase: the labels of this average are learnt too and define the prototypes. Once the training Dice of a
+    class is flat (the class has "fired"), pixels where the network predicts it, or background, against their pseudo-label
+    are masked, and learn soft labels instead. After each pass the log gets the masked share of each class, the fitted
+    curves, the pass at which a class fired, and the share of pseudo-labels that changed.
     """
 
     needs = ("encoder/8", "decoder/2")
 
     setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's values for the next two
     phase_one: float | None = None  # share of the steps; without a setting 0.2
-    confidence: float | None = None  # from which a disagreement is noise; without a setting 0.5
+    confidence: float | None = None  # above which a disagreement is noise; without a setting 0.5
     prsa_weight: Annotated[float, Range(0.01, 1)] = 0.1
     pseudo_weight: float = 0.5
     soft_weight: float = 0.01
@@ -74,10 +73,10 @@ class ProCNS(NetMethod):
     anpm: bool = True
     soft_labels: bool = True
     prototypes: Literal["both", "batch", "sample"] = "both"  # of the encoder, over the batch; of the decoder, per sample
-    reference: bool = False  # as the published code in the three things that the module names
+    reference: bool = False  # follow the published code in the three exceptions above
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """The network, and what the second phase remembers."""
+        """Build the network, and set the state of both phases."""
         super().build(channels, classes, budget)
         given = {"phase_one": 0.2, "confidence": 0.5} | SETTINGS.get(self.setting, {})
         share = given["phase_one"] if self.phase_one is None else self.phase_one
@@ -88,19 +87,19 @@ class ProCNS(NetMethod):
             self.memory_fill = 0
         self.classes, self.boundary = classes, max(1, round(share * budget.steps))  # the second phase's first step
         self.average: Tensor | None = None  # of the first phase's predictions, float16 (slices, k, h, w)
-        self.calibrated: Tensor | None = None  # pseudo-labels as the first phase left them, uint8 (slices, h, w)
+        self.calibrated: Tensor | None = None  # pseudo-labels at the end of the first phase, uint8 (slices, h, w)
         self.dice: list[Tensor] = []  # of each step of the second phase since the last pass, (k,)
         self.history = np.empty((0, classes))  # of each step before that
         self.fired: list[int] = []  # classes whose labels are known to be noisy
 
     def rate(self, step: int) -> float:
-        """Poly; as published, counted from the second phase's start and one step late."""
+        """Poly; with `reference` counted from the start of the second phase and one step late, as published."""
         if not self.reference or step == 0:
             return super().rate(step)
         return poly(self.budget.lr, step - 1 - self.boundary, self.budget.steps)
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """Marks and PRSA; in the second phase pseudo-labels too, soft ones where they are masked."""
+        """Fit the marks and PRSA; in the second phase also the pseudo-labels, or soft labels where these are masked."""
         features = self.net.features(batch.image)
         logits, labels = features.logits, batch.labels if batch.memory is None else batch.memory.long()
         encoder = features.encoder[8] if self.prototypes != "sample" else None
@@ -134,7 +133,7 @@ class ProCNS(NetMethod):
         self.memory, self.average = self.calibrated.clone(), None
 
     def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:
-        """Average the predictions in the first phase, perceive and mask noise in the second."""
+        """Average predictions in the first phase; find and mask noise in the second."""
         done = round(progress * self.budget.steps)
         if done < self.boundary:
             self._refresh(slices, done)
@@ -145,7 +144,7 @@ class ProCNS(NetMethod):
         shape, first, changed = (len(self.images), self.classes, *self.images.shape[2:]), self.average is None, 0
         average = torch.zeros(shape, dtype=torch.float16) if self.average is None else self.average
         for index, image in slices:
-            old = average[index].to(self.device)  # on a processor the choice of classes takes longer than a GPU's whole pass
+            old = average[index].to(self.device)  # argmax on the CPU takes longer than a whole pass on a GPU
             new = running_average(old.float(), self.probs(image), self.alpha).half()
             changed += int((old.argmax(1) != new.argmax(1)).sum())
             average[index] = new.cpu()
@@ -177,7 +176,7 @@ class ProCNS(NetMethod):
         self.log(done - 1, **seen)
 
     def _mask(self, slices: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """Mask noise in every image's pseudo-labels; returns what there is to log."""
+        """Mask noise in the pseudo-labels of every image; returns values for the log."""
         memory: Any = self.memory
         calibrated: Any = self.calibrated
         before = memory.clone()
@@ -217,11 +216,11 @@ def fires(
     r: float = 0.95,
     reference: bool = False,
 ) -> bool:
-    """Whether a class's training Dice has flattened by an epoch of the second phase, counted from 0.
+    """Whether the training Dice of a class is flat at an epoch of the second phase, counted from 0.
 
-    `curve` holds the Dice of every step of the phase; what comes after the epoch is not looked at. Smoothed, it is fitted
-    by f(x) = a (1 - exp(-x^b / c)), x in epochs; it is flat if f' has dropped from that of epoch 1 by more than the share
-    r in one of the epochs 2 to `epoch`. `reference`: x in iterations, yet f' read at the same numbers, as published. A
+    `curve` holds the Dice of every step of the phase; values after the epoch are not used. It is smoothed and fitted by
+    f(x) = a (1 - exp(-x^b / c)), x in epochs. It is flat if f' is below that of epoch 1 by more than the share r in one of
+    the epochs 2 to `epoch`. `reference`: x is in iterations, but f' is evaluated at the same numbers, as published. A
     curve that can't be fitted is not flat.
     """
     return _flat(_fitted(curve, batches_per_epoch, epoch, reference=reference), epoch, r)
@@ -257,7 +256,7 @@ def _flat(curve: tuple[float, float, float], epoch: int, r: float) -> bool:
 def smooth(x: np.ndarray, y: np.ndarray, bandwidth: float) -> np.ndarray:
     """Local linear regression of y (n,) at each x (n,), ascending, with weights exp(-(x_i - x_j)^2 / (2 bandwidth^2)).
 
-    In closed form, a window at a time (the published loop is cubic). Where the neighbours' weights vanish, y itself.
+    In closed form, 256 points at a time (the published loop is cubic). Where the neighbours' weights vanish, y itself.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     smoothed = np.empty_like(y)
@@ -275,7 +274,7 @@ def smooth(x: np.ndarray, y: np.ndarray, bandwidth: float) -> np.ndarray:
 
 
 def fit_curve(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """(a, b, c) of a (1 - exp(-x^b / c)), a and b in [0, 1], c >= 0; the last point weighs ten times the first.
+    """(a, b, c) of a (1 - exp(-x^b / c)), a and b in [0, 1], c >= 0; the last point has ten times the weight of the first.
 
     Raises RuntimeError if the fit does not converge.
     """
@@ -284,7 +283,7 @@ def fit_curve(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
         return a * (1 - np.exp(-(x**b) / c))
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # of a covariance that nobody reads
+        warnings.simplefilter("ignore")  # about the covariance, which is not used
         found, _ = curve_fit(
             saturating, x, y, (1, 1, 1), np.geomspace(1, 0.1, len(x)), absolute_sigma=True,
             bounds=([0, 0, 0], [1, 1, np.inf]), method="trf",
@@ -296,11 +295,11 @@ def fit_curve(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
 def mask_noise(
     pseudo: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, updated: Sequence[int], threshold: float, ignore: int
 ) -> np.ndarray | None:
-    """Mask an image's pseudo-label (h, w) where the prediction disagrees; None: begin again from the first phase's label.
+    """Mask an image's pseudo-label (h, w) where the prediction disagrees; None: restart from the first phase's label.
 
-    A disagreement is noise where the prediction is surer than `threshold`, and is background or one of the classes that
-    fired (`updated`), and occurs in the pseudo-label. `ignore` marks masked pixels; they stay masked. None if there is no
-    foreground or none of the classes that fired, or if little of a small foreground would be left.
+    A disagreement is noise if the confidence is above `threshold`, and the predicted class is background or has fired
+    (`updated`), and occurs in the pseudo-label. Masked pixels are `ignore`, and stay masked. None if the pseudo-label has
+    no class that fired, or if little of a small foreground would remain.
     """
     pseudo, predicted = np.asarray(pseudo), np.asarray(predicted)
     there = np.unique(pseudo)

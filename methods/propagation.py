@@ -1,4 +1,4 @@
-"""What methods share that propagate the annotations of the training slices, once, and train the common network on them."""
+"""Base class of methods that propagate the annotations of the training slices once, and then train on the result."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from benchmark.methods.base import IGNORE
 from benchmark.methods.pce_dice import PartialCrossEntropyDice
 from benchmark.methods.resize import inside
-from benchmark.seal.contract import WeakScan
+from benchmark.seal.contract import IGNORE, WeakScan
 
 Propagate = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
@@ -19,16 +18,16 @@ Propagate = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 class LabelPropagation(PartialCrossEntropyDice):
     """`pce_dice` on propagated labels.
 
-    Annotations are propagated at network size, before the first step, and take none of the budget. The padding to a
-    square takes no part in it and stays unlabelled.
+    Annotations are propagated at network size, before the first step, which uses no step of the budget. The padding
+    to a square is left out of the propagation and stays unlabelled.
     """
 
     @abstractmethod
     def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-        """Labels (h, w) of a slice: image (c, h, w) in [0, 1]; labels (h, w) of two classes or more, IGNORE elsewhere."""
+        """Propagate labels (h, w) of two classes or more, IGNORE elsewhere, over an image (c, h, w) in [0, 1]."""
 
     def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
-        """A training scan at network size, its annotations propagated."""
+        """Return a training scan at network size, with propagated annotations."""
         image, sets = super().prepare(scan, classes, size)
         height, width = scan.image.shape[-2:]
         rows, columns = inside(height, width, size)
@@ -39,7 +38,7 @@ class LabelPropagation(PartialCrossEntropyDice):
 
 
 def propagated_sets(images: np.ndarray, sets: np.ndarray, classes: int, propagate: Propagate) -> np.ndarray:
-    """Label sets (s, h, w) of images (s, c, h, w), cut down to the propagated label; a set that rules it out stays."""
+    """Reduce label sets (s, h, w) of images (s, c, h, w) to the propagated labels; sets that exclude theirs stay."""
     single = sets & (sets - 1) == 0
     labels = np.where(single, np.log2(sets, dtype=np.float64).round(), IGNORE).astype(np.int64)
     found = np.stack([propagated_labels(*slices, classes, propagate) for slices in zip(images, labels, strict=True)])
@@ -48,10 +47,10 @@ def propagated_sets(images: np.ndarray, sets: np.ndarray, classes: int, propagat
 
 
 def propagated_labels(image: np.ndarray, labels: np.ndarray, classes: int, propagate: Propagate) -> np.ndarray:
-    """Labels (h, w) of a slice, by `propagate` if marks of two classes or more leave some pixels open.
+    """Propagate the labels (h, w) of a slice if two classes or more are marked and some pixels are unlabelled.
 
-    A slice whose only marks are background is background. One without marks, or with those of one other class alone,
-    which nothing bounds, stays as it is.
+    A slice where only background is marked becomes background. A slice without marks, or with marks of one other class
+    only, stays as it is: nothing would bound that class.
     """
     marked = np.setdiff1d(labels, IGNORE)
     if marked.tolist() == [0]:

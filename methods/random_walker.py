@@ -9,23 +9,23 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import laplacian
 from scipy.sparse.linalg import splu
 
-from benchmark.methods.base import IGNORE, Range
 from benchmark.methods.propagation import LabelPropagation
+from benchmark.seal.contract import IGNORE, Range
 
 
 @dataclass
 class RandomWalker(LabelPropagation):
     """Grady's random walker (TPAMI 2006) as pseudo-labels, as in WSL4MIS: 0.5 (cross-entropy + Dice) on them.
 
-    Every slice is solved with the classes that it has marks of (see `propagated_labels`); the published code labels a
-    slice background if any class has no mark. Corners that a rotation leaves open are background there, unlabelled here.
-    Channels are compared together.
+    A slice is solved with the classes that are marked in it (see `propagated_labels`); the published code makes a slice
+    background if any class is not marked. Empty corners of a rotation are background there and unlabelled here. The
+    distance of two colours is over all channels.
     """
 
     beta: Annotated[float, Range(10.0, 1000.0)] = 100.0  # edge sensitivity
 
     def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-        """The most likely class of each pixel; a slice of one intensity stays as it is."""
+        """Return the most likely class of each pixel; labels of a slice of one intensity stay as they are."""
         if image.min() == image.max():
             return labels
         scaled = (image.astype(np.float64) + 0.35) / 1.7 * 2 - 1  # the published window: -0.35 to 1.35 becomes -1 to 1
@@ -33,10 +33,10 @@ class RandomWalker(LabelPropagation):
 
 
 def probabilities(image: np.ndarray, labels: np.ndarray, beta: float) -> np.ndarray:
-    """Probabilities (k, h, w) to meet a mark of each of the k marked classes, in their order, first.
+    """Probabilities (k, h, w) that a walk meets a mark of each of the k marked classes, in their order, first.
 
-    Image (c, h, w), float64; labels (h, w), IGNORE where unmarked. One sparse factorisation serves all classes (Grady's
-    equation 10); the last is what is left to 1.
+    Image (c, h, w), float64; labels (h, w), IGNORE where unmarked. One sparse factorisation is used for all classes
+    (Grady's equation 10); the last class is 1 minus the sum of the others.
     """
     pixels = elimination_order(*labels.shape)
     unmarked = labels.ravel()[pixels] == IGNORE
@@ -55,7 +55,7 @@ def probabilities(image: np.ndarray, labels: np.ndarray, beta: float) -> np.ndar
 
 def graph_laplacian(image: np.ndarray, beta: float) -> csr_array:
     """Laplacian of the four-neighbour grid of an image (c, h, w), its weights normalised as scikit-image's."""
-    pixels = np.arange(image[0].size, dtype=np.int32).reshape(image.shape[1:])  # splu takes no larger indices
+    pixels = np.arange(image[0].size, dtype=np.int32).reshape(image.shape[1:])  # splu needs int32 indices
     starts = np.concatenate([pixels[:-1].ravel(), pixels[:, :-1].ravel()])
     ends = np.concatenate([pixels[1:].ravel(), pixels[:, 1:].ravel()])
     change = np.concatenate([np.square(np.diff(image, axis=axis)).sum(0).ravel() for axis in (1, 2)])

@@ -1,10 +1,12 @@
-"""Between a scan's native size and the network's square: pad, then resize; back again, resize, then crop."""
+"""Resizing between native size and the network's square: pad and resize, and for predictions resize and crop."""
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from benchmark.seal.contract import everything
 
 
 def to_network_size(image: np.ndarray, size: int) -> np.ndarray:
@@ -19,14 +21,13 @@ def to_network_size(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def fit_sets(sets: np.ndarray, size: int, classes: int) -> np.ndarray:
-    """Label sets (s, h, w) as (s, size, size), so that no mark is lost and what it says stays true.
+    """Resize label sets (s, h, w) to (s, size, size), so that no mark is lost and no set excludes the true class.
 
-    Padding says nothing (all classes). A cell of several source pixels takes their intersection where that is the set
-    of one of them (so that a class which is really there stays allowed), else the most frequent of their sets; on a
-    tie it says nothing.
+    Padding allows all classes. A cell of several source pixels gets their intersection if that is the set of one of
+    them (so a class that is present stays allowed), else the most frequent of their sets; on a tie it allows all.
     """
-    everything = (1 << classes) - 1
-    padded = _square(sets, everything)
+    unknown = everything(classes)
+    padded = _square(sets, unknown)
     side = padded.shape[-1]
     if side <= size:
         pick = (np.arange(size) * 2 + 1) * side // (2 * size)  # the source pixel under each cell's centre
@@ -39,13 +40,13 @@ def fit_sets(sets: np.ndarray, size: int, classes: int) -> np.ndarray:
 
     common = gather(np.bitwise_and, padded)
     sound = gather(np.logical_or, padded == common[:, cell][:, :, cell])
-    values = np.setdiff1d(padded, everything)
+    values = np.setdiff1d(padded, unknown)
     if sound.all() or values.size == 0:
         return common
     counts = np.stack([gather(np.add, (padded == value).astype(np.int32)) for value in values])
     most = counts.max(0)
     tie = (counts == most).sum(0) > 1
-    return np.where(sound, common, np.where(tie, everything, values[counts.argmax(0)])).astype(sets.dtype)
+    return np.where(sound, common, np.where(tie, unknown, values[counts.argmax(0)])).astype(sets.dtype)
 
 
 def to_native_size(maps: Tensor, height: int, width: int) -> Tensor:
@@ -58,7 +59,7 @@ def to_native_size(maps: Tensor, height: int, width: int) -> Tensor:
 
 
 def inside(height: int, width: int, size: int) -> tuple[slice, slice]:
-    """Rows and columns of the network's square that hold image alone, no padding."""
+    """Rows and columns of the network's square that hold only image, no padding."""
     side = max(height, width)
     starts = [(side - extent) // 2 for extent in (height, width)]
     rows, columns = (
@@ -69,12 +70,12 @@ def inside(height: int, width: int, size: int) -> tuple[slice, slice]:
 
 
 def to_network(image: np.ndarray, size: int) -> Tensor:
-    """A scan's image (s, c, h, w) at network size."""
+    """Resize a scan's image (s, c, h, w) to network size."""
     return torch.tensor(to_network_size(image, size))  # a copy: the scan's array is read-only
 
 
 def _square(planes: np.ndarray, fill: int) -> np.ndarray:
-    """Planes padded on both sides to a square."""
+    """Pad planes on both sides to a square."""
     height, width = planes.shape[-2:]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2

@@ -8,30 +8,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pseudo_labels import as_sets, running_average, where_open
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import IGNORE, Budget, Range, everything
 
 
 @dataclass
 class Scribble2Label(NetMethod):
     """Partial cross-entropy, then also on confident pixels of averaged predictions (Lee & Jeong, MICCAI 2020).
 
-    Constants of WSL4MIS: W <- alpha p + (1 - alpha) W for every training slice, and a pixel that no mark settles is of
-    class c where W_c > confidence. Departures from its code:
+    Constants of WSL4MIS: W <- alpha p + (1 - alpha) W for every training slice. A pixel without a single allowed class
+    gets the label c where W_c > confidence. Deviations from the code of WSL4MIS:
 
-    - W starts from zeros, so it is compared with `confidence` times 1 - (1 - alpha)^m after m refreshes (there with
-      `confidence`, which nothing passes before the 8th; from the 21st on it is the same within 1 %);
-    - it is refreshed 100 times, there 600 times in 60,000 steps, which takes more slices than the training. Ours costs
-      about a seventh of the training at 30,000 steps on ACDC, and remembers a longer share of it. Short runs on many
-      slices refresh less often (`passes`), so that it never takes longer than the training;
-    - predictions are made in evaluation mode (there in training mode, slice by slice, which spoils the batch statistics);
-    - labels are made at network size and turned with the image: new corners say nothing, there they are background;
-    - a batch without a confident pixel adds 0, there NaN; what the marks rule out is never a label.
+    - W starts from zeros, so it is compared with `confidence` times 1 - (1 - alpha)^m after m refreshes. WSL4MIS compares
+      it with `confidence`, which no pixel exceeds before the 8th refresh; from the 21st on both agree within 1 %.
+    - W is refreshed 100 times; in WSL4MIS 600 times in 60,000 steps, which predicts more slices than training uses. The
+      100 refreshes cost about a seventh of the training of 30,000 steps on ACDC, and average over a longer part of it.
+      Short runs on many slices refresh less often (`passes`), so that refreshing never takes longer than training.
+    - Predictions are made in evaluation mode; in WSL4MIS in training mode, slice by slice, which distorts the batch
+      statistics.
+    - Labels are made at network size and augmented like the image. Empty corners are unlabelled; in WSL4MIS background.
+    - A batch without a confident pixel adds 0 to the loss; in WSL4MIS NaN. A class that a mark excludes is never a label.
 
-    W takes 2 bytes per class and pixel of the training set in main memory.
+    W needs 2 bytes of main memory per class and pixel of the training set.
     """
 
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the confident pixels
@@ -40,14 +40,14 @@ class Scribble2Label(NetMethod):
     warm_up: float = 0.1  # share of the steps without confident pixels
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """The network, and an average of nothing yet."""
+        """Build the network; the average starts empty."""
         super().build(channels, classes, budget)
         self.classes, self.refreshes = classes, 0
         self.average: Tensor | None = None  # float16 (slices, k, h, w)
 
     @property
     def passes(self) -> int:  # type: ignore[override]
-        """Refreshes of a run, the last unused; a slice that is looked at costs a third of one that is learnt."""
+        """Number of refreshes, the last unused; to predict a slice costs a third of a training step on it."""
         return min(100, max(2, 3 * self.budget.steps * self.budget.batch // len(self.images)))
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
@@ -56,12 +56,12 @@ class Scribble2Label(NetMethod):
         loss = partial_cross_entropy(logits, batch.allowed)
         if batch.memory is None or progress < self.warm_up:
             return loss
-        nothing = torch.full_like(batch.allowed, (1 << logits.shape[1]) - 1)
-        return loss + self.weight * partial_cross_entropy(logits, as_sets(batch.memory, nothing))
+        unlabelled = torch.full_like(batch.allowed, everything(logits.shape[1]))
+        return loss + self.weight * partial_cross_entropy(logits, as_sets(batch.memory, unlabelled))
 
     def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:
-        """Refresh the average, and the labels that it gives."""
-        if progress == 1:  # nobody would look at them
+        """Refresh the average, and the labels made from it."""
+        if progress == 1:  # they would not be used
             return
         self.refreshes += 1
         shape = (len(self.images), self.classes, *self.images.shape[2:])

@@ -7,18 +7,17 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, tree_energy
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import IGNORE, Budget, Range
 
 
 @dataclass
 class TreeEnergy(NetMethod):
     """Partial cross-entropy plus the tree energy of unlabelled pixels (Liang et al., CVPR 2022), constants as in ProCNS.
 
-    Trees are of the image and of an embedding that a second head makes; that head learns from the energy alone. Grey
-    images count as one channel; the published loader repeats them to three, as if sigma were a third.
+    There is a tree of the image and one of an embedding from a second head, which learns from the energy only. A grey
+    image is one channel here; the published loader repeats it to three, which equals a third of sigma.
     """
 
     needs = ("decoder/4",)
@@ -34,14 +33,14 @@ class TreeEnergy(NetMethod):
         self.net = TwoHeads(self.net, maps[4].shape[1], classes)
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
-        """Fit the labels, and let trees carry them on."""
+        """Fit the labels, and let unlabelled pixels follow the trees."""
         logits, embedding = self.net.both(batch.image)
         energy = tree_energy(logits.softmax(1), batch.image, embedding, batch.labels == IGNORE, sigma=self.sigma)
         return partial_cross_entropy(logits, batch.allowed) + self.weight * energy
 
 
 class TwoHeads(nn.Module):
-    """A network, and a head that turns its decoder's map of stride 4 into an embedding of as many channels as classes."""
+    """A network with a second head: an embedding, with a channel per class, of the decoder's map of stride 4."""
 
     def __init__(self, net: Any, width: int, classes: int) -> None:
         super().__init__()
@@ -57,6 +56,6 @@ class TwoHeads(nn.Module):
         return logits
 
     def both(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and the embedding (n, classes, h / 4, w / 4)."""
+        """Return logits, and the embedding (n, classes, h / 4, w / 4)."""
         features = self.net.features(image)
         return features.logits, self.head(features.decoder[4])

@@ -17,15 +17,16 @@ from benchmark.seal.contract import Range
 class USTM(MeanTeacher):
     """Partial cross-entropy plus the masked squared distance to a teacher (Liu et al., Pattern Recognition 2022).
 
-    The teacher is `mean_teacher`'s, and stays in training mode. It sees the image turned by a random number of quarter
-    turns; the student sees it as it is, and its logits are turned. Constants of WSL4MIS. Its two ln 2 and 2, made for two
-    classes, mask more than intended where there are more; they are kept, as they were published. Its weight rises in 60
-    stairs of 1000 steps, here smoothly; there two of the noisy passes share a batch, here each is one.
+    The teacher is that of `mean_teacher`, and stays in training mode. It sees the image rotated by a random multiple of
+    90 degrees; the student sees the original image, and its logits are rotated. Constants of WSL4MIS. Its ln 2 and 2 are
+    for two classes, and mask more than intended if there are more; they are kept as published (see `by_classes`). The
+    published weight increases in 60 steps of 1000 iterations, here with every iteration. The published code computes two
+    noisy passes per batch, here each is a batch of its own.
     """
 
     weight: Annotated[float, Range(0.1, 10.0)] = 1.0  # reached at the end of the ramp, which is the whole budget
-    samples: int = 8  # noisy passes of the teacher that its uncertainty comes from
-    by_classes: bool = False  # ln K and K for the ln 2 and 2 of the published code
+    samples: int = 8  # noisy passes of the teacher, from which its uncertainty is estimated
+    by_classes: bool = False  # use ln K and K instead of the ln 2 and 2 of the published code
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and agree with the teacher where its entropy is low."""
@@ -36,8 +37,8 @@ class USTM(MeanTeacher):
             target = self.teacher(self.noisy(image)).softmax(1)
             mean = torch.stack([self.teacher(self.noisy(image)).softmax(1) for _ in range(self.samples)]).mean(0)
             sure = uncertainty(mean) < threshold(progress, count)
-        ours = torch.rot90(logits, turns, (2, 3)).softmax(1)
-        distance = masked_distance(ours, target, sure, count)
+        rotated = torch.rot90(logits, turns, (2, 3)).softmax(1)
+        distance = masked_distance(rotated, target, sure, count)
         return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * distance
 
 
@@ -47,7 +48,7 @@ def uncertainty(probs: Tensor) -> Tensor:
 
 
 def threshold(progress: float, count: int = 2) -> float:
-    """The entropy below which a teacher counts as sure: three quarters of ln(count) at first, all of it in the end."""
+    """The entropy below which a pixel of the teacher is used: from three quarters of ln(count) to all of it."""
     return (0.75 + 0.25 * ramp(progress)) * math.log(count)
 
 

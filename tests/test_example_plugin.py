@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # pip installs it
+
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples/plugin"
 

@@ -268,7 +268,7 @@ def test_arrays_of_another_shape_or_type_are_read_or_refused_by_name(tmp_path_fa
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 300), st.sampled_from([10**30, -(10**30), 2**31, 1e308, 0.5]),
     st.sampled_from([float("nan"), float("inf")]), st.text(max_size=8),
-    st.sampled_from(["..", "../../x", "/etc/passwd", "a\0b", "a\nb", "x" * 5000, "\ud800", "<script>", "(", "(a", ""]),
+    st.sampled_from(["..", "../../x", "/etc/passwd", "a\nb", "x" * 5000, "<script>", "(", "(a", ""]),
 )  # fmt: skip
 ANYTHING = st.recursive(
     SCALARS,
@@ -321,7 +321,7 @@ def as_toml(value: object) -> str:
         return f"[{', '.join(map(as_toml, value))}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{as_toml(str(key))} = {as_toml(each)}" for key, each in value.items()) + "}"
-    return json.dumps(str(value)).replace("\\ud800", "")
+    return json.dumps(str(value))
 
 
 PRESET = {

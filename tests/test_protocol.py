@@ -14,7 +14,7 @@ from benchmark.report.summary import summarise
 from benchmark.score.evaluate import evaluate
 from benchmark.score.external import Predictions, score
 from tests.benchmark.test_selection import WITH_VAL
-from tests.sweeps import TINY, run_sweep, small_plan, write_method
+from tests.support.sweeps import TINY, run_sweep, small_plan, write_method
 
 WANDERING = '''"""Thresholds that are best in the middle of training and bad at its end."""
 from dataclasses import dataclass
@@ -41,6 +41,9 @@ class Wandering(Method):
 '''
 
 
+MARKDOWN = report.ReportOptions(formats=["md"])
+
+
 def summary(results, selection="last"):
     return summarise(runs.read(results, selection))
 
@@ -60,7 +63,7 @@ def test_a_checkpoint_chosen_on_the_test_set_shows_as_a_leak_delta_and_moves_no_
     assert leak["prior"] == 0
     assert dice(found, "wandering") == 0  # the last step's
     assert dice(summary(tmp_path / "results", "test"), "wandering") == pytest.approx(leak["wandering"])
-    text = (report.write(tmp_path / "results", tmp_path / "reports") / "table.md").read_text()
+    text = (report.write(tmp_path / "results", tmp_path / "reports", MARKDOWN) / "table.md").read_text()
     assert "Model selection: the last step." in text
 
 
@@ -94,7 +97,7 @@ def test_a_buffer_of_pseudo_labels_can_not_start_as_the_mask(tmp_path):
                 assert not any(np.ascontiguousarray(form).tobytes() in content for content in loot.values())
 
 
-def test_distances_in_voxels_are_not_given_for_a_stack_whose_slices_lie_apart():
+def test_distances_in_voxels_are_not_given_for_a_stack_of_distant_slices():
     """Of two errors, the one in the plane is the worse in voxels and the better in mm."""
     truth = np.zeros((8, 40, 40), np.uint8)
     truth[2:6, 10:30, 10:30] = 1
@@ -123,14 +126,14 @@ lr = 0.1
 """
 
 
-def test_a_learning_rate_of_its_own_needs_a_reason_and_bears_a_dagger(tmp_path):
+def test_an_own_learning_rate_needs_a_reason_and_has_a_dagger(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(PRESET)
-    with pytest.raises(InputError, match="gives entropy a budget of its own; it must say why, as `reason`"):
+    with pytest.raises(InputError, match="gives entropy another budget; it must say why, as `reason`"):
         make_plan(Request(preset=str(path)))
     path.write_text(PRESET + 'reason = "as published"\n')
     run_sweep(make_plan(Request(preset=str(path))), tmp_path / "results")
-    text = (report.write(tmp_path / "results", tmp_path) / "table.md").read_text()
+    text = (report.write(tmp_path / "results", tmp_path, MARKDOWN) / "table.md").read_text()
     assert "| entropy† " in text
     assert "† entropy has a budget of its own: as published." in text
     assert "| pce " in text
@@ -169,7 +172,7 @@ def test_a_failed_run_leaves_a_gap_and_no_average_over_the_survivors(tmp_path):
 
 def test_every_number_of_the_report_can_be_traced_to_the_runs_that_it_rests_on(tmp_path):
     run_sweep(small_plan(["prior"]), tmp_path)
-    folder = report.write(tmp_path, tmp_path / "reports")
+    folder = report.write(tmp_path, tmp_path / "reports", report.ReportOptions(formats=["csv"]))
     named = pd.read_csv(folder / "runs.csv").folder
     for name in named:
         run = json.loads((tmp_path / "runs" / name / "run.json").read_text())

@@ -80,7 +80,9 @@ def test_stored_runs_and_reports_are_a_small_part_of_a_checkout():
     assert 0 < sum((ROOT / name).stat().st_size for name in listed.stdout.splitlines()) < 12e6
 
 
-@pytest.mark.parametrize("folder", within(REFERENCE))
+@pytest.mark.parametrize(
+    "folder", [pytest.param(name, marks=[pytest.mark.slow] * (name != "smoke")) for name in within(REFERENCE)]
+)
 def test_reference_runs_can_be_reported(folder, tmp_path):
     """Without label maps, and without the code that made them."""
     written = report.write(REFERENCE / folder, tmp_path)

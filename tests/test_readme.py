@@ -1,6 +1,6 @@
 """README is short and has the two commands; tests/test_docs.py has its tables, links and commands."""
 
-from tests.pages import README, SET_UP
+from tests.support.pages import README, SET_UP
 
 TEXT = README.read_text()
 

@@ -9,12 +9,12 @@ ROOT = Path(__file__).parents[1]
 GROUND = {"inputs", "images", "benchmark"}
 # room -> the rooms that it may import from, beside the ground; CONTRIBUTING shows the same
 ARROWS = {
-    "inputs": set(),
-    "images": set(),
     "contract": set(),
+    "inputs": set(),
+    "images": {"contract"},
     "store": set(),
     "packing": {"store"},
-    "datasets": set(),
+    "datasets": {"contract"},
     "methods": {"contract"},
     "seal": {"contract", "datasets", "store"},
     "plan": {"contract", "datasets", "store", "methods"},
@@ -23,7 +23,8 @@ ARROWS = {
     "terminal": {"plan", "score", "datasets", "train"},
     "check": {"terminal", "train", "score", "plan", "seal", "contract", "datasets", "methods"},
     "report": {"score", "plan", "store", "datasets"},
-    "__main__": {"terminal", "check", "report", "train", "score", "plan", "seal", "packing", "store", "datasets"},
+    "api": {"train", "report", "plan", "store"},
+    "__main__": {"api", "terminal", "check", "report", "train", "score", "plan", "seal", "packing", "store", "datasets"},
 }
 
 

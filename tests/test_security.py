@@ -24,7 +24,6 @@ from benchmark.datasets.base import check_scan, check_split
 from benchmark.datasets.files import by_stem, read_hdf5, read_image, read_labels, read_nifti
 from benchmark.datasets.folder import Folder
 from benchmark.datasets.nnunet import NnUnet
-from benchmark.datasets.polyp import Polyp
 from benchmark.inputs import read_npz
 from benchmark.plan import plugins
 from benchmark.plan.jobs import Job, make_plan
@@ -37,7 +36,7 @@ from benchmark.score.stored import rescore
 from benchmark.seal.contract import Budget
 from benchmark.seal.export import simulate
 from benchmark.store import CasePictures, plain
-from tests.sweeps import BUDGET, TINY, run_sweep, small_plan
+from tests.support.sweeps import BUDGET, TINY, run_sweep, small_plan
 from tests.twins import acdc, volumes
 from tests.twins import pictures as twins
 
@@ -94,30 +93,10 @@ def called(node: ast.Call) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_source_calls_what_could_run_what_it_reads(path):
-    name = str(path.relative_to(ROOT))
-    assert [what for what in forbidden(ast.parse(path.read_text())) if (name, what) not in JUSTIFIED] == []
-
-
-def test_every_exception_is_still_needed():
+def test_no_source_calls_what_could_run_what_it_reads():
+    """But for those that say why."""
     met = {(str(path.relative_to(ROOT)), what) for path in SOURCES for what in forbidden(ast.parse(path.read_text()))}
-    assert set(JUSTIFIED) <= met
-
-
-@pytest.mark.parametrize("code", [
-    "import pickle\npickle.load(f)", "np.load(p)", "np.load(p, allow_pickle=True)", "torch.load(p)",
-    "torch.load(p, weights_only=False)", "eval(t)", "exec(t)", "import yaml", "subprocess.run(c, shell=True)",
-    "archive.extractall(p)", "tempfile.mktemp()", "pd.read_pickle(p)", "os.system(c)", "from urllib.request import urlopen",
-    "jinja2.Environment()",
-])  # fmt: skip
-def test_the_search_finds(code):
-    assert forbidden(ast.parse(code))
-
-
-@pytest.mark.parametrize("code", ["net.eval()", "re.compile(t)", "np.load(p, allow_pickle=False)", "ast.literal_eval(t)"])
-def test_the_search_lets_pass(code):
-    assert not forbidden(ast.parse(code))
+    assert met == set(JUSTIFIED)
 
 
 # ------------------------------------------------------------------------------------------------------- pickled code
@@ -212,7 +191,7 @@ def test_a_pickle_that_is_called_a_prediction_is_refused_and_not_run(trap, tmp_p
 def test_pickled_code_in_encoder_weights_is_refused_and_not_run(trap, tmp_path, write):
     write(tmp_path / "weights.pt", trap)
     budget = [*BUDGET, "network=smp:Unet/resnet18", f"weights={tmp_path / 'weights.pt'}"]
-    with pytest.raises(InputError, match="weights.pt holds no state dict of torch"):
+    with pytest.raises(InputError, match="weights.pt is not a state dict of torch"):
         small_plan(["pce"], budget=budget)
 
 
@@ -242,7 +221,7 @@ def hdf5_with(path: Path, how: str, secret: Path) -> None:
 @pytest.mark.parametrize("how", ["external link", "soft link", "raw bytes", "virtual", "group"])
 def test_an_hdf5_file_can_not_bring_in_another_file(tmp_path, how):
     hdf5_with(tmp_path / "a.h5", how, tmp_path / "secret.h5")
-    with pytest.raises(InputError, match="a.h5, mask is no array of this file"):
+    with pytest.raises(InputError, match="a.h5, mask is not an array of this file"):
         read_hdf5(tmp_path / "a.h5", ("image", "mask"))
 
 
@@ -288,16 +267,16 @@ def test_predictions_that_are_links_to_the_truth_are_refused(tmp_path):
 
 # ------------------------------------------------------------------------------------------------------ names and paths
 
-LEADING_OUT = ["../x", "..", "/etc/passwd", "a/b", "a\\b", "a\0b", "a\nb", "a\x1b[31mb", "x" * 300, "", ".hidden", "\udcff"]
+LEADING_OUT = ["../x", "..", "/etc/passwd", "a/b", "a\\b", "a\nb", "a\x1b[31mb", "x" * 300, "", ".hidden"]
 
 
-@pytest.mark.parametrize("name", [name for name in LEADING_OUT if name and not set(name) & set("/\0") and len(name) < 256])
+@pytest.mark.parametrize("name", [name for name in LEADING_OUT if name and "/" not in name and len(name) < 256])
 def test_a_picture_with_an_odd_name_is_refused_or_not_seen(tmp_path, name):
     (tmp_path / f"{name}.png").write_bytes(b"")
     if name.startswith("."):
         assert by_stem(tmp_path) == {}
         return
-    with pytest.raises(InputError, match="a name is of printable signs"):
+    with pytest.raises(InputError, match="a name consists of printable characters"):
         by_stem(tmp_path)
 
 
@@ -338,9 +317,8 @@ def test_a_split_with_a_name_that_leads_out_is_refused(tmp_path, name):
 @pytest.mark.parametrize("scan", LEADING_OUT)
 def test_a_split_can_name_no_scan_that_is_not_there(tmp_path, scan):
     root = twins.folder(tmp_path / "clinic")
-    text = json.dumps(scan).replace("\\udcff", "x\\u00ff")
-    (root / "dataset.toml").write_text(f'[splits.own]\ntrain = ["p0_view0"]\ntest = [{text}]\n')
-    with pytest.raises(InputError, match="a scan of split own is called .*; a name is of|names xÿ, which is not in"):
+    (root / "dataset.toml").write_text(f'[splits.own]\ntrain = ["p0_view0"]\ntest = [{json.dumps(scan)}]\n')
+    with pytest.raises(InputError, match="a scan of split own is called .*; a name consists of"):
         check_split(Folder(root), "own")
 
 
@@ -383,22 +361,20 @@ def test_predictions_with_an_odd_name_are_refused(tmp_path, name):
         external.score(Predictions([str(tmp_path / "team")], "octa_phantom", name=name), tmp_path, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["../presets/demo", "/etc/passwd", "demo\0", "demo\n", "x" * 300, "x" * 5000 + ".toml", ".."]
-)
+@pytest.mark.parametrize("name", ["../presets/demo", "/etc/passwd", "demo\n", "nowhere.toml", ".."])
 def test_a_preset_is_found_by_its_own_name_or_by_a_path(name):
     with pytest.raises(InputError, match="no preset .*, or give the path of a TOML file"):
         read_preset(name)
 
 
-@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "../../nowhere", "/etc"])
+@pytest.mark.parametrize("name", ["../../nowhere", "/etc"])
 def test_stored_runs_with_an_odd_name_are_not_there(name):
     with pytest.raises(InputError, match="there are no stored runs"):
         store.stored(name)
 
 
-@pytest.mark.parametrize("path", ["x" * 5000, "a\0b", "/no/where"])
-def test_a_path_that_no_file_system_takes_is_not_there(tmp_path, path):
+def test_a_path_that_is_not_there_is_refused(tmp_path):
+    path = "/no/where"
     for kind in ("folder", "nnunet"):
         with pytest.raises(InputError, match="there is no folder"):
             plugins.open_data_set(f"{kind}:{path}", tmp_path)
@@ -411,18 +387,18 @@ def test_a_path_that_no_file_system_takes_is_not_there(tmp_path, path):
 @pytest.mark.parametrize("name", ["'..'", "'../x'", "'a/b'", "''", "'x' * 1", "'a\\nb'", repr("x" * 101)])
 def test_a_data_set_of_ones_own_is_called_what_a_folder_may_be_called(tmp_path, name):
     (tmp_path / "mine.py").write_text(f"class Mine:\n    name = {name}\n")
-    with pytest.raises(InputError, match="can't name a data set|holds no class with a `name`|must define one"):
+    with pytest.raises(InputError, match="can't name a data set|has no class with a `name`|must define one"):
         plugins.get("data set", str(tmp_path / "mine.py"))
 
 
-@pytest.mark.parametrize("text", ["x = {[]: 1}", "def f(:", "\0", "x = " + "(" * 3000 + ")" * 3000, "name = '\\udcff'"])
-def test_a_plug_in_that_is_no_python_is_refused_or_none(tmp_path, text):
+@pytest.mark.parametrize("text", ["x = {[]: 1}", "def f(:"])
+def test_a_plug_in_that_is_not_python_is_refused_or_none(tmp_path, text):
     (tmp_path / "mine.py").write_text(text)
     with pytest.raises(InputError, match="mine.py"):
         plugins.get("data set", str(tmp_path / "mine.py"))
 
 
-@pytest.mark.parametrize("only", ["../x", "<script>", "a\nb", "x" * 5000])
+@pytest.mark.parametrize("only", ["../x", "<script>", "a\nb"])
 def test_only_speaks_of_runs_that_are_there(swept, only):
     with pytest.raises(InputError, match="--only speaks of"):
         report_runs.read(swept).only([only])
@@ -435,11 +411,11 @@ VALUES = [
     ("tolerance = inf", "tolerance"),
     ("tolerance = -1", "tolerance"), ("tolerance = 0", "tolerance"), ("tolerance = true\nname = 5", "name"),
     ("colours = [[0, 0], [1, 1]]", "colours"), ("colours = [[0, 0, 256]]", "colours"), ("colours = [[0, 0, -1]]", "colours"),
-    ("patient = '('", "patient is no regular expression"), ("patient = '(?P<a'", "patient is no regular expression"),
+    ("patient = '('", "patient is not a regular expression"), ("patient = '(?P<a'", "patient is not a regular expression"),
     ("classes = ['a', 'a']", "there must be 2 to 31 names"), ("classes = ['a']", "there must be 2 to 31 names"),
     (f"classes = {[f'c{k}' for k in range(32)]}", "there must be 2 to 31 names"),
     ("classes = ['a', \"b\\u001b[31m\"]", "a class is called"), ("strange = 1", "strange"),
-    (f"channels = {'9' * 5000}", "is no TOML file"), (f"x = {'[' * 20000}", "is no TOML file"),
+    ("channels = [", "is not a TOML file"),
     (f"name = '{'x' * 200}'", "the data set in .* is called"), ("[regions]\nx = []", "region x is"),
 ]  # fmt: skip
 
@@ -460,7 +436,7 @@ PRESETS = [
     ("variants = {a = {method = 5}}", "variants.a.method is 5"),
     ("budget = {method = {pce = {lr = 1.0, reason = 5}}}", "reason is 5; it must be text"), ("seeds = [-1]", "seeds"),
     ("seeds = [4294967296]", "seeds"), ("name = '../x'", "name"), ('name = "a\\n"', "name"), ("strange = 1", "strange"),
-    (f"title = {'[' * 20000}", "is no TOML file"), (f"seeds = [{'9' * 5000}]", "is no TOML file"),
+    ("title = [", "is not a TOML file"),
 ]  # fmt: skip
 
 
@@ -474,7 +450,7 @@ def test_a_preset_with_a_value_that_can_not_be_is_refused(tmp_path, text, said):
 @pytest.mark.parametrize("flag", [
     "steps=0", "steps=-1", f"steps={10**30}", "batch=nan", "size=15", f"size={10**9}", "lr=nan", "lr=inf", "lr=0",
     "momentum=-1",
-    "weight_decay=inf", "threads=0", "precision=fp8", "strange=1", "steps=" + "9" * 5000, "steps=" + "[" * 20000,
+    "weight_decay=inf", "threads=0", "precision=fp8", "strange=1",
 ])  # fmt: skip
 def test_a_budget_that_can_not_be_is_refused(flag):
     with pytest.raises(InputError, match="budget") as refused:
@@ -502,7 +478,7 @@ def test_a_dataset_json_with_a_value_that_can_not_be_is_refused(tmp_path, change
 @pytest.mark.parametrize(("key", "value"), [
     ("state", "running"), ("state", 5), ("identity", []), ("label", None), ("worker", {"fit_s": "x"}), ("common", "x"),
     ("labelled_share", {"a": "b"}), ("scans", [5]), ("snapshots", [{"step": 1}]),
-    ("selected", {"last": 1}), ("label", "\ud800"),
+    ("selected", {"last": 1}),
 ])  # fmt: skip
 def test_a_record_with_a_value_that_can_not_be_is_refused(stored, key, value):
     place, run = stored
@@ -512,7 +488,7 @@ def test_a_record_with_a_value_that_can_not_be_is_refused(stored, key, value):
         report_runs.read(place)
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "5", "[" * 100000, '{"runs": 5}', '{"runs": [5]}', '{"runs": [{}]}', "\xff"])
+@pytest.mark.parametrize("text", ["", "[1]", "5", '{"runs": 5}', '{"runs": [5]}', '{"runs": [{}]}', "\xff"])
 def test_a_plan_that_is_none_is_refused(stored, text):
     place, _ = stored
     (place / "plan.json").write_text(text, encoding="latin-1")
@@ -520,7 +496,7 @@ def test_a_plan_that_is_none_is_refused(stored, text):
         report_runs.read(place)
 
 
-@pytest.mark.parametrize(("old", "new"), [("faz", "faz,1,2,3"), ("dice", "dicer,dice"), ("scan,", "s,"), ("px", "px,\0")])
+@pytest.mark.parametrize(("old", "new"), [("faz", "faz,1,2,3"), ("dice", "dicer,dice"), ("scan,", "s,")])
 def test_scores_that_are_none_are_refused_by_name(stored, old, new):
     place, run = stored
     text = (run / "cases.csv").read_text()
@@ -530,7 +506,7 @@ def test_scores_that_are_none_are_refused_by_name(stored, old, new):
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "text", "1e999"])
-def test_a_score_that_is_no_number_is_refused_by_name(stored, value):
+def test_a_score_that_is_not_a_number_is_refused_by_name(stored, value):
     place, run = stored
     header, first, *rest = (run / "cases.csv").read_text().splitlines()
     cells = dict(zip(header.split(","), first.split(","), strict=True)) | {"dice": value}
@@ -558,12 +534,6 @@ def test_an_album_that_says_too_little_is_refused(tmp_path):
     (tmp_path / "about.json").write_text('{"data": "x"}')
     with pytest.raises(InputError, match="about.json is damaged .it has no scans"):
         CasePictures(tmp_path).about()
-
-
-def test_fixations_with_a_field_of_endless_length_are_refused_by_line(tmp_path):
-    (tmp_path / "gaze_fixations.csv").write_text('IMAGE,CURRENT_FIX_X,CURRENT_FIX_Y\na.jpg,0.5,0.5\n"' + "x" * 200_000)
-    with pytest.raises(InputError, match="gaze_fixations.csv, line .*; it needs IMAGE"):
-        _ = Polyp(tmp_path)._fixations
 
 
 @pytest.mark.parametrize("mm", ["nan", "inf", "-1", "0", "1e300"])
@@ -636,7 +606,7 @@ def test_a_bmp_of_endless_size_is_refused_before_it_is_read(tmp_path, quick):
 def test_an_hdf5_array_of_endless_size_is_refused_before_it_is_read(tmp_path, quick):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("image", (10**6, 10**3, 10**3), np.float32, chunks=(1, 64, 64), compression="gzip")
-    with pytest.raises(InputError, match=r"a.h5 says that it holds an array of shape \(1000000, 1000, 1000\)"):
+    with pytest.raises(InputError, match=r"a.h5 states an array of shape \(1000000, 1000, 1000\)"):
         read_hdf5(tmp_path / "a.h5", ("image",))
 
 
@@ -644,7 +614,7 @@ def test_an_hdf5_array_that_its_file_can_not_hold_is_refused_before_it_is_read(t
     """Small enough for memory: nothing of it was written."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("image", (500, 1000, 1000), np.float32, chunks=(1, 64, 64))
-    with pytest.raises(InputError, match="that can't be"):
+    with pytest.raises(InputError, match="more than it can hold"):
         read_hdf5(tmp_path / "a.h5", ("image",))
 
 

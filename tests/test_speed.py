@@ -23,6 +23,7 @@ from skimage.segmentation import random_walker
 from benchmark import report
 from benchmark.check import data_of, refit
 from benchmark.datasets.annotations import to_labels
+from benchmark.datasets.forms import learnt
 from benchmark.methods.augment import Augmentation
 from benchmark.methods.losses import affinity, dense_crf, gated_crf, partial_cross_entropy, prsa, tree_energy
 from benchmark.methods.networks import UNet
@@ -259,7 +260,7 @@ METHODS = sorted(plugins.find("method"), key=lambda name: (name != "pce", name))
 @pytest.mark.benchmark(group=f"training of {STEPS} steps, {BATCH} x {SIDE} px, its pseudo-labels included")
 def test_methods(benchmark, how):
     cls = plugins.get("method", how).load()
-    annotation = "scribble" if "scribble" in cls.annotations else cls.annotations[0]
+    annotation = "scribble" if "scribble" in (known := learnt(cls.annotations)) else known[0]
     data, budget = data_of(annotation, shapes=((16, SIDE, SIDE),)), Budget(steps=STEPS, batch=BATCH, size=SIDE)
     benchmark.pedantic(done(lambda: refit(cls(), data, budget=budget)), rounds=3)
 

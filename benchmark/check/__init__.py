@@ -1,4 +1,4 @@
-"""What any method, data set or metric must do: plain functions, each of which raises where the contract is broken."""
+"""Checks of methods, data sets and metrics: plain functions that raise where the contract is broken."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ CHECKS: dict[str, tuple[Callable[[Any], None], ...]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """A plug-in to check, as it was named, and the folder that holds data sets."""
+    """A plug-in to check, the text that named it, and the folder of the data sets."""
 
     plugin: plugins.Plugin
     text: str
     data: Path = Path("data")
 
     def candidate(self) -> Any:
-        """What the checks of its kind look at; raises InputError where it doesn't import."""
+        """Return the argument of the checks of its kind; raises InputError if it can't be imported."""
         cls = self.plugin.load()
         if self.plugin.kind == "data set":
             return DataSet(self.text, self.data)
@@ -46,7 +46,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found: a fault, or why it does not apply; neither: it passed."""
+    """The result of a check: a fault, or why it does not apply; without either, it passed."""
 
     check: str
     fault: str = ""
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def outcomes(target: Target) -> Iterator[Outcome]:
-    """Of every check of a plug-in; one that can't run has failed."""
+    """Yield the outcome of every check of a plug-in; a check that raises has failed."""
     candidate = target.candidate()
     for check in CHECKS[target.plugin.kind]:
         try:
@@ -63,16 +63,16 @@ def outcomes(target: Target) -> Iterator[Outcome]:
             yield Outcome(check.__name__, str(error))
         except NotApplicable as error:
             yield Outcome(check.__name__, not_applicable=str(error))
-        except InputError as error:  # a sentence of ours
+        except InputError as error:
             yield Outcome(check.__name__, str(error))
-        except Exception as error:  # whatever a plug-in raises is its fault
+        except Exception as error:  # of the plug-in
             yield Outcome(check.__name__, f"{type(error).__name__}: {error}")
         else:
             yield Outcome(check.__name__)
 
 
 def targets(text: str, data: Path = Path("data")) -> list[Target]:
-    """What a name, a group of methods, NAME:PATH or a .py file names; raises InputError where that is nothing."""
+    """Return the plug-ins of a name, a group of methods, NAME:PATH or a .py file; raises InputError if there are none."""
     if text in plugins.groups():
         return [Target(plugins.get("method", name), name) for name in plugins.groups()[text]]
     if text.endswith(".py"):
@@ -86,15 +86,15 @@ def targets(text: str, data: Path = Path("data")) -> list[Target]:
 
 
 def report_on(text: str, data: Path = Path("data")) -> int:
-    """Print the checks of what is named and how many ran; 0 if none failed, else 1."""
+    """Print the outcomes of all checks and how many ran; return 0 if none failed, else 1."""
     console, failed, passed, left_out = Console(), 0, 0, 0
     for target in targets(text, data):
         for outcome in outcomes(target):
-            said = f"{target.plugin.name}: {outcome.check.replace('_', ' ')}"
+            name = f"{target.plugin.name}: {outcome.check.replace('_', ' ')}"
             word = "FAILED" if outcome.fault else "n/a" if outcome.not_applicable else "ok"
             failed, left_out = failed + (word == "FAILED"), left_out + (word == "n/a")
             passed += word == "ok"
-            console.print(Text(f"{word:7}{said}"), soft_wrap=True)
+            console.print(Text(f"{word:7}{name}"), soft_wrap=True)
             if why := outcome.fault or (outcome.not_applicable and f"not applicable: {outcome.not_applicable}"):
                 console.print(Text(f"       {why}"), soft_wrap=True)
     ran = f"{passed + failed} checks ran, {failed} failed"

@@ -1,4 +1,4 @@
-"""How a check says what it found."""
+"""Exceptions of checks."""
 
 
 class Broken(Exception):
@@ -6,4 +6,4 @@ class Broken(Exception):
 
 
 class NotApplicable(Exception):
-    """The check has nothing to look at here; the message says why."""
+    """The check does not apply to this plug-in; the message says why."""

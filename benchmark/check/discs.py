@@ -1,13 +1,13 @@
-"""The small scans that methods are checked on: bright discs, weakly annotated."""
+"""Small scans for the checks of methods: bright discs, weakly annotated."""
 
 import numpy as np
 
 from benchmark.datasets.simulate import stream, weaken
-from benchmark.seal.contract import TestScan, WeakData, WeakScan
+from benchmark.seal.contract import TestScan, WeakData, WeakScan, everything
 
 
 def data_of(annotation: str, channels: int = 1, classes: int = 3, shapes: tuple[tuple[int, ...], ...] = ()) -> WeakData:
-    """A few small scans of bright discs, weakly annotated; stacks and single slices, of odd sizes."""
+    """Return small scans of bright discs, weakly annotated; stacks and single slices, of uneven sizes."""
     scans = []
     for number, shape in enumerate(shapes or ((3, 37, 29), (1, 40, 33), (2, 24, 48))):
         image, mask = discs(np.random.default_rng(number), shape, channels, classes)
@@ -16,16 +16,16 @@ def data_of(annotation: str, channels: int = 1, classes: int = 3, shapes: tuple[
 
 
 def annotated(mask: np.ndarray, classes: int, annotation: str, name: str) -> np.ndarray:
-    """Sets of a scan; of `slices`, the first slice is labelled in full."""
+    """Return label sets of a scan; for `slices`, the first slice is fully labelled."""
     if annotation != "slices":
         return weaken(mask, classes, annotation, stream(0, name))
-    allowed = np.full(mask.shape, (1 << classes) - 1, np.uint8)
+    allowed = np.full(mask.shape, everything(classes), np.uint8)
     allowed[0] = 1 << mask[0]
     return allowed
 
 
 def discs(rng: np.random.Generator, shape: tuple[int, ...], channels: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nested discs, the inner the brighter: image (s, c, h, w) and mask (s, h, w)."""
+    """Return nested discs, brighter to the inside: image (s, c, h, w) and mask (s, h, w)."""
     slices, height, width = shape
     rows, columns = np.indices((height, width))
     mask = np.zeros(shape, np.uint8)
@@ -39,5 +39,5 @@ def discs(rng: np.random.Generator, shape: tuple[int, ...], channels: int, class
 
 
 def held_out(channels: int = 1) -> list[TestScan]:
-    """Scans to predict, of sizes that the training scans don't have."""
+    """Return scans to predict, of other sizes than the training scans."""
     return [TestScan(discs(np.random.default_rng(9), shape, channels, 3)[0]) for shape in ((2, 35, 31), (1, 50, 26))]

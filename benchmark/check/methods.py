@@ -1,4 +1,4 @@
-"""What any method must do. A check raises Broken, or whatever the method raises, where the contract is broken."""
+"""Checks of methods. A check raises Broken, or lets the method's exception pass, if the contract is broken."""
 
 import ast
 import dataclasses
@@ -20,57 +20,57 @@ from PIL import Image
 from benchmark.check import watch
 from benchmark.check.contract import Broken, NotApplicable
 from benchmark.check.discs import data_of, discs, held_out
-from benchmark.datasets.annotations import OPTIONS, from_labels
+from benchmark.datasets.forms import FORMS, learnt
 from benchmark.plan import plugins, trials
 from benchmark.seal import folder as sealed
-from benchmark.seal.contract import Budget, TestScan, WeakData
+from benchmark.seal.contract import Budget, TestScan, WeakData, everything
 from benchmark.train.local import Local, Task
 from benchmark.train.worker import check_labels, seed_everything
 
 BUDGET = Budget(steps=4, batch=2, size=32)
-ENOUGH = Budget(steps=40, batch=4, size=32)  # to learn bright discs
+LEARNING_BUDGET = Budget(steps=40, batch=4, size=32)  # enough for bright discs
 SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method under check."""
+    """A method to check."""
 
     plugin: plugins.Plugin
     cls: Any
 
     def fitted(self, data: WeakData, log: Callable[..., None] | None = None) -> Any:
-        """A fresh instance, seeded as the worker seeds it, and trained."""
+        """Return a new instance, seeded as in a worker, and trained."""
         method = self.cls()
         refit(method, data, log)
         return method
 
     def data(self, **wanted: Any) -> WeakData:
-        """Small scans with the first annotation that it learns from."""
-        return data_of(self.cls.annotations[0], **wanted)
+        """Return small scans with the method's first annotation."""
+        return data_of(learnt(self.cls.annotations)[0], **wanted)
 
 
 def refit(
     method: Any, data: WeakData, log: Callable[..., None] | None = None, budget: Budget = BUDGET, seed: int = 0
 ) -> None:
-    """Train, from the same seed whenever it is called."""
+    """Train the method, always from the same seed."""
     seed_everything(seed)
     method.fit(data, budget, log or (lambda step, /, **values: None))
 
 
 def constructs_without_work(candidate: Candidate) -> None:
-    """All options have defaults, and an instance holds its options and nothing else."""
+    """All options have defaults, and a new instance has no other attributes."""
     method = candidate.cls()
     extra = set(vars(method)) - {f.name for f in dataclasses.fields(method)}
     if extra:
-        raise Broken(f"constructing it sets {', '.join(sorted(extra))}; work begins in fit")
+        raise Broken(f"constructing it sets {', '.join(sorted(extra))}; only fit may do so")
 
 
 def claims_known_annotations(candidate: Candidate) -> None:
-    """`annotations` names formats that exist."""
-    claimed = candidate.cls.annotations
-    if not isinstance(claimed, tuple) or not claimed or set(claimed) - set(OPTIONS):
-        raise Broken(f"annotations are {claimed!r}; they must be a tuple of {', '.join(OPTIONS)}")
+    """`annotations` is "labels", "sets", or a tuple of forms that exist."""
+    claim = candidate.cls.annotations
+    if not isinstance(claim, str | tuple) or not learnt(claim) or set(learnt(claim)) - set(FORMS):
+        raise Broken(f'annotations are {claim!r}; they must be "labels", "sets", or a tuple of {", ".join(FORMS)}')
 
 
 def declares_a_known_role(candidate: Candidate) -> None:
@@ -81,20 +81,20 @@ def declares_a_known_role(candidate: Candidate) -> None:
 
 
 def imports_no_data_set(candidate: Candidate) -> None:
-    """Of this package its file imports benchmark.methods and benchmark.seal.contract alone, never what knows the truth."""
+    """Its file imports only benchmark.methods and benchmark.seal.contract of this package, not the data sets."""
     path = candidate.plugin.file()
     for node in ast.walk(ast.parse(path.read_text())) if path else ():
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         for module in modules:
-            ours = module.partition(".")[0] in ("benchmark", "datasets")
-            if ours and not re.match(r"benchmark(\.methods\b.*|\.seal\.contract)?$", module):
+            internal = module.partition(".")[0] in ("benchmark", "datasets")
+            if internal and not re.match(r"benchmark(\.methods\b.*|\.seal\.contract)?$", module):
                 raise Broken(f"it imports {module}; a method may import benchmark.methods and benchmark.seal.contract")
 
 
 def learns_from_all_that_it_claims(candidate: Candidate) -> None:
-    """Every annotation, 1 and 3 channels, odd sizes, stacks and single slices: label maps of the native size."""
-    for annotation, channels in product(candidate.cls.annotations, (1, 3)):
+    """It predicts label maps of native size: every annotation, 1 and 3 channels, uneven sizes, stacks and single slices."""
+    for annotation, channels in product(learnt(candidate.cls.annotations), (1, 3)):
         method = candidate.fitted(data_of(annotation, channels))
         for scan in held_out(channels):
             try:
@@ -104,56 +104,56 @@ def learns_from_all_that_it_claims(candidate: Candidate) -> None:
 
 
 def handles_unannotated_class(candidate: Candidate) -> None:
-    """Scans without a mark of some class, or without any mark, are data like others."""
+    """It learns from scans without an annotation of some class, or without any annotation."""
     base = candidate.data()
     candidate.fitted(base.relabel(lambda scan: np.where(scan.allowed == 4, 7, scan.allowed).astype(np.uint8)))
-    candidate.fitted(base.relabel(lambda scan: from_labels(np.full(scan.allowed.shape, 255), 3, 255)))
+    candidate.fitted(base.relabel(lambda scan: np.full_like(scan.allowed, everything(3))))
 
 
 def handles_single_slice(candidate: Candidate) -> None:
-    """One training slice, fewer than a batch."""
+    """It learns from one training slice, fewer than a batch."""
     candidate.fitted(candidate.data(shapes=((1, 33, 33),)))
 
 
 def repeats_itself(candidate: Candidate) -> None:
-    """One seed, one result: fresh or fitted again, in whatever order the scans are predicted."""
+    """The same seed gives the same result: when fitted again, and in any order of the scans."""
     data, scans = candidate.data(), held_out()
     method = candidate.fitted(data)
     first = [method.predict(scan) for scan in scans]
     again = [method.predict(scan) for scan in reversed(scans)][::-1]
     if not all(map(np.array_equal, first, again)):
-        raise Broken("predictions depend on the order of the scans")
+        raise Broken("predictions depend on the order of the scans; they must not")
     refit(method, data)
     if not all(map(np.array_equal, first, [method.predict(scan) for scan in scans])):
-        raise Broken("fitting it again gives another result; fit must start afresh")
+        raise Broken("fitting it again gives another result; fit must reset its state")
 
 
 def keeps_its_options(candidate: Candidate) -> None:
-    """Fitting does not change the options, which name the run."""
+    """`fit` does not change the options, which are part of the run's identity."""
     method = candidate.cls()
     before = dataclasses.asdict(method)
     refit(method, candidate.data())
     changed = {name for name, value in dataclasses.asdict(method).items() if before[name] != value}
     if changed:
-        raise Broken(f"fit changes its options {', '.join(sorted(changed))}")
+        raise Broken(f"fit changes its options {', '.join(sorted(changed))}; it must leave them unchanged")
 
 
 def stays_within_its_budget(candidate: Candidate) -> None:
-    """It logs steps below the budget's, and optimises no more often."""
+    """It takes no more optimiser steps than the budget has, and logs steps below that number."""
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-    taken, logged = [0], [0]
-    hook = register_optimizer_step_pre_hook(lambda *_: taken.__setitem__(0, taken[0] + 1))
+    steps, logged = [0], [0]
+    hook = register_optimizer_step_pre_hook(lambda *_: steps.__setitem__(0, steps[0] + 1))
     try:
         candidate.fitted(candidate.data(), lambda step, /, **_: logged.append(step))
     finally:
         hook.remove()
-    if max(logged) >= BUDGET.steps or taken[0] > BUDGET.steps:
-        raise Broken(f"it takes {taken[0]} steps and logs step {max(logged)}; the budget is {BUDGET.steps}")
+    if max(logged) >= BUDGET.steps or steps[0] > BUDGET.steps:
+        raise Broken(f"it takes {steps[0]} steps and logs step {max(logged)}; the budget is {BUDGET.steps}")
 
 
-def keeps_snapshots_without_a_trace(candidate: Candidate) -> None:
-    """Keeping snapshots changes no prediction, and each can be restored and predicts."""
+def is_unchanged_by_snapshots(candidate: Candidate) -> None:
+    """Snapshots don't change its predictions, and each can be restored to predict."""
     data, scans = candidate.data(), held_out()
     before = [candidate.fitted(data).predict(scan) for scan in scans]
     method, copies = candidate.cls(), []
@@ -166,48 +166,48 @@ def keeps_snapshots_without_a_trace(candidate: Candidate) -> None:
     method.state = copied
     refit(method, data, budget=dataclasses.replace(BUDGET, snapshots=2))
     if copies != [pickle.dumps(state) for _, state in getattr(method, "snapshots", [])]:
-        raise Broken("a snapshot is not what it was when it was kept; state must give a copy, and fit begin without any")
+        raise Broken("a snapshot has changed since it was taken; state must return a copy, and fit start without snapshots")
     if not all(map(np.array_equal, before, map(method.predict, scans))):
-        raise Broken("keeping snapshots changes what it predicts at the end")
+        raise Broken("snapshots change its predictions at the end; they must not")
     for _, state in getattr(method, "snapshots", []):
         method.restore(state)
         first = [method.predict(scan) for scan in scans]
         method.restore(state)
         if not all(map(np.array_equal, first, map(method.predict, scans))):
-            raise Broken("a snapshot restored twice predicts two things")
+            raise Broken("a snapshot that is restored twice gives two predictions; it must give one")
 
 
 def declares_sound_ranges(candidate: Candidate) -> None:
-    """At most three options have ranges to tune, and each range holds the published value."""
+    """At most three options have ranges to tune, and each range contains the published value."""
     found, method = trials.ranges(candidate.cls), candidate.cls()
     for name, each in found.items():
         value = getattr(method, name)
         if value is not None and not each.low <= value <= each.high:
-            raise Broken(f"{name} is {value}, outside its range from {each.low} to {each.high}")
+            raise Broken(f"{name} is {value}; it must be in its range, {each.low} to {each.high}")
 
 
 def is_blind_to_truth(candidate: Candidate) -> None:
-    """It reads no file but those it is given, and other masks within its reach change no label map."""
+    """It reads no other file than the sealed ones, and its predictions don't depend on masks in the data folder."""
     labels = []
     with TemporaryDirectory() as folder:
-        given, own = Path(folder, "sealed"), candidate.plugin.file()
+        given, source = Path(folder, "sealed"), candidate.plugin.file()
         given.mkdir()
         data = candidate.data()
         sealed.seal(given, {"train": data}, held_out(), data.classes, data.channels)
-        packaged = [own.parent] if own and candidate.plugin.module != str(own) else []  # not the folder that mine.py is in
+        packaged = [source.parent] if source and candidate.plugin.module != str(source) else []  # not the folder of mine.py
         for brightness in (0, 1):
-            with _masks_within_reach(Path(folder, f"user{brightness}"), brightness), watch.reading() as read:
+            with _masks_in_data_folder(Path(folder, f"user{brightness}"), brightness), watch.reading() as read:
                 method = candidate.fitted(sealed.open_train(given))
                 labels.append([method.predict(scan) for scan in sealed.open_test(given)])
-            if strange := watch.unexpected_reads(read, [given, *packaged]):
-                raise Broken(f"it reads {strange[0]}; a method is handed images and weak labels, and reads nothing else")
+            if unexpected := watch.unexpected_reads(read, [given, *packaged]):
+                raise Broken(f"it reads {unexpected[0]}; a method may read no files, only the arrays that it gets")
     if not all(map(np.array_equal, *labels)):
-        raise Broken("other masks in the data folder change what it predicts")
+        raise Broken("masks in the data folder change its predictions; it must not read them")
 
 
 @contextmanager
-def _masks_within_reach(folder: Path, value: int) -> Iterator[None]:
-    """A working folder with data and results in it, all masks of one value, and BENCHMARK_DATA that names it."""
+def _masks_in_data_folder(folder: Path, value: int) -> Iterator[None]:
+    """Change to a working folder with masks of one value in data/ and results/; BENCHMARK_DATA names it."""
     before = os.environ.get("BENCHMARK_DATA")
     for part in ("data/masks", "results/masks"):
         (folder / part).mkdir(parents=True)
@@ -224,38 +224,38 @@ def _masks_within_reach(folder: Path, value: int) -> Iterator[None]:
 
 
 def learns(candidate: Candidate) -> None:
-    """After a few steps, with one of three seeds, it labels more pixels of bright discs rightly than one class would."""
+    """After a few steps, with one of three seeds, it labels bright discs more accurately than a constant class."""
     data = candidate.data(classes=2, shapes=((6, 32, 32),) * 2)
     image, mask = discs(np.random.default_rng(7), (8, 32, 32), 1, 2)
     constant = max(float((mask == k).mean()) for k in range(2))
     best = 0.0
     for seed in SEEDS:
         method = candidate.cls()
-        refit(method, data, budget=ENOUGH, seed=seed)
+        refit(method, data, budget=LEARNING_BUDGET, seed=seed)
         best = max(best, float((method.predict(TestScan(image)) == mask).mean()))
         if best > constant:
             return
     raise Broken(
-        f"after {ENOUGH.steps} steps it labels {best:.0%} of the pixels of bright discs rightly; one class everywhere gets "
-        f"{constant:.0%}"
+        f"after {LEARNING_BUDGET.steps} steps it labels {best:.0%} of the pixels of bright discs correctly; it must be more "
+        f"than with one class everywhere, {constant:.0%}"
     )
 
 
 def gradients_reach_every_parameter(candidate: Candidate) -> None:
-    """Each trainable parameter of `net` gets a finite gradient that isn't all zero in some step."""
+    """Each trainable parameter of `net` gets a finite, non-zero gradient in some step."""
     import torch
     from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-    reached: dict[int, torch.nn.Parameter] = {}  # held, so that no other takes its id
+    reached: dict[int, torch.nn.Parameter] = {}  # kept alive, so that its id stays unique
 
-    def look(optimiser: Optimizer, *_: Any) -> None:
+    def record(optimiser: Optimizer, *_: Any) -> None:
         for parameter in (p for group in optimiser.param_groups for p in group["params"] if p.grad is not None):
             if not parameter.grad.isfinite().all():
                 raise Broken(f"a gradient of shape {tuple(parameter.shape)} is not finite")
             if parameter.grad.any():
                 reached[id(parameter)] = parameter
 
-    hook = register_optimizer_step_pre_hook(look)
+    hook = register_optimizer_step_pre_hook(record)
     try:
         net = getattr(candidate.fitted(candidate.data()), "net", None)
     finally:
@@ -265,11 +265,11 @@ def gradients_reach_every_parameter(candidate: Candidate) -> None:
     left = [name for name, p in net.named_parameters() if p.requires_grad and id(p) not in reached]
     if left:
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-        raise Broken(f"{', '.join(left[:3])}{more} never get a gradient; freeze what is not to be trained")
+        raise Broken(f"{', '.join(left[:3])}{more} never get a gradient; freeze parameters that are not trained")
 
 
 def agrees_with_the_cpu_on_a_gpu(candidate: Candidate) -> None:
-    """Trained by worker processes on a GPU and on the CPU, it predicts nearly the same."""
+    """Trained by worker processes on a GPU and on the CPU, it gives nearly the same predictions."""
     import torch
 
     if not torch.cuda.is_available():
@@ -277,10 +277,10 @@ def agrees_with_the_cpu_on_a_gpu(candidate: Candidate) -> None:
     agree(candidate, "cuda:0", "cpu")
 
 
-def agree(candidate: Candidate, ours: str, theirs: str, least: float = 0.9) -> None:
-    """Raise Broken unless two devices, after training, give the same label to so large a share of the pixels.
+def agree(candidate: Candidate, one: str, other: str, least: float = 0.9) -> None:
+    """Check that, after training on two devices, at least this share of the pixels gets the same label.
 
-    Not to all: rounding and random numbers are a device's own.
+    It is below 1 because rounding and random numbers depend on the device.
     """
     data = candidate.data(classes=2, shapes=((6, 32, 32),) * 2)
     test = [TestScan(discs(np.random.default_rng(7), (8, 32, 32), 1, 2)[0])]
@@ -289,19 +289,19 @@ def agree(candidate: Candidate, ours: str, theirs: str, least: float = 0.9) -> N
         given = Path(folder, "sealed")
         given.mkdir()
         sealed.seal(given, {"train": data}, test, 2, 1)
-        for number, device in enumerate((ours, theirs)):
+        for number, device in enumerate((one, other)):
             labels.append(_by_a_worker(candidate.plugin, device, given, Path(folder, str(number))))
     same = float((labels[0] == labels[1]).mean())
     if same < least:
-        raise Broken(f"{ours} and {theirs} give the same label to {same:.0%} of the pixels; {least:.0%} is the least")
+        raise Broken(f"{one} and {other} give the same label to {same:.0%} of the pixels; it must be {least:.0%} or more")
 
 
 def _by_a_worker(plugin: plugins.Plugin, device: str, given: Path, out: Path) -> np.ndarray:
-    """The labels of the first test scan, by a worker process on that device."""
+    """Return the labels of the first test scan, by a worker process on that device."""
     out.mkdir()
-    job = {"plugin": dataclasses.asdict(plugin), "options": {}, "seed": 0, "budget": dataclasses.asdict(ENOUGH)}
+    job = {"plugin": dataclasses.asdict(plugin), "options": {}, "seed": 0, "budget": dataclasses.asdict(LEARNING_BUDGET)}
     (out / "job.json").write_text(json.dumps(job))
-    task = Task(plugin.name, out / "job.json", given, out, ENOUGH.threads, ENOUGH.steps)
+    task = Task(plugin.name, out / "job.json", given, out, LEARNING_BUDGET.threads, LEARNING_BUDGET.steps)
     ended = next(event for event in Local([device], 1, None, []).run(iter([task])) if event is not None)
     if ended.reason:
         raise Broken(f"on {device}: {ended.reason}")
@@ -320,7 +320,7 @@ METHOD_CHECKS: tuple[Callable[[Candidate], None], ...] = (
     repeats_itself,
     keeps_its_options,
     stays_within_its_budget,
-    keeps_snapshots_without_a_trace,
+    is_unchanged_by_snapshots,
     gradients_reach_every_parameter,
     learns,
     declares_sound_ranges,

@@ -1,4 +1,4 @@
-"""Look through a data set: what its scans hold, what is wrong with them, and a contact sheet."""
+"""Survey a data set: statistics of its scans, errors and warnings, and a contact sheet."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,19 +14,20 @@ from rich.text import Text
 from benchmark import InputError
 from benchmark.datasets.annotations import parse, resolve, to_labels
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, near_duplicates
+from benchmark.datasets.forms import FORMS
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import TILE, as_picture, overlay, tile
 from benchmark.plan import plugins
 from benchmark.terminal import grid, show_splits
 
-SIMULATED = ("scribble:sim", "point", "block")
-SAMPLE = 12  # scans that shares of simulated marks are measured on, and that a contact sheet shows
+SIMULATED = tuple(parse(f"{name}:sim") for name, form in FORMS.items() if form.marks)
+SAMPLE = 12  # scans for statistics of simulated annotations, and in a contact sheet
 
 
 def check(name: str, data: Path, pictures: Path | None = None) -> int:
-    """Read every scan, print what is there and all that is wrong; 0 if nothing is, else 1.
+    """Read every scan; print statistics, warnings and errors; return 0 without errors, else 1.
 
-    With `pictures`, a folder, a contact sheet goes there.
+    `pictures`: folder for a contact sheet.
     """
     dataset = plugins.open_data_set(name, data)
     survey, errors, scans = Inventory(dataset, {}), [], DatasetStatistics(dataset)
@@ -63,18 +64,18 @@ def check(name: str, data: Path, pictures: Path | None = None) -> int:
 
 
 def duplicates(survey: Inventory, owner: Mapping[str, str]) -> list[str]:
-    """Pairs of scans of different patients that are equal or nearly so."""
+    """Return a warning for each pair of scans of different patients that are equal or nearly equal."""
     pairs = near_duplicates({name: seen.thumbnail for name, seen in survey.seen.items()})
     return [
-        f"{ours} and {theirs} "
-        + ("hold identical pixels" if survey.seen[ours].pixels == survey.seen[theirs].pixels else "are nearly equal")
-        for ours, theirs in pairs
-        if owner[ours] != owner[theirs]
+        f"{one} and {other} "
+        + ("hold identical pixels" if survey.seen[one].pixels == survey.seen[other].pixels else "are nearly equal")
+        for one, other in pairs
+        if owner[one] != owner[other]
     ]
 
 
 class DatasetStatistics:
-    """What was met in the scans of a data set."""
+    """Counts of slices, sizes, spacings and labels in the scans of a data set."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -99,17 +100,17 @@ class DatasetStatistics:
             self.drawn.setdefault(name, LabelStatistics(self.dataset)).add(labels, scan.mask)
 
     def simulated(self) -> dict[str, "LabelStatistics"]:
-        """LabelStatistics that would be drawn on the sample."""
+        """Return the statistics of simulated annotations of the sample."""
         found = {}
-        for form in SIMULATED:
-            annotator = Annotator(self.dataset, (), parse(form), 0)
-            marks = found[f"{form} (on {len(self.sample)} scans)"] = LabelStatistics(self.dataset)
+        for annotation in SIMULATED:
+            annotator = Annotator(self.dataset, (), annotation, 0)
+            statistics = found[f"{annotation} (on {len(self.sample)} scans)"] = LabelStatistics(self.dataset)
             for scan in self.sample:
-                marks.add(to_labels(annotator(scan), len(self.dataset.classes)), scan.mask)
+                statistics.add(to_labels(annotator(scan), len(self.dataset.classes)), scan.mask)
         return found
 
     def show(self, patients: int) -> None:
-        """Print counts, sizes, and how much of each class is there and is marked."""
+        """Print counts, sizes, and the true and the labelled share of each class."""
         console, scans = Console(), self.slices.total()
         slices = f"{min(self.slices)} to {max(self.slices)} slices each" if self.slices else "nothing"
         kind = "patients" if self.dataset.patients_known else "groups (patients unknown)"
@@ -118,41 +119,42 @@ class DatasetStatistics:
             listed = ", ".join(f"{name}: {count}" for name, count in counts.most_common(8))
             more = f", and {len(counts) - 8} more" if len(counts) > 8 else ""
             console.print(Text(f"{what}: {listed}{more}"), soft_wrap=True)
-        shown = grid("marks", "", *self.dataset.classes)
-        pixels, truth = max(1, int(self.truth.named.sum())), self.truth
-        if truth.named.any():
-            shown.add_row("mask", "share of pixels", *(f"{n / pixels:.2%}" for n in truth.named))
-            shown.add_row("", "slices that hold it", *(f"{n}" for n in truth.slices))
-        for name, marks in ({n if ":" in n else f"{n}:drawn": m for n, m in self.drawn.items()} | self.simulated()).items():
-            marks.rows(shown, name)
+        shown = grid("annotation", "", *self.dataset.classes)
+        pixels, truth = max(1, int(self.truth.labelled.sum())), self.truth
+        if truth.labelled.any():
+            shown.add_row("mask", "share of pixels", *(f"{n / pixels:.2%}" for n in truth.labelled))
+            shown.add_row("", "slices with it", *(f"{n}" for n in truth.slices))
+        drawn = {name if ":" in name else f"{name}:drawn": found for name, found in self.drawn.items()}
+        for name, statistics in (drawn | self.simulated()).items():
+            statistics.rows(shown, name)
         console.print(shown)
 
 
 class LabelStatistics:
-    """How much of each class is marked, and how much of that is true."""
+    """Labelled pixels of each class, and the correct ones among them."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.classes = len(dataset.classes)
-        self.named, self.right, self.there, self.slices = (np.zeros(self.classes, np.int64) for _ in range(4))
+        self.labelled, self.correct, self.true, self.slices = (np.zeros(self.classes, np.int64) for _ in range(4))
 
     def add(self, labels: np.ndarray, mask: np.ndarray | None) -> None:
-        """Count label maps (slices, height, width) with 255 where nothing is marked."""
+        """Count label maps (slices, height, width); 255 is unlabelled."""
         for k in range(self.classes):
-            mark = labels == k
-            self.named[k] += mark.sum()
-            self.slices[k] += mark.any((1, 2)).sum()
+            labelled = labels == k
+            self.labelled[k] += labelled.sum()
+            self.slices[k] += labelled.any((1, 2)).sum()
             if mask is not None:
-                self.right[k] += (mark & (mask == k)).sum()
-                self.there[k] += (mask == k).sum()
+                self.correct[k] += (labelled & (mask == k)).sum()
+                self.true[k] += (mask == k).sum()
 
     def rows(self, shown: Table, name: str) -> None:
-        """Add what there is to say to a table."""
-        if self.there.any():
-            shown.add_row(name, "of the class, marked", *map(_share, self.right, self.there))
-            shown.add_row("", "of the marks, true", *map(_share, self.right, self.named))
+        """Add rows to a table."""
+        if self.true.any():
+            shown.add_row(name, "of the class, labelled", *map(_share, self.correct, self.true))
+            shown.add_row("", "of the labels, correct", *map(_share, self.correct, self.labelled))
         else:
-            shown.add_row(name, "marked pixels", *(f"{n}" for n in self.named))
-        shown.add_row("", "slices that hold marks", *(f"{n}" for n in self.slices))
+            shown.add_row(name, "labelled pixels", *(f"{n}" for n in self.labelled))
+        shown.add_row("", "slices with labels", *(f"{n}" for n in self.slices))
 
 
 def _share(part: Any, whole: Any) -> str:
@@ -160,7 +162,7 @@ def _share(part: Any, whole: Any) -> str:
 
 
 def sheet(dataset: Dataset, scans: Iterable[Scan], annotations: Iterable[str] = ()) -> Image.Image:
-    """A contact sheet: a row per scan with its middle slice, the mask over it, and marks of each kind."""
+    """Return a contact sheet: a row per scan with its middle slice, with the mask, and with each annotation."""
     rows = []
     chosen = [parse(text) for text in annotations]
     for scan in scans:
@@ -169,7 +171,7 @@ def sheet(dataset: Dataset, scans: Iterable[Scan], annotations: Iterable[str] = 
         tiles = [grey] + ([] if scan.mask is None else [overlay(grey, scan.mask[middle], 0.45)])
         wanted = chosen or [resolve(name if ":" in name else f"{name}:drawn", scan.drawn, "") for name in sorted(scan.drawn)]
         if scan.mask is not None and not chosen:
-            wanted += [parse(form) for form in SIMULATED]
+            wanted += SIMULATED
         for annotation in wanted:
             allowed = Annotator(dataset, (), annotation, 0)(scan)[middle]
             tiles.append(overlay(grey, to_labels(allowed[None], len(dataset.classes))[0], 1.0))
@@ -180,6 +182,6 @@ def sheet(dataset: Dataset, scans: Iterable[Scan], annotations: Iterable[str] = 
 
 
 def sample_sheet(dataset: Dataset, annotation: str) -> Image.Image:
-    """A contact sheet of the first scans, with one annotation."""
+    """Return a contact sheet of the first scans, with one annotation."""
     names = [scan for scans in dataset.patients().values() for scan in scans][:SAMPLE]
     return sheet(dataset, map(dataset.load, names), [str(resolve(annotation, (), "a simulation"))])

@@ -1,1 +1,1 @@
-"""What is run: plug-ins, presets, jobs, and which runs may be compared."""
+"""Plan a sweep: plug-ins, presets, jobs, and which runs may be compared."""

@@ -1,7 +1,7 @@
-"""What may be compared with what: the column of a run, and stored runs that a new method is compared with.
+"""Which runs may be compared: the column of a run, and the stored runs that a new method is compared with.
 
-Runs of methods that nobody needs to train again travel with the package (`results/reference/`). `run --against NAME`
-trains one's own method alone and puts it beside them: same data, split, marks, seeds, budget and protocol, or not at all.
+The package contains stored runs (`results/reference/`). `run --against NAME` trains a new method alone and compares it
+with them; data, split, annotation, seeds, budget and protocol must be equal.
 """
 
 import json
@@ -13,57 +13,55 @@ from benchmark.store import Record, stored
 
 
 def column(record: Mapping[str, Any]) -> str:
-    """What must be equal in runs that are compared, as text: data set, annotation, options, simulator, splits, budget."""
+    """Return as text what compared runs have in common: data set, annotation, options, simulator, splits, budget."""
     identity = record["identity"]
     parts = [identity[key] for key in ("dataset", "annotation", "dataset_options", "simulator")]
     return json.dumps([*parts, family(identity["split"]), budget(record)])
 
 
 def budget(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The common budget, without what doesn't change how anything is trained."""
+    """Return the common budget, without the entries that don't change the training."""
     return {name: value for name, value in record["common"].items() if name != "snapshots" and (name != "tune" or value)}
 
 
 def family(split: str) -> str:
-    """What folds of one partition have in common: `strat5` of `strat5/0`."""
+    """Return the partition that a fold belongs to: `strat5` of `strat5/0`."""
     return split.partition("/")[0]
 
 
 def check_match(planned: Iterable[Record], name: str) -> None:
-    """Raise InputError where a run that is planned has no stored one beside it, and say what is another there."""
-    kept = [record for folder in stored(name).values() for record in folder.records() if record["state"] == "done"]
-    keys = {key(record) for record in kept}
+    """Check that every planned run has a stored one to be compared with; the InputError lists the differences."""
+    done = [record for folder in stored(name).values() for record in folder.records() if record["state"] == "done"]
+    keys = {key(record) for record in done}
     for record in planned:
         if key(record) not in keys:
             identity = record["identity"]
             what = f"{identity['dataset']}, {identity['annotation']}, {identity['split']}, seed {identity['seed']}"
-            raise InputError(f"{name} has no run to compare with on {what}: {_closest_stored_run(record, kept)}")
+            raise InputError(f"{name} has no run to compare with on {what}: {_closest_stored_run(record, done)}")
 
 
 def key(record: Record) -> tuple[Any, ...]:
-    """What two runs must share to be compared patient by patient."""
+    """Return what two runs must have in common to be compared patient by patient."""
     identity = record["identity"]
     return column(record), identity["split"], identity["seed"], identity["data"], identity["protocol"]
 
 
-def _closest_stored_run(ours: Record, kept: Iterable[Record]) -> str:
-    """What is another in the stored run that differs least."""
-    found = [differing for record in kept if (differing := _differing(ours, record)) is not None]
+def _closest_stored_run(planned: Record, done: Iterable[Record]) -> str:
+    """Return the differences from the stored run that has the fewest."""
+    found = [differences for record in done if (differences := _differences(planned, record)) is not None]
     if not found:
-        return "none is on that data set with that annotation"
-    return ", ".join(f"{name} is {theirs} there and {own} here" for name, theirs, own in min(found, key=len))
+        return "no stored run has that data set and annotation"
+    return ", ".join(f"{name} is {stored} in the stored run and {new} here" for name, stored, new in min(found, key=len))
 
 
-def _differing(ours: Record, theirs: Record) -> list[tuple[str, Any, Any]] | None:
-    """Name, their value and ours of whatever differs; None where they have nothing to do with each other."""
-    here, there = ours["identity"], theirs["identity"]
-    if any(here[name] != there[name] for name in ("dataset", "annotation")):
+def _differences(planned: Record, done: Record) -> list[tuple[str, Any, Any]] | None:
+    """Return name, stored value and new value of all that differs; None for another data set or annotation."""
+    new, old = planned["identity"], done["identity"]
+    if any(new[name] != old[name] for name in ("dataset", "annotation")):
         return None
-    pairs = [(name, there[name], here[name]) for name in ("split", "seed", "simulator", "protocol")]
-    options = {**there["dataset_options"], **here["dataset_options"]}
-    pairs += [(name, there["dataset_options"].get(name), here["dataset_options"].get(name)) for name in options]
-    names = {**budget(theirs), **budget(ours)}
-    pairs += [(name, budget(theirs).get(name), budget(ours).get(name)) for name in names]
-    if here["data"] != there["data"]:
-        pairs.append(("the data's fingerprint", there["data"][:8], here["data"][:8]))
-    return [pair for pair in pairs if pair[1] != pair[2]]
+    found = [(name, old[name], new[name]) for name in ("split", "seed", "simulator", "protocol")]
+    for before, after in ((old["dataset_options"], new["dataset_options"]), (budget(done), budget(planned))):
+        found += [(name, before.get(name), after.get(name)) for name in {**before, **after}]
+    if new["data"] != old["data"]:
+        found.append(("the data's fingerprint", old["data"][:8], new["data"][:8]))
+    return [each for each in found if each[1] != each[2]]

@@ -1,4 +1,4 @@
-"""From a preset and flags to jobs: everything that settles a number, checked before anything runs."""
+"""Make jobs of a preset and flags; everything that determines a score is checked before the first job starts."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchmark.datasets.annotations import Annotation
     from benchmark.datasets.base import Dataset, Inventory
 
-PROTOCOL = 1  # of the rules that settle a number: splits, sizes, scores
+PROTOCOL = 1  # version of the rules that determine a score: splits, sizes, metrics
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Job:
 
     method: str  # its label in tables
     plugin: Plugin
-    options: Mapping[str, Any]  # all of them, resolved
+    options: Mapping[str, Any]  # all, defaults included
     dataset: str
     dataset_options: Mapping[str, Any]
     annotation: str  # resolved: scribble:drawn or scribble:sim, never scribble
     split: str
     seed: int
     budget: Budget
-    common: Budget  # the other methods' budget
-    reason: str  # why the two differ, if they do
+    common: Budget  # of the other methods
+    reason: str  # why the two budgets differ; empty if equal
     data: str  # fingerprint of the split's scans
     code: str  # fingerprint of the method's code
     revision: int | None  # of a method of this suite
@@ -48,7 +48,7 @@ class Job:
     role: str = ""  # of its row in reports
 
     def identity(self) -> dict[str, Any]:
-        """Everything that settles the number, and nothing that doesn't."""
+        """Return everything that determines the scores, and nothing else."""
         return {
             "protocol": PROTOCOL,
             "method": self.plugin.name,
@@ -70,42 +70,42 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What the screen calls it."""
+        """The job's name in the terminal."""
         return f"{self.method} · {self.dataset} · {self.annotation} · {self.split} · seed {self.seed}"
 
     @property
     def folder(self) -> Path:
-        """Where its run lies below `runs/`."""
+        """The run's folder below `runs/`."""
         parts = (self.dataset, self.annotation, self.method, f"{self.split}-seed{self.seed}-{self.hash[:8]}")
         return Path(*map(plain, parts))
 
 
 def _without_defaults(budget: Budget) -> dict[str, Any]:
-    """All of a budget, but of selection and tuning only what was asked for: runs from before there were such stay valid."""
+    """Return a budget; zero `snapshots` and `tune` are left out, as in runs from before these existed."""
     return {name: value for name, value in dataclasses.asdict(budget).items() if value or name not in ("snapshots", "tune")}
 
 
 @cache
 def _digest(path: str) -> str:
-    """SHA-256 of a file; empty without one."""
+    """Return the SHA-256 of a file; empty without one."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a sweep, the data sets they need, and the pairs that a method doesn't claim to learn from."""
+    """The jobs of a sweep, their data sets, and the annotations that a method doesn't learn from."""
 
     name: str  # the preset's
     title: str
     jobs: list[Job]
     datasets: "dict[str, Dataset]"
     not_claimed: list[tuple[str, str]]  # method, annotation
-    warnings: list[str]  # of the data
-    against: str = ""  # stored runs that reports show beside these
-    metrics: Sequence[Plugin] = ()  # one's own, that runs are scored with too
+    warnings: list[str]  # about the data
+    against: str = ""  # stored runs that reports compare these with
+    metrics: Sequence[Plugin] = ()  # of plug-ins; runs are scored with them too
 
     def content(self) -> dict[str, Any]:
-        """What `plan.json` holds."""
+        """Return the content of `plan.json`."""
         content = {"name": self.name, "title": self.title, "not_claimed": self.not_claimed, "runs": self.records()}
         if self.against:
             path = Path(self.against)
@@ -113,7 +113,7 @@ class Plan:
         return content
 
     def records(self) -> list[dict[str, Any]]:
-        """Of each job what a run's record says before it is run."""
+        """Return, for each job, the entries of its run's record that are known before it runs."""
         return [
             {
                 "folder": str(job.folder),
@@ -126,7 +126,7 @@ class Plan:
 
 
 def state(results: ResultsFolder, job: Job) -> str:
-    """`done`, `failed`, `stale` (done by code that may give other numbers) or `planned`."""
+    """Return `done`, `failed`, `stale` (done by code that may give other numbers) or `planned`."""
     run = results.record(job.folder)
     if run is None:
         return "planned"
@@ -134,27 +134,27 @@ def state(results: ResultsFolder, job: Job) -> str:
 
 
 def make_plan(request: Request) -> Plan:
-    """Resolve and check everything; raises InputError for the first thing that is wrong.
+    """Resolve and check everything; raises InputError for the first fault.
 
-    Every scan of every split is read once, so that a file that can't be used is found before the first job starts.
+    Every scan of every split is read once, so that a damaged file is found before the first job starts.
     """
     preset = apply_flags(request)
     metrics = [plugins.get("metric", text) for text in preset.metrics]
     settings = Settings(preset, request)
     rows = settings.rows([name for part in preset.parts for name in part.methods])
     _check_ranges(rows)
-    for part in preset.parts:  # what is mistyped is found before any file is read
+    for part in preset.parts:  # finds typing errors before any file is read
         for row, dataset in product(settings.rows(part.methods), map(plugins.data_set, part.datasets)):
             settings.budget(row, dataset.name, part.budget)
             settings.options(row, dataset.name)
     surveys = settings.surveys(dict.fromkeys(name for part in preset.parts for name in part.datasets))
     datasets = {survey.dataset.name: survey for survey in surveys.values()}
     named = [plugins.data_set(text).name for text in surveys]  # nnunet:PATH takes its options as nnunet
-    settings.check_names([c.label for c in rows], [*dict.fromkeys([*named, *datasets])])
+    settings.check_names([row.label for row in rows], [*dict.fromkeys([*named, *datasets])])
     planned = _Planned()
     for part in preset.parts:
         _add(planned, part, settings, {name: surveys[name] for name in part.datasets})
-    _check_networks(planned.jobs.values(), datasets, {c.label: c.cls for c in rows})
+    _check_networks(planned.jobs.values(), datasets, {row.label: row.cls for row in rows})
     plan = Plan(
         name=preset.name,
         title=preset.title,
@@ -172,7 +172,7 @@ def make_plan(request: Request) -> Plan:
 
 @dataclass(frozen=True)
 class _Planned:
-    """What the parts of a preset come to, each job once."""
+    """The jobs of all parts of a preset, each once."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     not_claimed: set[tuple[str, str]] = field(default_factory=set)
@@ -180,11 +180,11 @@ class _Planned:
 
 
 def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[str, Inventory]") -> None:
-    """Plan another part, on these data sets; every scan of its splits is looked at."""
-    from benchmark.datasets import annotations
+    """Plan the jobs of a part on these data sets; every scan of its splits is read."""
+    from benchmark.datasets import annotations, forms
 
     rows = settings.rows(part.methods)
-    splits = _splits(part, surveys.values(), required=[] if settings.cut else part.splits)
+    splits = _splits(part, surveys.values(), required=[] if settings.splits_may_be_unused else part.splits)
     for survey in surveys.values():
         name = survey.dataset.name
         looks = {split: survey.look(split) for split in splits[name]}
@@ -193,7 +193,7 @@ def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[st
             annotation = annotations.resolve(text, look.drawn, name)
             annotations.check_simulable(annotation, look, f"split {split} of {name}")
             for seed, row in product(part.seeds, rows):
-                if annotation.form in row.cls.annotations:
+                if annotation.form in forms.learnt(row.cls.annotations):
                     job = _job(settings, row, survey, annotation, split, seed, look.fingerprint, part.budget)
                     _check_selection(job, survey.dataset)
                     planned.jobs[str(job.folder)] = job
@@ -202,27 +202,26 @@ def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[st
 
 
 def _splits(part: Part, surveys: "Iterable[Inventory]", required: Iterable[str]) -> dict[str, list[str]]:
-    """For each data set those splits that were asked for, by name or family; its first if none were asked for.
+    """Return the part's splits on each data set, by name or family; without any, the data set's first.
 
-    Raises InputError for a data set without any of them, and for one of those required that no data set has.
+    Raises InputError for a data set that has none of them, and for a required split that no data set has.
     """
     chosen: dict[str, list[str]] = {}
-    met = set()
+    found = set()
     for dataset in (survey.dataset for survey in surveys):
-        there = dataset.splits()
-        wanted = part.splits or there[:1]
-        chosen[dataset.name] = [split for split in there if {split, split.partition("/")[0]} & set(wanted)]
+        known = dataset.splits()
+        wanted = part.splits or known[:1]
+        chosen[dataset.name] = [split for split in known if {split, compare.family(split)} & set(wanted)]
         if not chosen[dataset.name]:
-            raise InputError(f"{dataset.name} has no split {', '.join(wanted)}; it has {', '.join(there)}")
-        met |= {known for split in chosen[dataset.name] for known in (split, split.partition("/")[0])}
-    strange = [split for split in required if split not in met]
-    if strange:
-        raise InputError(f"no data set of this run has a split {strange[0]!r}; chosen are {chosen}")
+            raise InputError(f"{dataset.name} has no split {', '.join(wanted)}; it has {', '.join(known)}")
+        found |= {name for split in chosen[dataset.name] for name in (split, compare.family(split))}
+    if unknown := [split for split in required if split not in found]:
+        raise InputError(f"no data set of this run has a split {unknown[0]!r}; chosen are {chosen}")
     return chosen
 
 
 def _check_ranges(rows: Iterable[Row]) -> None:
-    """Raise InputError where a method has ranges for more options than any may tune."""
+    """Check that no method declares ranges for too many options."""
     from benchmark.plan import trials
 
     for row in rows:
@@ -233,15 +232,15 @@ def _check_ranges(rows: Iterable[Row]) -> None:
 
 
 def _check_selection(job: Job, dataset: "Dataset") -> None:
-    """Raise InputError where something is to be selected on held-out patients and the split holds none out."""
+    """Check that a split has held-out patients where snapshots or trials are to be selected on them."""
     budget = job.budget
     if budget.snapshots > budget.steps:
-        raise InputError(f"{budget.snapshots} snapshots can't be taken in {budget.steps} steps")
+        raise InputError(f"snapshots is {budget.snapshots}; it must be at most the number of steps, {budget.steps}")
     if (budget.snapshots or budget.tune) and not dataset.split(job.split).val:
-        there = ", ".join(split for split in dataset.splits() if dataset.split(split).val) or "none"
+        having = ", ".join(split for split in dataset.splits() if dataset.split(split).val) or "none"
         what = "snapshots" if budget.snapshots else "tune"
         raise InputError(
-            f"{what} needs held-out patients, and split {job.split} of {job.dataset} has none; splits that have: {there}"
+            f"{what} needs held-out patients, and split {job.split} of {job.dataset} has none; splits with some: {having}"
         )
 
 
@@ -253,12 +252,12 @@ def _job(
     split: str,
     seed: int,
     data: str,
-    of_part: Mapping[str, Any],
+    part_budget: Mapping[str, Any],
 ) -> Job:
-    """One run of a row."""
+    """Return the job of a row on a split."""
     from benchmark.datasets import simulate
 
-    budget, common, reason = settings.budget(row, survey.dataset.name, of_part)
+    budget, common, reason = settings.budget(row, survey.dataset.name, part_budget)
     return Job(
         method=row.label,
         plugin=row.plugin,
@@ -280,14 +279,14 @@ def _job(
 
 
 def _check_networks(jobs: Iterable[Job], surveys: "Mapping[str, Inventory]", methods: Mapping[str, Any]) -> None:
-    """Raise InputError where a network can't be built, or lacks what a method needs of it; `unet` has all there is."""
-    met = set()
+    """Check that each network can be built and has what its methods need; `unet` has everything."""
+    checked = set()
     for job in jobs:
         channels, needs = surveys[job.dataset].dataset.channels, getattr(methods[job.method], "needs", ())
         case = (job.budget.network, job.budget.weights, job.budget.size, channels, needs)
-        if case in met or job.budget.network == "unet":
+        if case in checked or job.budget.network == "unet":
             continue
-        met.add(case)
+        checked.add(case)
         from benchmark.methods import networks  # imports torch
 
         try:
@@ -300,18 +299,18 @@ def _check_networks(jobs: Iterable[Job], surveys: "Mapping[str, Inventory]", met
 
 
 def select_shard(jobs: Sequence[Job], which: str) -> list[Job]:
-    """The jobs of shard `I/N`, in their order; raises InputError where that is no shard.
+    """Return the jobs of shard `I/N`, in their order; raises InputError if that is not a shard.
 
-    Jobs are dealt out like cards, method after method: every shard gets as many of each method (and so as much work) as the
-    others, give or take one; where N divides the number of sealed folders, most are needed by one shard alone.
+    The jobs, sorted by method, go to the shards in turn. So the shards have equally many jobs of each method, to within
+    one. Where N divides the number of sealed folders, most folders are needed by one shard alone.
     """
     number, parts = parse_shard(which)
-    dealt = {id(job) for job in sorted(jobs, key=lambda job: job.method)[number - 1 :: parts]}  # sorting keeps their order
-    return [job for job in jobs if id(job) in dealt]
+    chosen = {id(job) for job in sorted(jobs, key=lambda job: job.method)[number - 1 :: parts]}  # the sort is stable
+    return [job for job in jobs if id(job) in chosen]
 
 
 def parse_shard(which: str) -> tuple[int, int]:
-    """I and N of `I/N`; raises InputError where these are none."""
+    """Return I and N of `I/N`; raises InputError if it is not of that form."""
     found = re.fullmatch(r"([0-9]+)/([0-9]+)", which)
     number, parts = map(int, found.groups()) if found else (0, 0)
     if not 1 <= number <= parts:

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import benchmark
 from benchmark import InputError
-from benchmark.inputs import explain, is_there
+from benchmark.inputs import explain
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Plugin:
     kind: str  # one of KINDS
     name: str
     module: str  # a module's name, or the path of a file
-    cls: str = ""  # empty: the only one in the module
+    cls: str = ""  # empty: the module's only one
 
     def imported(self) -> Any:
         """The module; raises InputError when it doesn't import."""
@@ -69,14 +69,14 @@ class Plugin:
             if not isinstance(found, type):
                 raise InputError(f"{self.kind} {self.name!r}: {self.module} has no class {self.cls}")
             return found
-        own = _defined(module, self.kind)
-        if len(own) != 1:
-            names = ", ".join(member.__name__ for member in own) or "none"
+        classes = _defined(module, self.kind)
+        if len(classes) != 1:
+            names = ", ".join(cls.__name__ for cls in classes) or "none"
             raise InputError(f"{self.module} must define one {PARENTS[self.kind][1]}; it defines {names}")
-        return own[0]
+        return classes[0]
 
     def file(self) -> Path | None:
-        """The source file, found without importing it; None where that can't be done."""
+        """Return the source file without importing it; None if that is impossible."""
         if self.module.endswith(".py"):
             return Path(self.module)
         if self.module.startswith("benchmark."):
@@ -90,30 +90,26 @@ class Plugin:
 
 @cache
 def find(kind: str) -> dict[str, Plugin]:
-    """Every built-in and installed plug-in of a kind by name; a name taken twice is an error that names both owners."""
+    """Return every built-in and installed plug-in of a kind by name; raises InputError for a name that is used twice."""
     found: dict[str, Plugin] = {}
     for plugin in [*_built_in(kind), *_installed(kind)]:
-        _refuse_odd(plugin)
+        _check_name(plugin)
         if plugin.name in found:
-            raise InputError(
-                f"the {kind} name {plugin.name!r} is taken twice: by {found[plugin.name].module} and {plugin.module}"
-            )
+            raise InputError(f"two {kind}s are called {plugin.name!r}: {found[plugin.name].module} and {plugin.module}")
         found[plugin.name] = plugin
     return dict(sorted(found.items()))
 
 
 def get(kind: str, name: str) -> Plugin:
-    """The plug-in of that name, or the one in the file of that path."""
+    """Return the plug-in of that name, or the one in the file of that path."""
     if name.endswith(".py"):
-        if not is_there(Path(name)):
+        if not Path(name).exists():
             raise InputError(f"there is no file {name}")
         path = Path(name).resolve()
         plugin = Plugin(kind, _constant_name(path) if kind == "data set" else path.stem, str(path))
-        _refuse_odd(plugin)
+        _check_name(plugin)
         if plugin.name in find(kind) and find(kind)[plugin.name].file() != path:
-            raise InputError(
-                f"the {kind} name {plugin.name!r} is taken twice: by {find(kind)[plugin.name].module} and {path}"
-            )
+            raise InputError(f"two {kind}s are called {plugin.name!r}: {find(kind)[plugin.name].module} and {path}")
         return plugin
     if name not in find(kind):
         raise InputError(f"no {kind} {name!r}; there are {', '.join(find(kind))}")
@@ -121,7 +117,7 @@ def get(kind: str, name: str) -> Plugin:
 
 
 def kind_of(path: Path) -> str:
-    """What a .py file defines, found by importing it; raises InputError unless that is a plug-in of one kind."""
+    """Return the kind of plug-in that a .py file defines, by importing it; raises InputError unless it is one kind."""
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     try:
@@ -138,24 +134,24 @@ def kind_of(path: Path) -> str:
 
 
 def data_set(text: str) -> Plugin:
-    """The data set that `NAME`, `NAME:PATH` or a .py file names."""
+    """Return the data set of `NAME`, `NAME:PATH` or a .py file."""
     return get("data set", text if text.endswith(".py") else text.partition(":")[0])
 
 
 def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = None) -> Any:
-    """That data set, in the folder of its name below `data` or in the one that is named."""
+    """Return an instance of the data set of `text`: its folder is PATH, or else `data` / its name."""
     plugin, path = data_set(text), "" if text.endswith(".py") else text.partition(":")[2]
     cls: Any = plugin.load()
     if cls.by_path != bool(path):
         right = f"{plugin.name}:PATH" if cls.by_path else plugin.name
-        raise InputError(f"{text!r} must be {right}" + ("" if path else ", with the folder that it is in"))
-    if path and not is_there(Path(path)):
+        raise InputError(f"{text!r} must be {right}" + ("" if path else ", where PATH is its folder"))
+    if path and not Path(path).exists():
         raise InputError(f"there is no folder {path}")
     return configure(cls, options or {}, root=Path(path) if path else data / plugin.name)
 
 
 def groups() -> dict[str, list[str]]:
-    """Names of methods by group, from `methods/__init__.py`; groups in groups are resolved."""
+    """Return the names of methods by group, from `methods/__init__.py`; groups in groups are resolved."""
     named = _constants(_tree(source_of("benchmark.methods")).body)["GROUPS"]
 
     def members(name: str) -> list[str]:
@@ -164,13 +160,8 @@ def groups() -> dict[str, list[str]]:
     return {name: members(name) for name in named}
 
 
-def annotations() -> tuple[str, ...]:
-    """Every annotation, from `datasets/annotations.py`."""
-    return tuple(_constants(_tree(source_of("benchmark.datasets.annotations")).body)["ANNOTATIONS"])
-
-
 def describe(plugin: Plugin) -> dict[str, Any]:
-    """First lines of a plug-in's docstrings (`idea`, `paper`) and the constants of its class, its bases' included."""
+    """Return the first lines of a plug-in's docstrings (`idea`, `paper`) and the constants of its class and bases."""
     path = plugin.file()
     if path is None:
         return {"idea": f"(from {plugin.module})", "paper": ""}
@@ -180,7 +171,12 @@ def describe(plugin: Plugin) -> dict[str, Any]:
     wanted = wanted or [node for node in classes if {"annotations", "modality"} & set(_class_constants(node, path))]
     if not wanted:
         return {"idea": _first_line(tree), "paper": ""}
-    return {**_class_constants(wanted[-1], path), "idea": _first_line(tree), "paper": _first_line(wanted[-1])}
+    about = {**_class_constants(wanted[-1], path), "idea": _first_line(tree), "paper": _first_line(wanted[-1])}
+    if "annotations" in about:
+        from benchmark.datasets.forms import learnt  # a learner's process, which imports this file, may not
+
+        about["annotations"] = learnt(about["annotations"])
+    return about
 
 
 def role(cls: type) -> str:
@@ -190,19 +186,19 @@ def role(cls: type) -> str:
 
 @cache
 def fingerprint(plugin: Plugin, *others: Path) -> str:
-    """SHA-256 of the code of a plug-in's file, of the modules of `methods/` that it imports, and of other files.
+    """Return the SHA-256 of the code of a plug-in's file, of the modules of `methods/` that it imports, and of other files.
 
-    Comments, docstrings and blank lines don't count, nor where the files lie.
+    It doesn't depend on comments, docstrings, blank lines and the files' places.
     """
     start = plugin.file()
-    if start is None:  # an installed package that can't be located unimported
+    if start is None:  # in an installed package, and found only by importing it
         start = Path(inspect.getfile(plugin.load()))
     files = {start, *_imports(start, set()), *others}
     return hashlib.sha256("\0".join(sorted(map(_code, files))).encode()).hexdigest()
 
 
 def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
-    """An instance of a dataclass with these options; raises InputError for unknown names and values that don't fit."""
+    """Return an instance of a dataclass with these options; raises InputError for unknown names and wrong values."""
     hints = get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls) if f.init and f.name not in fixed]
     values = {}
@@ -220,12 +216,12 @@ def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
 
 
 def options_of(instance: Any) -> dict[str, Any]:
-    """The options that an instance was made with."""
+    """Return the options of an instance."""
     return {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance) if f.init}
 
 
 def source_of(module: str) -> Path:
-    """The file of one of this project's modules."""
+    """Return the file of one of this project's modules."""
     spec = importlib.util.find_spec("benchmark")
     assert spec is not None
     parts = module.split(".")[1:]
@@ -256,7 +252,7 @@ def _import(module: str) -> Any:
 
 
 def _defined(module: Any, kind: str) -> list[type]:
-    """The classes of a kind that a module defines itself."""
+    """Return the classes of a kind that a module defines, without those that it imports."""
     home, name = PARENTS[kind]
     parent = getattr(importlib.import_module(home), name)
     return [
@@ -289,12 +285,11 @@ def _built_in(kind: str) -> Iterator[Plugin]:
 def _installed(kind: str) -> Iterator[Plugin]:
     for point in entry_points(group=KINDS[kind]):
         module, _, cls = point.value.partition(":")
-        plugin = Plugin(kind, point.name, module, cls)
-        yield plugin
+        yield Plugin(kind, point.name, module, cls)
 
 
-def _refuse_odd(plugin: Plugin) -> None:
-    """Raise InputError for a name that could not be a folder's, or would lead out of it."""
+def _check_name(plugin: Plugin) -> None:
+    """Check that a name can be a folder's."""
     if not isinstance(plugin.name, str) or not NAME.fullmatch(plugin.name):
         raise InputError(
             f"{plugin.module}: {plugin.name!r:.100} can't name a {plugin.kind}; names are letters, digits, _, ., + and -, "
@@ -303,11 +298,11 @@ def _refuse_odd(plugin: Plugin) -> None:
 
 
 def _constant_name(path: Path) -> str:
-    """The `name` of the data set in a file."""
+    """Return the `name` of the data set in a file."""
     for node in _tree(path).body:
         if isinstance(node, ast.ClassDef) and (name := _constants(node.body).get("name")):
             return str(name)
-    raise InputError(f"{path} holds no class with a `name`; a data set has one")
+    raise InputError(f"{path} has no class with a `name`; a data set must have one")
 
 
 @cache
@@ -316,8 +311,8 @@ def _tree(path: Path) -> ast.Module:
         return ast.parse(path.read_text())
     except SyntaxError as error:
         raise InputError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except (OSError, ValueError, RecursionError, MemoryError) as error:  # no text, or nested too deep for the parser
-        raise InputError(f"{path} is no Python file: {error}") from error
+    except (OSError, ValueError) as error:  # also where it is not text
+        raise InputError(f"{path} is not a Python file: {error}") from error
 
 
 def _first_line(node: ast.Module | ast.ClassDef) -> str:
@@ -325,20 +320,20 @@ def _first_line(node: ast.Module | ast.ClassDef) -> str:
 
 
 def _constants(body: list[ast.stmt]) -> dict[str, Any]:
-    """Literal values by the names that they are assigned to."""
+    """Return the literal values that are assigned, by name."""
     values = {}
     for node in body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and node.value is not None:
             try:
                 values[target.id] = ast.literal_eval(node.value)
-            except (ValueError, TypeError, RecursionError):  # no literal, such as one with a list as a key
+            except (ValueError, TypeError):  # not a literal, such as one with a list as a key
                 continue
     return values
 
 
 def _class_constants(node: ast.ClassDef, path: Path) -> dict[str, Any]:
-    """Constants of a class and of its bases, as far as these are in its file or in this project."""
+    """Return the constants of a class and of those of its bases that are in its file or in this project."""
     inherited: dict[str, Any] = {}
     for base in node.bases:
         if isinstance(base, ast.Name):
@@ -350,7 +345,7 @@ def _class_constants(node: ast.ClassDef, path: Path) -> dict[str, Any]:
 
 
 def _origins(name: str, path: Path) -> list[Path]:
-    """The project's files that a name was imported from."""
+    """Return the project's files that a name was imported from."""
     return [
         source_of(node.module)
         for node in _tree(path).body
@@ -362,7 +357,7 @@ def _origins(name: str, path: Path) -> list[Path]:
 
 
 def _imports(path: Path, seen: set[Path]) -> set[Path]:
-    """The modules of `methods/` that a file imports, directly or not; a package's names are followed to their files."""
+    """Return the modules of `methods/` that a file imports, directly or not; a package's names are traced to their files."""
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.ImportFrom):
             modules = [(node.module or "", alias.name) for alias in node.names]
@@ -371,15 +366,15 @@ def _imports(path: Path, seen: set[Path]) -> set[Path]:
         else:
             continue
         for module, name in modules:
-            for file in _followed(module, name):
+            for file in _source_of_import(module, name):
                 if file not in seen:
                     seen.add(file)
                     _imports(file, seen)
     return seen
 
 
-def _followed(module: str, name: str) -> list[Path]:
-    """Where a name that is imported from one of the methods' modules is written."""
+def _source_of_import(module: str, name: str) -> list[Path]:
+    """Return the files that define a name imported from a module of `methods/`."""
     if not module.startswith("benchmark.methods"):
         return []
     file = source_of(module)
@@ -391,6 +386,7 @@ def _followed(module: str, name: str) -> list[Path]:
 
 @cache
 def _code(path: Path) -> str:
+    """Return the code of a file without comments, docstrings and blank lines."""
     text = path.read_text()
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

@@ -1,4 +1,4 @@
-"""Presets and flags: what is to be compared, on what, with what budget and options; all of it checked."""
+"""Read and check presets and flags: methods, data sets, annotations, splits, seeds, budgets and options."""
 
 import dataclasses
 import re
@@ -20,42 +20,42 @@ if TYPE_CHECKING:
     from benchmark.datasets.base import Inventory as _Inventory
 
 PRESETS = Path(__file__).parents[1] / "presets"
-PARTED = ("methods", "datasets", "annotations", "splits", "seeds")  # what a part of a preset may say itself
+PARTED = ("methods", "datasets", "annotations", "splits", "seeds")  # a part of a preset may state these
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a preset: all combinations of these; what it leaves empty is what the preset says of all parts."""
+    """A part of a preset: all combinations of these values; empty: the value of the preset."""
 
     methods: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     annotations: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = field(default_factory=list)
-    budget: dict[str, Any] = field(default_factory=dict)  # where it is another one; columns tell budgets apart
+    budget: dict[str, Any] = field(default_factory=dict)  # overrides the preset's; another budget is another column
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset's TOML file may hold."""
+    """The content of a preset's TOML file."""
 
-    name: Annotated[str, Field(pattern=r"^[\w-]*$")] = ""  # of the report; the file's if empty
+    name: Annotated[str, Field(pattern=r"^[\w-]*$")] = ""  # of the report; empty: the file's name
     title: str = ""
     methods: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     annotations: list[str] = field(default_factory=lambda: ["scribble"])
-    splits: list[str] = field(default_factory=list)  # none: each data set's first; strat5: all its folds
+    splits: list[str] = field(default_factory=list)  # empty: each data set's first; strat5: all its folds
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = field(default_factory=lambda: [0])
     budget: dict[str, Any] = field(default_factory=dict)  # and [budget.dataset.NAME], [budget.method.NAME] with `reason`
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # [options.NAME], [options.METHOD.dataset.NAME]
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # [variants.LABEL] method = "...", and options
-    metrics: list[str] = field(default_factory=list)  # one's own, scored beside the suite's: .py files or names
-    parts: list[Part] = field(default_factory=list)  # [[parts]], one after the other; none: the preset is its only part
+    metrics: list[str] = field(default_factory=list)  # of plug-ins, in addition to the suite's: .py files or names
+    parts: list[Part] = field(default_factory=list)  # [[parts]], one after the other; empty: the preset is its only part
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for beyond the preset; what is empty leaves the preset as it is."""
+    """The flags of the command line; empty: the value of the preset."""
 
     preset: str = ""
     methods: list[str] = field(default_factory=list)
@@ -71,33 +71,33 @@ class Request:
 
 
 def read_preset(name: str) -> Preset:
-    """The preset of that name, or in the TOML file of that path."""
+    """Return the preset of that name, or in the TOML file of that path."""
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
-    own = name.endswith(".toml") or plugins.NAME.fullmatch(name)  # a name without the ending leads nowhere else
-    if not own or not is_there(path):
-        there = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
-        raise InputError(f"no preset {name!r}; there are {there}, or give the path of a TOML file")
+    valid = name.endswith(".toml") or plugins.NAME.fullmatch(name)  # a name can't be a path to another folder
+    if not valid or not is_there(path):
+        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        raise InputError(f"no preset {name!r}; there are {known}, or give the path of a TOML file")
     preset = checked(Preset, read_toml(path), str(path))
     _check_shapes(preset, str(path))
     return preset if preset.name else dataclasses.replace(preset, name=re.sub(r"[^\w-]", "-", path.stem))
 
 
 def _check_shapes(preset: Preset, what: str) -> None:
-    """Raise InputError where a preset has something else where a table must be, or a variant without a method's name."""
+    """Check that nested tables of a preset are tables, and that `reason` and `method` are text."""
     tables = {f"budget.{part}": preset.budget.get(part, {}) for part in ("dataset", "method")}
-    tables |= {f"options.{name}.dataset": own.get("dataset", {}) for name, own in preset.options.items()}
+    tables |= {f"options.{name}.dataset": given.get("dataset", {}) for name, given in preset.options.items()}
     for name, table in tables.items():
         if not isinstance(table, dict) or not all(isinstance(each, dict) for each in table.values()):
             raise InputError(f"{what}: {name} is {table!r:.100}; it must be a table for each name, such as [{name}.NAME]")
-    reasons = {f"budget.method.{name}.reason": own.get("reason", "") for name, own in tables["budget.method"].items()}
-    named = {f"variants.{label}.method": own.get("method", "") for label, own in preset.variants.items()}
+    reasons = {f"budget.method.{name}.reason": given.get("reason", "") for name, given in tables["budget.method"].items()}
+    named = {f"variants.{label}.method": given.get("method", "") for label, given in preset.variants.items()}
     for name, text in {**reasons, **named}.items():
         if not isinstance(text, str):
             raise InputError(f"{what}: {name} is {text!r:.100}; it must be text")
 
 
 def apply_flags(request: Request) -> Preset:
-    """The preset with the flags laid over it, as whole parts; without any, the demo."""
+    """Return the preset with the flags in place of its values; without methods and data sets, the demo."""
     name = request.preset or ("" if request.methods or request.datasets else "demo")
     preset = read_preset(name) if name else Preset(name="report")
     flags = {name: getattr(request, name) for name in PARTED if getattr(request, name)}
@@ -105,15 +105,15 @@ def apply_flags(request: Request) -> Preset:
     of_all = {name: getattr(whole, name) for name in PARTED} | {"methods": whole.methods or list(whole.variants)}
     parts = []
     for part in preset.parts or [Part()]:
-        own = {name: stated for name, stated in vars(part).items() if stated}
-        left = {name: _filter(stated, flags[name]) if name in flags else stated for name, stated in own.items()}
+        stated = {name: values for name, values in vars(part).items() if values}
+        left = {name: _filter(values, flags[name]) if name in flags else values for name, values in stated.items()}
         if all(left.values()):
             parts.append(Part(**{**of_all, **left}))
     if not parts:
         wanted = " with ".join(", ".join(map(str, named)) for named in flags.values())
-        stated = [[s for name in PARTED if (s := getattr(part, name))] for part in preset.parts]
-        there = "; ".join(" with ".join(", ".join(map(str, s)) for s in part) for part in stated)
-        raise InputError(f"no part of the preset {preset.name} has {wanted}; they have {there}")
+        values = [[given for name in PARTED if (given := getattr(part, name))] for part in preset.parts]
+        known = "; ".join(" with ".join(", ".join(map(str, given)) for given in part) for part in values)
+        raise InputError(f"no part of the preset {preset.name} has {wanted}; its parts have {known}")
     if not all(part.methods for part in parts):
         raise InputError(f"name methods with --methods; there are {', '.join([*plugins.groups(), *plugins.find('method')])}")
     if not all(part.datasets for part in parts):
@@ -122,17 +122,17 @@ def apply_flags(request: Request) -> Preset:
 
 
 def _filter(stated: list[Any], named: list[Any]) -> list[Any]:
-    """What a part states, cut down to what flags name: names, groups, forms of annotation, families or folds of splits."""
+    """Return those values of a part that a flag names, also as a group, a form of annotation, a family or fold of splits."""
     members = [member for name in named for member in (name, *plugins.groups().get(name, []))]
-    kept = [one for one in stated if {one, *(str(one).partition(sign)[0] for sign in ":/")} & set(members)]
-    return kept + [name for name in named if "/" in str(name) and str(name).partition("/")[0] in stated]
+    found = [one for one in stated if {one, *(str(one).partition(sign)[0] for sign in ":/")} & set(members)]
+    return found + [name for name in named if "/" in str(name) and str(name).partition("/")[0] in stated]
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value as TOML reads it, or as it stands where that is no TOML."""
+    """Return name and value of NAME=VALUE; a value that is not TOML stays text."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise InputError(f"{text!r} must be NAME=VALUE")
+        raise InputError(f"{text!r} is not a setting; it must be NAME=VALUE")
     try:
         return name.strip(), tomllib.loads(f"x = {value}")["x"]
     except (ValueError, RecursionError):
@@ -141,7 +141,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the tables to come: a method, perhaps with some options fixed."""
+    """A row of the tables: a method, or a variant of it with fixed options."""
 
     label: str
     plugin: Plugin
@@ -150,22 +150,22 @@ class Row:
 
 
 class Settings:
-    """What preset and flags say of methods, data sets and budgets; flags win over everything in the preset."""
+    """Options and budgets of methods and data sets, by preset and flags; flags override the preset."""
 
     def __init__(self, preset: Preset, request: Request) -> None:
         self.preset, self.data = preset, request.data
-        self.cut = bool(request.datasets and not request.splits)  # a preset's splits may be of data sets that are left out
+        self.splits_may_be_unused = bool(request.datasets and not request.splits)  # they may be of other data sets
         self.budget_flags = dict(_assignment(text) for text in request.budget)
         self.option_flags: dict[str, dict[str, Any]] = {}
         for text in request.options:
             name, value = _assignment(text)
             owner, dot, option = name.rpartition(".")
             if not dot:
-                raise InputError(f"--set {text!r} must be METHOD.NAME=VALUE")
+                raise InputError(f"--set is {text!r}; it must be METHOD.NAME=VALUE")
             self.option_flags.setdefault(owner, {})[option] = value
 
     def rows(self, names: Iterable[str]) -> list[Row]:
-        """These methods, with groups and variants resolved; each label once."""
+        """Return the rows of these methods, groups and variants; each label once."""
         found: dict[str, Row] = {}
         for name in names:
             fixed = dict(self.preset.variants.get(name, {}))
@@ -179,7 +179,7 @@ class Settings:
         return list(found.values())
 
     def surveys(self, names: Iterable[str]) -> "dict[str, _Inventory]":
-        """These data sets, opened."""
+        """Return the inventories of these data sets."""
         from benchmark.datasets.base import Inventory
 
         found: dict[str, _Inventory] = {}
@@ -194,38 +194,36 @@ class Settings:
         return found
 
     def check_names(self, methods: list[str], datasets: list[str]) -> None:
-        """Raise InputError where a setting speaks of something that isn't there: flags of this run, presets of any."""
+        """Check the names in settings: a flag's must be in this run, a preset's must exist."""
         for name in self.option_flags:
             if name not in (*methods, *datasets, *(v.get("method") for v in self.preset.variants.values())):
-                raise InputError(
-                    f"--set speaks of {name!r}, which is not in this run; it has {', '.join(methods + datasets)}"
-                )
+                raise InputError(f"--set names {name!r}, which is not in this run; it has {', '.join(methods + datasets)}")
         known = {*methods, *datasets, *plugins.find("method"), *plugins.find("data set"), *self.preset.variants}
         overrides = [name for part in ("method", "dataset") for name in self.preset.budget.get(part, {})]
         for name in (*self.preset.options, *overrides):
             if name not in known:
-                raise InputError(f"the preset speaks of {name!r}, which is no method, variant or data set")
+                raise InputError(f"the preset names {name!r}, which is not a method, variant or data set")
 
-    def budget(self, row: Row, dataset: str, of_part: Mapping[str, Any]) -> tuple[Budget, Budget, str]:
-        """The method's budget, everybody's, and the reason if they differ."""
+    def budget(self, row: Row, dataset: str, part_budget: Mapping[str, Any]) -> tuple[Budget, Budget, str]:
+        """Return the method's budget, the common budget, and the reason if they differ."""
         given = {k: v for k, v in self.preset.budget.items() if k not in ("dataset", "method")}
-        given |= {**self.preset.budget.get("dataset", {}).get(dataset, {}), **of_part}
+        given |= {**self.preset.budget.get("dataset", {}).get(dataset, {}), **part_budget}
         overrides = self.preset.budget.get("method", {})
-        own = dict(overrides.get(row.label, overrides.get(row.plugin.name, {})))
-        reason = own.pop("reason", "")
-        if shared := {"snapshots", "tune"} & set(own):
-            raise InputError(f"the preset gives {row.label} its own {min(shared)}; it must be one for all methods")
-        if own and not reason:
-            raise InputError(f"the preset gives {row.label} a budget of its own; it must say why, as `reason`")
+        special = dict(overrides.get(row.label, overrides.get(row.plugin.name, {})))
+        reason = special.pop("reason", "")
+        if shared := {"snapshots", "tune"} & set(special):
+            raise InputError(f"the preset gives {row.label} another {min(shared)}; it must be the same for all methods")
+        if special and not reason:
+            raise InputError(f"the preset gives {row.label} another budget; it must say why, as `reason`")
         common = checked(Budget, {**given, **self.budget_flags}, "budget")
-        budget = checked(Budget, {**given, **own, **self.budget_flags}, "budget")
+        budget = checked(Budget, {**given, **special, **self.budget_flags}, "budget")
         for each in (common, budget):
             if each.weights and (each.network == "unet" or not Path(each.weights).is_file()):
-                raise InputError(f"weights are {each.weights}; they must be a file of an encoder's, for an smp: network")
+                raise InputError(f"weights is {each.weights}; it must be a file of weights for an smp: network's encoder")
         return budget, common, reason if budget != common else ""
 
     def options(self, row: Row, dataset: str) -> dict[str, Any]:
-        """A method's options: of the method, for the data set, of the variant, and from flags, the last one winning."""
+        """Return a method's options; each overrides the one before: method, data set, variant, flags."""
         given: dict[str, Any] = {}
         names = dict.fromkeys((row.plugin.name, row.label))
         for name in names:

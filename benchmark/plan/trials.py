@@ -1,4 +1,4 @@
-"""The tuned track: which values of a method's options are tried, the same number of trials for every method."""
+"""The tuned track: the values that are tried for a method's options; every method has the same number of trials."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ import numpy as np
 
 from benchmark.seal.contract import Range
 
-MOST = 3  # ranges of one method
+MAX_RANGES = 3  # per method
 
 
 def ranges(cls: type) -> dict[str, Range]:
-    """The ranges that a method declares, by option; raises ValueError where they are more than three."""
+    """Return the ranges that a method declares, by option; raises ValueError for more than three."""
     hints = get_type_hints(cls, include_extras=True)
     found = {name: each for name, hint in hints.items() for each in get_args(hint) if isinstance(each, Range)}
-    if len(found) > MOST:
-        raise ValueError(f"{cls.__name__} has ranges for {', '.join(found)}; at most {MOST} may be tuned")
+    if len(found) > MAX_RANGES:
+        raise ValueError(f"{cls.__name__} has ranges for {', '.join(found)}; at most {MAX_RANGES} may be tuned")
     return found
 
 
 def trials(cls: type, name: str, options: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """The options as they are, then `count` random draws from the method's ranges; without ranges nothing more.
+    """Return the given options, then `count` random draws from the method's ranges; none if it has no ranges.
 
-    A draw depends on the method's name and its number alone: all seeds, splits and data sets try the same values.
+    A draw depends only on the method's name and the draw's number: all seeds, splits and data sets try the same values.
     """
     given = dict(options)
     found = ranges(cls) if count else {}

@@ -1,4 +1,4 @@
-"""Tables, figures and a page, read off a results folder and nothing else."""
+"""Tables, figures and a page of a results folder; nothing else is read."""
 
 import json
 import shutil
@@ -25,18 +25,18 @@ FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a report is to show; the default is everything that may be shown."""
+    """Options of a report; by default it shows everything that may be shown."""
 
-    reference: str = ""  # row that others are compared with
+    reference: str = ""  # row with which others are compared
     selection: str = "last"  # which snapshot of each run
     only: Sequence[str] = ()  # methods, data sets, annotations, columns
     metrics: Sequence[str] = tables.HEADLINE  # of the tables; figures show the first
     formats: Sequence[str] = FORMATS
-    embed_images: bool = False  # also pixels that may not be redistributed
+    embed_images: bool = False  # also images that may not be redistributed
     figures: Sequence[str] = ()  # files of more of them, or names of installed ones
 
     def __post_init__(self) -> None:
-        """Raise InputError for what there isn't."""
+        """Raise InputError for unknown metrics, formats or rules of selection."""
         for flag, given, known in (
             ("selection", [self.selection], RULES),
             ("format", self.formats, FORMATS),
@@ -50,7 +50,7 @@ DEFAULTS = ReportOptions()
 
 
 def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Path:
-    """Write `reports/<name>/` whole, in place of an older one; returns the folder. Tuned runs get a folder inside it.
+    """Write `reports/<name>/` completely, instead of an older one; return the folder. Tuned runs get a folder inside it.
 
     Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`.
     """
@@ -67,7 +67,7 @@ def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Pa
 
 
 def _write_one(results: ResultsFolder, reports: Path, options: ReportOptions, name: str = "") -> Path:
-    """The report on one results folder, in a folder of that name or else of its plan's."""
+    """Write the report on one results folder, to a folder of that name, else of its plan's name."""
     read = runs.read_folder(results, options.selection)
     if strange := [name for name in options.metrics if name not in read.metrics]:
         raise InputError(
@@ -90,7 +90,7 @@ def _write_one(results: ResultsFolder, reports: Path, options: ReportOptions, na
 
 
 def show(results: Path, track: str = "equal") -> tuple[pd.DataFrame, list[str]]:
-    """The main table of a track and its notes, for the screen."""
+    """Return the main table of a track and its notes, for the terminal."""
     read = runs.read(results).track(track)
     summary = summarise(read)
     return tables.main_table(summary.cells).map(lambda text: text.replace("**", "")), notes(read, summary)
@@ -125,7 +125,7 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
 
 
 def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOptions) -> None:
-    """Figures, and the page that holds them; it needs their SVG."""
+    """Write the figures, and the page with their SVG files."""
     pictures = gallery(source.read, source.results, embed=options.embed_images)
     paged = "html" in options.formats
     kinds = [kind for kind in KINDS if kind in options.formats or (kind == "svg" and paged)]
@@ -139,12 +139,12 @@ def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOp
 
 
 def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], metrics: Sequence[str]) -> Iterator[Table]:
-    """The tables that these runs make, the main one first."""
+    """Yield the tables of these runs, the main table first."""
     budgets = _own_budgets(summary.cells)
     main = tables.main_table(summary.cells, metrics, known=read.metrics)
     yield Table("table", read.title or read.name, main, notes(read, summary))
     for number, column in enumerate(dict.fromkeys(summary.cells.column)):
-        if summary.cells[summary.cells.column == column].region.nunique() > 2:  # more than one beside their mean
+        if summary.cells[summary.cells.column == column].region.nunique() > 2:  # more than one region and their mean
             name = f"regions{number}" if number else "regions"
             of_regions = tables.region_table(summary.cells, column, metrics, read.metrics)
             yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE, *budgets])
@@ -167,7 +167,7 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
 
 
 def notes(read: Rows, summary: Summary) -> list[str]:
-    """What a reader of the main table must know."""
+    """List the notes below the main table."""
     cells = summary.cells
     said = [read.title] if read.title else []
     priors = ", ".join(row for row, role in read.roles.items() if role == PRIOR) or "prior"
@@ -191,7 +191,7 @@ def notes(read: Rows, summary: Summary) -> list[str]:
 
 
 def _options_by_column(runs: pd.DataFrame) -> list[str]:
-    """The options in which a row's runs differ from column to column."""
+    """List the options of a row that differ between columns."""
     said = []
     for row, own in runs.drop_duplicates(["row", "column"]).groupby("row", sort=False):
         options = {column: json.loads(text) for column, text in zip(own.column, own.options, strict=True)}
@@ -207,7 +207,7 @@ def _options_by_column(runs: pd.DataFrame) -> list[str]:
 
 
 def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Summary) -> str:
-    """What a column rests on."""
+    """Describe a column: data, annotation, budget, patients and labels."""
     count = int(cells.patients.max())
     patients_known = f"patient{'s' * (count > 1)}"
     unit = patients_known if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
@@ -232,7 +232,7 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
 
 
 def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
-    """Budgets of their own, code that was changed, rows from elsewhere, and where the other HD95 has another top group."""
+    """List exceptions: own budgets, changed code, external rows, and columns where the other HD95 has another top group."""
     said = _own_budgets(cells)
     if cells.stale.any():
         said.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
@@ -252,7 +252,7 @@ def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
 
 
 def _own_budgets(cells: pd.DataFrame) -> list[str]:
-    """What the dagger behind a row means."""
+    """Explain the daggers: rows with their own budget."""
     reasons = {method: reason for method, reason in zip(cells.method, cells.own_budget, strict=True) if reason}
     return [f"{tables.DAGGER} {method} has a budget of its own: {reason}." for method, reason in reasons.items()]
 
@@ -301,5 +301,5 @@ PUBLISHED_NOTES = [
 
 
 def _labelled(name: str, share: float | None, depth: float | None) -> str:
-    """How much of a class is labelled, and how far inside it the marks lie."""
+    """Describe the labelled share of a class, and the depth of its annotations."""
     return f"{name} " + ("unknown" if share is None else f"{share:.2%}") + ("" if depth is None else f" at {depth:g} px")

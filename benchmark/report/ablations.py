@@ -1,4 +1,4 @@
-"""A method without one of its parts: rows of one plug-in beside the row that has its name, and what their options change."""
+"""Ablations: rows of one plug-in compared with the row that has its name, and the options in which they differ."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -18,11 +18,11 @@ NOTES = [
     f"in parentheses. Difference: row minus base, paired by patient and seed; its {statistics.LEVEL:.0%} interval decides "
     "between tied, better and worse. There is none where runs of either failed or are missing."
 ]
-COLUMNS = ["plugin", "changed", "difference", "difference_low", "difference_high", "verdict"]  # beside those of cells
+COLUMNS = ["plugin", "changed", "difference", "difference_low", "difference_high", "verdict"]  # and those of cells
 
 
 def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -> pd.DataFrame:
-    """The cells of rows that vary a plug-in, with COLUMNS: of those metrics that can be better or worse, means over regions.
+    """Select the cells of rows that vary a plug-in, with COLUMNS: means over regions of metrics that can be better or worse.
 
     A plug-in is varied in a column that has several rows of it, one with its own name; that comes first.
     """
@@ -44,7 +44,7 @@ def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -
 
 
 def _varied(runs: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Column, plug-in, and what each of its rows changes; the base first."""
+    """Yield column, plug-in, and the changed options of each of its rows; the base first."""
     ours = runs[~runs.external.astype(bool)].drop_duplicates(["column", "row"])
     for (column, plugin), own in ours.groupby(["column", "method"], observed=True, sort=False):
         options = {row: json.loads(text) for row, text in zip(own.row, own.options, strict=True)}
@@ -65,12 +65,12 @@ def _changed(options: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as a preset has it; text without quotes, unless it is empty."""
+    """Format a value as in a preset; text without quotes, unless it is empty."""
     return value if isinstance(value, str) and value else "none" if value is None else json.dumps(value)
 
 
 def _apart(ours: np.ndarray, base: np.ndarray, facts: Facts) -> dict[str, object]:
-    """The difference to the base and what it means."""
+    """Return the difference to the base, its interval and a verdict."""
     apart = difference(ours, base, facts)
     interval = {"difference": apart.mean, "difference_low": apart.low, "difference_high": apart.high}
     return interval | {"verdict": verdict(apart, facts.better)}

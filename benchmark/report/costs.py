@@ -1,4 +1,4 @@
-"""What each row cost: the size of its network, seconds, peak memory, and the pixels that somebody had to label."""
+"""Costs of each row: size of the network, seconds, peak memory, and labelled pixels."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +41,7 @@ def costs(read: Rows) -> pd.DataFrame:
 
 
 def notes(read: Rows, frame: pd.DataFrame) -> list[str]:
-    """What a reader of the costs must know."""
+    """List the notes below the table of costs."""
     said = [
         "Of the runs that are done. Training: seconds on the clock, without imports, mean ± spread over runs; prediction: "
         "of all test scans of a run. Memory: the largest peak of any run's process, libraries included. Labelled pixels: "
@@ -53,7 +53,7 @@ def notes(read: Rows, frame: pd.DataFrame) -> list[str]:
 
 
 def _of_column(column: str, about: dict[str, Any], own: pd.DataFrame) -> Iterator[str]:
-    """What is said of one column: trials, devices and labels."""
+    """Describe one column: trials, devices and labels."""
     if trials := about["budget"].get("tune"):
         yield f"{column}: training seconds are of all trials, the published values and up to {trials} others."
     if len(devices := sorted({name for names in own.device for name in names.split(", ") if name})) > 1:
@@ -64,13 +64,13 @@ def _of_column(column: str, about: dict[str, Any], own: pd.DataFrame) -> Iterato
 
 
 def _of_class(name: str, count: int, about: dict[str, Any]) -> str:
-    """The labelled pixels of a class, and which share of it they are."""
+    """Describe the labelled pixels of a class, and their share of it."""
     share = about["labelled_share"].get(name)
     return f"{name} {count:,}" + ("" if share is None else f" ({share:.2%})")
 
 
 def _marks(about: dict[str, Any]) -> str:
-    """In how many slices and on how many objects the marks lie, where that is known."""
+    """Say how many slices and objects are annotated, if that is known."""
     kinds = {"slices": about["labelled_slices"], "objects": about["labelled_objects"]}
     known = [f"{count:,} {kind}" for kind, count in kinds.items() if count is not None]
     return f"; {' and '.join(known)} with marks" if known else ""

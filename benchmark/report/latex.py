@@ -1,4 +1,4 @@
-r"""Tables for a paper: tabulars to \input, written by pandas, none wider or longer than a page.
+r"""LaTeX tables for a paper, written by pandas, none wider or longer than a page.
 
 A table with headings over several columns is split into tabulars of CHARACTERS, one below another, each with the first
 column; every table is split after LINES. What is still wider than the line is scaled down to it.
@@ -19,7 +19,7 @@ WRAPPED = r">{\scriptsize\raggedright\arraybackslash}p{0.35\linewidth}"
 FITTED = r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi"
 NUMBER = re.compile(r"[+−-]?[\d.,]+%?|n/a|unknown")
 NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
-INTERVAL = re.compile(r" (\[[+$\d].*)")  # in LaTeX, with what is said behind it
+INTERVAL = re.compile(r" (\[[+$\d].*)")  # in LaTeX, with the text after it
 
 
 def typeset(cells: pd.DataFrame, title: str, notes: Iterable[str]) -> str:
@@ -44,7 +44,7 @@ def typeset(cells: pd.DataFrame, title: str, notes: Iterable[str]) -> str:
 
 
 def _split(groups: Sequence[str], sizes: Sequence[int], room: int) -> list[list[int]]:
-    """Places of as many neighbours as there is room for; those of one group stay together where they fit."""
+    """Yield slices of neighbours that fit in the room; neighbours of one group stay together if they fit."""
     parts: list[list[int]] = [[]]
     for _, own in groupby(range(len(groups)), key=groups.__getitem__):
         together = list(own)
@@ -57,12 +57,12 @@ def _split(groups: Sequence[str], sizes: Sequence[int], room: int) -> list[list[
 
 
 def _width(column: pd.Series) -> int:
-    """Characters of its longest text, or of a line of it, and of the longest word of its heading."""
+    """Width of a column in characters: of its longest text or line, and of the longest word of its heading."""
     return max(min(WRAP, column.str.len().max()), *map(len, column.name[1].split()), 0)
 
 
 def _tabular(table: pd.DataFrame) -> str:
-    """One tabular; a line with its name stands above each section, a rule below each heading over several columns."""
+    """Write one tabular, with a line with its name above each section, and a rule below headings over several columns."""
     groups = [escape(group) for group, _ in table]
     formats = [_format(table[head]) for head in table]
     heads = [_heading(table[head], side) for head, side in zip(table, formats, strict=True)]
@@ -92,7 +92,7 @@ def _heading(column: pd.Series, side: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell with its interval small, and with minus signs that are no hyphens."""
+    """Format a cell with a small interval, and with minus signs instead of hyphens."""
     made = INTERVAL.sub(r" {\\scriptsize \1}", escape(NEGATIVE.sub("−", text)))
     return "{}" * made.startswith(("[", "*")) + made  # the end of the line above would take these for its own
 
@@ -116,5 +116,5 @@ def escape(text: str) -> str:
     r"""LaTeX that is typeset as the text: `**x**` bold, code in typewriter, a sign that it lacks as \texttt{U+...}."""
     signs = " ".join(unicodedata.normalize("NFC", text).split())
     plain = "".join(SIGNS.get(sign) or (sign if NATIVE.match(sign) else rf"\texttt{{U+{ord(sign):04X}}}") for sign in signs)
-    plain = re.sub("-(?=-)", "-{}", plain)  # two hyphens are no dash
+    plain = re.sub("-(?=-)", "-{}", plain)  # two hyphens would become a dash
     return re.sub("`([^`]+)`", r"\\texttt{\1}", re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", plain))

@@ -1,4 +1,4 @@
-"""One self-contained page: tables, figures, cases, failures and what all of it rests on; it needs no network."""
+"""One self-contained page, which needs no network: tables, figures, cases, failures and records of runs."""
 
 import base64
 import hashlib
@@ -29,34 +29,34 @@ from benchmark.store import ResultsFolder
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 192  # px, the long side of an embedded picture
 MOST_CASES = LIMIT
-MOST_BYTES = 20_000_000  # of embedded pictures, as they stand in the page
-TAIL = 8_000  # characters of what a failed run wrote
+MOST_BYTES = 20_000_000  # of embedded pictures, as encoded in the page
+TAIL = 8_000  # characters of the output of a failed run
 MOST_OUTPUTS = 50  # failed runs whose output is shown
 SEEN_THROUGH, SOLID = 110, 255  # opacity of predictions, and of outlines and marks
 MADE_WITH = ("version", "commit", "processor", "device", "python", "torch", "numpy")
 UNKNOWN = "not recorded"
 LEADING = re.compile(r"[<>≤≥~]?\s*([+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 GAP = re.compile(r"$|(n/a|nan|none|not|no|unknown|–|-)(\s|$)|\d+ of \d+ failed")
-NAMED = re.compile(r'(\sid="|href="#|url\(#)')  # where an SVG file names a part of itself
+NAMED = re.compile(r'(\sid="|href="#|url\(#)')  # where an SVG file refers to its own ids
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Content:
-    """What stands on the page beside the tables."""
+    """The contents of the page other than tables."""
 
     drawn: Sequence[SavedFigure] = ()
     cases: Iterable[Case] = ()  # in the order in which the browser steps through them
     left_out: Sequence[str] = ()  # sentences: which columns have no pictures, and why
-    results: ResultsFolder | None = None  # for what failed runs wrote, and what runs were made with
+    results: ResultsFolder | None = None  # for the output of failed runs and the records of runs
 
 
 TABLES_ALONE = Content()
 
 
 def render(read: Rows, made: Iterable[Table], folder: Path, content: Content = TABLES_ALONE) -> str:
-    """HTML; everything that comes from names is escaped. The figures' drawings are read from `folder`."""
+    """Return the HTML of the page; all names are escaped. The SVG files of the figures are read from `folder`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -94,7 +94,7 @@ def render(read: Rows, made: Iterable[Table], folder: Path, content: Content = T
 
 
 def _table(table: Table) -> Record:
-    """A table's heads and lines, ready for the template; a column of numbers bears the values that it is sorted by."""
+    """A table's heads and lines, ready for the template; a column of numbers has the values by which it is sorted."""
     cells, grouped = table.cells, isinstance(table.cells.columns, pd.MultiIndex)
     columns = [[str(text) for text in cells.iloc[:, place]] for place in range(cells.shape[1])]
     kinds = [_is_numeric(texts) for texts in columns]
@@ -115,13 +115,13 @@ def _table(table: Table) -> Record:
 
 
 def _is_numeric(texts: Iterable[str]) -> bool:
-    """Whether every cell of a column that isn't a gap leads with a number."""
+    """Whether every cell of a column that is not a gap begins with a number."""
     said = [text for text in texts if not GAP.match(text)]
     return bool(said) and all(_value(text) is not None for text in said)
 
 
 def _value(text: str) -> float | None:
-    """The number that a cell leads with; None for a gap such as `not run` or `1 of 2 failed`."""
+    """Return the number with which a cell begins; None for a gap such as `not run` or `1 of 2 failed`."""
     found = None if GAP.match(text) else LEADING.match(text.replace("**", ""))
     return float(found[1].replace("−", "-")) if found else None
 
@@ -142,7 +142,7 @@ def _figure(number: int, drawn: SavedFigure, folder: Path) -> Record:
 
 
 def _inlined(svg: str, prefix: str) -> Markup:
-    """An SVG file as part of a page: its ids are prefixed, for those of two figures are often the same."""
+    """Prepare an SVG file for the page: its ids get a prefix, as two figures often have the same ids."""
     drawing = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     return Markup(re.sub("<[^>]+>", lambda tag: NAMED.sub(rf"\g<1>{prefix}", tag[0]), drawing))
 
@@ -151,7 +151,7 @@ def _inlined(svg: str, prefix: str) -> Markup:
 
 
 def _browser(cases: Iterable[Case], scored: pd.DataFrame) -> Record:
-    """The cases that fit the limits, as the page's script reads them, and how many of each column do not."""
+    """Select the cases within the limits, in the format of the page's script, and count the others of each column."""
     units = {(line.column, line.scan): line.unit for line in scored.drop_duplicates(["column", "scan"]).itertuples()}
     pictures: list[Record] = []
     left_out: Counter[str] = Counter()
@@ -189,7 +189,7 @@ def _picture(case: Case) -> Record:
 
 
 def _named(pictures: list[Record]) -> list[Record]:
-    """The same, with a short name of each case in its column, and of each column in its data set."""
+    """Add a short name of each case in its column, and of each column in its data set."""
     forms = [
         (each["patient"], f"{each['patient']}, {each['scan']}", "{patient}, {scan} ({split}, seed {seed})".format(**each))
         for each in pictures
@@ -210,7 +210,7 @@ def _bytes(picture: Record) -> int:
 
 
 def _known(score: float | None) -> float | None:
-    """A score as JSON has it: None where it is not defined."""
+    """Convert a score for JSON: None if it is not defined."""
     return None if score is None or not np.isfinite(score) else round(float(score), 4)
 
 
@@ -221,13 +221,13 @@ def _small(shape: Sequence[int]) -> list[int]:
 
 
 def _nearest(labels: np.ndarray) -> np.ndarray:
-    """Labels at the size of a thumbnail: of each pixel those at its middle."""
+    """Resize labels to the size of a thumbnail, by nearest neighbour."""
     places = [(2 * np.arange(n) + 1) * side // (2 * n) for n, side in zip(_small(labels.shape), labels.shape, strict=True)]
     return labels[np.ix_(*places)]
 
 
 def _thickest(marks: np.ndarray) -> np.ndarray:
-    """Marks at the size of a thumbnail: of each pixel the highest in it, so that no thin stroke is lost."""
+    """Resize an annotation to the size of a thumbnail, by the maximum in each pixel, so that no thin stroke is lost."""
     rows, columns = (np.arange(n) * side // n for n, side in zip(_small(marks.shape), marks.shape, strict=True))
     return np.maximum.reduceat(np.maximum.reduceat(marks, rows, axis=0), columns, axis=1)
 
@@ -238,14 +238,14 @@ def _indices(labels: np.ndarray) -> np.ndarray:
 
 
 def _outline(indices: np.ndarray) -> np.ndarray:
-    """Only the pixels that touch another class or the border."""
+    """Keep only pixels that touch another class or the border."""
     padded = np.pad(indices, 1)
     around = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     return np.where(np.any([side != indices for side in around], axis=0), indices, 0).astype(np.uint8)
 
 
 def _png(indices: np.ndarray, opacity: int) -> str:
-    """A picture in the classes' colours, transparent where the index is 0."""
+    """Return a picture in the colours of the classes, transparent where the index is 0."""
     count = int(indices.max(initial=0))
     picture = Image.fromarray(indices)
     picture.putpalette(bytes(3) + COLOURS[np.arange(count) % len(COLOURS)].tobytes())
@@ -253,7 +253,7 @@ def _png(indices: np.ndarray, opacity: int) -> str:
 
 
 def _jpeg(image: np.ndarray) -> str:
-    """An image (h, w, 3) at the size of a thumbnail; grey where its channels are the same."""
+    """Resize an image (h, w, 3) to a thumbnail; it is grey if its channels are equal."""
     height, width = _small(image.shape)
     picture = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.LANCZOS)
     grey = (image == image[..., :1]).all()
@@ -270,7 +270,7 @@ def _uri(picture: Image.Image, kind: str, **how: Any) -> str:
 
 
 def _records(read: Rows, results: ResultsFolder | None) -> dict[str, Record]:
-    """`run.json` of every run that is there, by folder; of stored ones too."""
+    """Read the `run.json` of every run, by folder, also of stored runs."""
     found: dict[str, Record] = {}
     if results is not None:
         for name, runs in read.runs[read.runs.state != "missing"].groupby("stored", sort=False):
@@ -287,7 +287,7 @@ def _gaps(read: Rows) -> Table:
 
 
 def _outputs(read: Rows, results: ResultsFolder | None) -> list[Record]:
-    """Of each failed run the end of what it wrote."""
+    """Return the end of the output of each failed run."""
     if results is None:
         return []
     found = []
@@ -300,7 +300,7 @@ def _outputs(read: Rows, results: ResultsFolder | None) -> list[Record]:
 
 
 def _environments(records: Iterable[Record]) -> Table:
-    """What the runs that are done were made with, the most common first."""
+    """Summarise the environments of finished runs, the most common first."""
     done = [record for record in records if record["state"] == "done"]
     counts = Counter(tuple(_made_with(record)) for record in done)
     lines = [[made[0], count, *made[1:]] for made, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
@@ -317,7 +317,7 @@ def _made_with(record: Record) -> Iterator[str]:
 
 
 def _runs(read: Rows, records: dict[str, Record]) -> Table:
-    """Every run with what tells it from others."""
+    """List every run with the fields in which runs differ."""
     runs = read.runs.drop_duplicates("folder")
     finished = [records.get(folder, {}).get("finished", "") for folder in runs.folder]
     shown = ["state", "row", "split", "seed", "hash", *(["stored"] if (runs.stored != "").any() else [])]
@@ -326,7 +326,7 @@ def _runs(read: Rows, records: dict[str, Record]) -> Table:
 
 
 def _facts(read: Rows, column: str) -> list[tuple[str, str]]:
-    """What the runs of a column have in common, field by field."""
+    """List the fields that all runs of a column share."""
     runs, cases = read.runs[read.runs.column == column], read.cases[read.cases.column == column]
     own: Record = {
         "splits": sorted(runs.split.unique()),
@@ -339,7 +339,7 @@ def _facts(read: Rows, column: str) -> list[tuple[str, str]]:
 
 
 def _said(value: object) -> str:
-    """A value of a record in words."""
+    """Format a value of a record."""
     if isinstance(value, dict):
         return "; ".join(f"{name} {_said(each)}" for name, each in value.items()) or "none"
     if isinstance(value, list | tuple):

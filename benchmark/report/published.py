@@ -1,6 +1,6 @@
-"""Numbers that papers print, compared with ours: which may be compared, and why others may not.
+"""Published numbers compared with stored runs: which are comparable, and why others are not.
 
-They lie in `results/published/`: a file per table, a row per number; the README there says what the columns hold.
+They are in `results/published/`: a file per table, a row per number; the README there describes the columns.
 """
 
 import csv
@@ -20,10 +20,10 @@ from benchmark.plan import plugins
 from benchmark.report.summary import MEAN
 from benchmark.score.evaluate import OVERLAPS, SURFACE_METRICS
 
-INSIDE = Path(__file__).parents[1] / "published"  # where a wheel has them
+INSIDE = Path(__file__).parents[1] / "published"  # in an installed wheel
 FOLDER = INSIDE if INSIDE.is_dir() else Path(__file__).parents[2] / "results/published"
 COST = "annotation_cost.csv"  # hours, not scores
-KNOWN = {**OVERLAPS, **SURFACE_METRICS}  # distances per slice have another unit, as in our tables
+KNOWN = {**OVERLAPS, **SURFACE_METRICS}  # distances per slice have another unit
 VERDICTS = ("yes", "partly", "no")  # from best to worst
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -32,7 +32,7 @@ Count = Annotated[Annotated[int, Field(ge=1)] | None, UNKNOWN]
 
 
 class Number(BaseModel):
-    """A row: a number that a paper prints, and how it came about."""
+    """A row: a published number, and how it was computed."""
 
     paper: Text
     link: Annotated[str, Field(pattern="^(https://.*)?$")]
@@ -96,13 +96,13 @@ COMPARISON_COLUMNS = (
     *("definition", "selection", "published_mean", "published_std", "published_unit", "published_seeds"),
     *("mean", "low", "high", "unit", "patients", "seeds", "comparable", "why", "source"),
 )
-OTHER_PATIENTS = 0.1  # share that may be missing from the same ones: ACDC's 100 are 99 here, two have the same images
+OTHER_PATIENTS = 0.1  # tolerated share of other patients: ACDC's 100 are 99 here, as two have the same images
 
 Line = Mapping[str, Any]
 
 
 def read(folder: Path = FOLDER) -> pd.DataFrame:
-    """COLUMNS of every published number; raises InputError that names file and line of the first that is wrong."""
+    """Read COLUMNS of every published number; an InputError names file and line of the first row that is not valid."""
     rows = {where: row for path in sorted(folder.glob("*.csv")) if path.name != COST for where, row in _rows(path)}
     _check_together(rows)
     frame = pd.DataFrame([row.model_dump() for row in rows.values()], columns=[*COLUMNS])
@@ -111,12 +111,12 @@ def read(folder: Path = FOLDER) -> pd.DataFrame:
 
 
 def compare(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """COMPARISON_COLUMNS: for each column of ours the numbers that are published on its data set and annotation.
+    """Return COMPARISON_COLUMNS: for each column of a report the published numbers for its data set and annotation.
 
-    summary: the cells of `report.summary`; published: of `read`. A number is compared with the cell of the method that its
-    `ours` names, and with each of them where rows of that method differ in options. Without such a cell it has a line all
-    the same, so that what is missing shows. Semi-supervised numbers and predictions made elsewhere are left out.
-    `comparable` is what the file says, or worse if our runs differ.
+    summary: the cells of `report.summary`; published: of `read`. A number is compared with the cell of the method in its
+    column `ours`, and with each row of that method if there are several. Without such a cell the number has a line, too,
+    so that the missing run is visible. Semi-supervised numbers and external predictions are left out. `comparable` is
+    that of the file, or worse if the runs differ.
     """
     own = summary[~summary.external.astype(bool) & summary["mean"].notna()]
     lines = []
@@ -148,7 +148,7 @@ def _compared(number: Line, cell: Line) -> dict[str, object]:
 
 
 def _differences(cell: Line, number: Line) -> Iterator[tuple[str, str]]:
-    """What differs between our cell and the published number: a verdict and its reason for each."""
+    """Yield the differences between a cell and a published number, each as a verdict and a reason."""
     if cell["unit"] != number["unit"]:
         yield "no", f"ours in {cell['unit']}, theirs in {number['unit']}"
     if cell["own_budget"]:
@@ -163,7 +163,7 @@ def _differences(cell: Line, number: Line) -> Iterator[tuple[str, str]]:
 
 
 def _counted(cell: Line, number: Line, what: str) -> Iterator[tuple[str, str]]:
-    """A verdict where two counts differ, seeds the mildest; `partly` where one of them isn't known."""
+    """Yield a verdict if two counts differ: `partly` for seeds or an unknown count, else `no`."""
     own, printed = cell[what], number[what]
     if pd.isna(own) or pd.isna(printed):
         yield "partly", f"{what} unknown"
@@ -176,7 +176,7 @@ def _counted(cell: Line, number: Line, what: str) -> Iterator[tuple[str, str]]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Number]]:
-    """The rows of a file by their place in it."""
+    """Read the rows of a file with their positions."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if set(reader.fieldnames or ()) != set(COLUMNS):
@@ -211,10 +211,10 @@ def _check_together(rows: Mapping[str, Number]) -> None:
             continue
         mean = sum((printed[region] for region in regions), Decimal()) / len(regions)
         last_digit = Decimal(10) ** min(int(each.as_tuple().exponent) for each in printed.values())
-        if abs(mean - printed[MEAN]) > Decimal("1.5") * last_digit:  # half a digit on both sides, and half as much again
+        if abs(mean - printed[MEAN]) > Decimal("1.5") * last_digit:  # of two roundings, and a margin
             raise InputError(f"{table[MEAN]}: the mean is {printed[MEAN]}, that of its regions {float(mean):.4g}")
 
 
 def _regions(dataset: str) -> tuple[str, ...]:
-    """What a data set scores, as far as that is written in its class."""
+    """List the regions of a data set, as far as its class states them."""
     return tuple(plugins.describe(plugins.get("data set", dataset)).get("regions", ()))

@@ -1,9 +1,9 @@
-"""Runs as rows: what lies in `results/`, what was planned and is missing, and what may be compared with what.
+"""Read runs into tables: stored runs, planned runs that are missing, and which runs may be compared.
 
 A *column* of the tables is one data set with one annotation, one family of splits, one simulator version and one common
-budget; runs of different columns are never averaged. A *row* is a method's label, with its options where these differ
-within a column; where they differ from column to column alone, as settings for one data set do, it stays one row.
-Predictions that were made elsewhere have no budget of ours: they stand in every column of their data, marked external.
+budget; runs of different columns are never averaged. A *row* is a method's label, with its options if these differ
+within a column; options that differ only between columns, such as settings for one data set, do not split a row.
+External predictions have no budget of this suite: they are in every column of their data, labelled external.
 """
 
 import json
@@ -45,7 +45,7 @@ Read = Callable[[ResultsFolder, Iterable[str]], pd.DataFrame]  # scores of runs 
 
 @dataclass(frozen=True)
 class Rows:
-    """Everything a report is made of."""
+    """All data of a report."""
 
     name: str
     title: str
@@ -70,12 +70,12 @@ class Rows:
         return ", ".join(method for method, role in known.items() if role in roles)
 
     def track(self, name: str) -> "Rows":
-        """Only the columns of one track: methods with the published values, or with values chosen by trials."""
+        """Keep only the columns of one track: methods with the published values, or with values chosen by trials."""
         kept = [column for column, about in self.about.items() if _track(about["budget"]) == name]
         return self._kept(kept, list(dict.fromkeys(self.runs.row)))
 
     def only(self, names: Collection[str]) -> "Rows":
-        """Only those methods, data sets, annotations or columns; raises InputError for a name that is none of them.
+        """Keep only these methods, data sets, annotations or columns; raises InputError for any other name.
 
         Names of one kind are alternatives; names of different kinds must all hold.
         """
@@ -95,7 +95,7 @@ class Rows:
         return left
 
     def _kept(self, columns: Collection[str], rows: Collection[str]) -> "Rows":
-        """These columns and rows alone."""
+        """Keep only these columns and rows."""
 
         def own(frame: pd.DataFrame) -> pd.DataFrame:
             return frame[frame.column.isin(columns) & frame.row.isin(rows)]
@@ -110,12 +110,12 @@ class Rows:
 
 
 def read(results: Path, selection: str = "last") -> Rows:
-    """Every run in the results folder at a path, and the gaps in its plan; see `read_folder`."""
+    """Read every run in the results folder at a path, and the gaps in its plan; see `read_folder`."""
     return read_folder(store.open_results(results), selection)
 
 
 def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
-    """Every run in a results folder, and the gaps in its latest plan; raises InputError if there is none.
+    """Read every run in a results folder, and the gaps in its latest plan; raises InputError if there is none.
 
     `selection` other than `last` takes each run's scores from the snapshot that this rule chose; runs without snapshots
     are then set aside.
@@ -174,7 +174,7 @@ def _of_column(column: str, _: dict[str, Any]) -> set[str]:
 
 
 def pseudo_label_run(read: Rows, results: ResultsFolder) -> tuple[str, list[dict[str, float]]] | None:
-    """The first run on weak labels that logged how its pseudo-labels changed, and its log; of a row one run is looked at."""
+    """Return the first run on weak labels that logged changes of its pseudo-labels, and its log; one run per row is read."""
     weak = [column for column, about in read.about.items() if about["annotation"] != "full"]
     done = read.runs[(read.runs.state == "done") & read.runs.column.isin(weak)]
     for folder in done.drop_duplicates("row").folder:
@@ -185,17 +185,17 @@ def pseudo_label_run(read: Rows, results: ResultsFolder) -> tuple[str, list[dict
 
 
 def _logged(run: str, line: str) -> dict[str, float]:
-    """A line of a training log."""
+    """Parse a line of a training log."""
     try:
         held: dict[str, float] = json.loads(line)
-        float(sum(held.values()))  # all are numbers
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        float(sum(held.values()))  # fails unless all are numbers
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{run}/train.jsonl is damaged ({error}); {AGAIN}") from error
     return held
 
 
 def _as_planned(labels: Iterable[str], columns: Iterable[str]) -> Callable[[Record], tuple[int, int, str]]:
-    """Sorts runs as they were asked for: by method, then by column; what no plan names comes last."""
+    """Sort runs by method, then by column, in the order of the plan; runs in no plan are last."""
     methods, places = list(dict.fromkeys(labels)), list(dict.fromkeys(columns))
 
     def place(record: Record) -> tuple[int, int, str]:
@@ -220,7 +220,7 @@ def _beside(planned: list[Record], name: str, folder: ResultsFolder) -> list[Rec
 
 
 def _chosen(done: Sequence[Placed], own: Iterable[str]) -> pd.DataFrame | None:
-    """Scores of the snapshot that each rule chose, of runs that kept some; None if none did."""
+    """Return the scores of the snapshot that each rule chose; None if no run kept snapshots."""
     if not done:
         return None
     kept = _scores(done, ResultsFolder.snapshots)
@@ -252,7 +252,7 @@ def _split_and_seed(record: Record) -> tuple[str, int]:
 
 
 def _own_metrics(records: Iterable[Record]) -> dict[str, Facts]:
-    """The metrics of their user's that runs were scored with; raises InputError where two runs mean two by one name."""
+    """Return the user's metrics with which runs were scored; raises InputError if two metrics have the same name."""
     facts, codes = dict[str, Facts](), dict[str, str]()
     for record in records:
         for name, held in record.get("metrics", {}).items():
@@ -271,7 +271,7 @@ def _without_choice(record: Record) -> bool:
 
 def _run(record: Record) -> Record:
     spent = {name: record.get("worker", {}).get(name) for name in COST_FIELDS}
-    if spent["device"] == "cpu":  # seconds of another processor are no others' seconds
+    if spent["device"] == "cpu":  # seconds of different processors can't be compared
         spent["device"] = record.get("processor", "cpu")
     return {
         "folder": record["folder"],
@@ -284,7 +284,7 @@ def _run(record: Record) -> Record:
         "own_budget": record.get("why_own_budget", ""),
         "external": bool(record.get("external", False)),
         "hash": record.get("hash", ""),
-        "stored": record.get("stored", ""),  # the name of the reference that it comes from
+        "stored": record.get("stored", ""),  # the name of the reference with this run
         "method": record["identity"]["method"],
         "data": record["identity"]["data"],
         "options": json.dumps(record["identity"]["options"], sort_keys=True),
@@ -321,7 +321,7 @@ def _placed(records: list[Record]) -> tuple[list[tuple[Record, str]], list[str]]
 
 
 def _deduplicate(placed: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
-    """One run for each row, split and seed of a column: of several, one that kept snapshots, else the newest."""
+    """Keep one run for each row, split and seed of a column: of several, one that kept snapshots, else the newest."""
 
     def worth(record: Record) -> tuple[int, bool, str]:
         state = ("missing", "failed", "done").index(record["state"])
@@ -336,7 +336,7 @@ def _deduplicate(placed: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
 
 
 def _belongs(external: Record, ours: Record) -> bool:
-    """Whether predictions made elsewhere are of the data, the splits and (if that is known) the annotation of a run."""
+    """Whether external predictions have the data, the splits and (if it is known) the annotation of a run."""
     theirs, identity = external["identity"], ours["identity"]
     return (
         all(theirs[key] == identity[key] for key in ("dataset", "dataset_options"))
@@ -358,7 +358,7 @@ def _row(record: Record) -> tuple[str, str]:
 
 
 def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
-    """A short name for each column: data set and annotation, and whatever tells it from others with the same two."""
+    """Name each column: data set and annotation, and what distinguishes it from others with the same two."""
     details = {}
     for _, column in placed:
         dataset, annotation, options, simulator, family, budget = json.loads(column)
@@ -368,7 +368,7 @@ def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
 
 
 def _row_names(placed: Sequence[tuple[Record, str]]) -> dict[tuple[str, str], str]:
-    """A short name for each row: the label, and the options in which rows of one label differ within a column."""
+    """Name each row: its label, and the options in which rows of one label differ within a column."""
     kinds = Counter((label, column) for (label, _), column in {(_row(record), column) for record, column in placed})
     several = {label for (label, _), count in kinds.items() if count > 1}
     return _distinct({_row(r): (r["label"], r["identity"]["options"] if r["label"] in several else {}) for r, _ in placed})
@@ -400,7 +400,7 @@ def _code_now(method: str) -> str:
 
 
 def _completeness(record: Record) -> tuple[bool, bool]:
-    """Sorts runs by how much they say of their column."""
+    """Sort key: the number of facts that a run states about its column."""
     return record["state"] != "missing", not record.get("external")
 
 
@@ -420,8 +420,8 @@ ABOUT: dict[str, Any] = {
     "labelled_share": {},
     "labelled_depth_px": {},
     "labelled_pixels": {},  # by class, over the training scans of one run
-    "labelled_slices": None,  # of these, those with a mark
-    "labelled_objects": None,  # connected parts of the classes but background, in slices with a mark
+    "labelled_slices": None,  # training slices with an annotation
+    "labelled_objects": None,  # connected components of foreground classes in these slices
     "regions": [],
     "patients_known": None,
 }

@@ -1,7 +1,7 @@
-"""What numbers say of methods: intervals of means and of paired differences, tests, ranks, and what could be detected.
+"""Statistics: intervals of means and of paired differences, tests, ranks, and detectable differences.
 
-Values are arrays (seeds, patients), NaN where there is none. The interval is a crossed bootstrap: patients and seeds are
-drawn independently, one draw of seeds for all patients (Owen, Ann. Appl. Stat. 2007); seeds nested in patients cover too
+Values are arrays (seeds, patients), NaN where a value is missing. The interval is a crossed bootstrap: patients and seeds
+are drawn independently, one draw of seeds for all patients (Owen, Ann. Appl. Stat. 2007); seeds nested in patients cover too
 little. A few seeds make percentiles too narrow, so they are stretched to the t interval of the two-way random-effects
 model with Satterthwaite's degrees of freedom, where that is wider.
 """
@@ -18,9 +18,9 @@ from statsmodels.stats.power import TTestPower
 RESAMPLES = 4000
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
-FEW = 13  # patients: up to here all ways to sign their differences are counted
+FEW = 13  # patients: up to here all signs of their differences are enumerated
 POWER = 0.8
-SEED = 0  # of the resamples: the same report every time
+SEED = 0  # of the resamples, so that a report can be repeated
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -77,14 +77,14 @@ def half_width(values: np.ndarray) -> float:
     variance = max(by_patient + by_seed - by_rest, by_patient, by_seed) / n
     if variance == 0:
         return 0.0
-    share = by_patient / (by_patient + by_seed)  # so that tiny squares do not vanish
+    share = by_patient / (by_patient + by_seed)  # so that small squares do not underflow
     freedom = 1 / (share**2 / patients + (1 - share) ** 2 / seeds)
     return float(special.stdtrit(freedom, 1 - ALPHA / 2) * np.sqrt(variance))
 
 
 @cache
 def _draws(seeds: int, patients: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each seed and each patient is drawn, (resamples, seeds) and (resamples, patients)."""
+    """Draw how often each seed and each patient occurs, (resamples, seeds) and (resamples, patients)."""
     rng = np.random.default_rng(SEED)
     return (
         rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES).astype(float),
@@ -102,7 +102,7 @@ class Difference:
 
     @property
     def holds(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -135,7 +135,7 @@ def signed_rank(ours: np.ndarray, theirs: np.ndarray) -> Signed:
     ranks = stats.rankdata(abs(moved))
     effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
     tied = len(np.unique(abs(moved))) < len(moved)
-    every = stats.PermutationMethod(n_resamples=np.inf)  # exact in spite of ties, which older SciPy by itself is not
+    every = stats.PermutationMethod(n_resamples=np.inf)  # exact with ties, too, which older SciPy is not by default
     p = float(stats.wilcoxon(moved, method=every if tied and len(moved) <= FEW else "auto").pvalue)
     return Signed(p, _median(apart), effect, *counts, least=2.0 ** (1 - len(moved)))
 
@@ -164,7 +164,7 @@ def detectable(differences: Sequence[np.ndarray]) -> float:
 
 
 def groups(values: Mapping[str, np.ndarray], better: int) -> dict[str, str]:
-    """Each method's place in a cell: `best` where its lead on every other holds, else `tied` for all that may be best.
+    """Return the place of each method in a cell: `best` if it is better than all others, else `tied` for all possible best.
 
     better: 1 where more is better, -1 where less is. One method alone has no place.
     """
@@ -179,14 +179,14 @@ def groups(values: Mapping[str, np.ndarray], better: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a method stands over several cells."""
+    """Ranks and wins of a method over several cells."""
 
     mean_rank: float
     cells: int
-    wins: int  # against another method in a cell, where the difference holds
+    wins: int  # against another method in a cell, if the interval of the difference excludes 0
     ties: int
     losses: int
-    first: float  # share of bootstrap resamples in which its mean rank is the best of all that have every cell
+    first: float  # share of resamples with the best mean rank, among methods with all cells
 
 
 def standings(cells: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Standing]:
@@ -228,7 +228,7 @@ def _first(cells: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]) -> d
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike two cells order the methods that both have: Kendall's tau-b, 1 for the same order, -1 for its reverse."""
+    """Agreement of two cells on the order of their methods: Kendall's tau-b, 1 for the same order, -1 for the reverse."""
 
     tau: float
     low: float  # percentiles of resamples of patients and seeds; too narrow with a few seeds
@@ -252,7 +252,7 @@ def agreement(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) ->
 
 
 def _per_patient(values: np.ndarray) -> np.ndarray:
-    """Means over seeds (patients,), without patients that have no value."""
+    """Means over seeds (patients,), without patients without a value."""
     known = values[:, ~np.isnan(values).all(0)]
     return np.asarray(np.nanmean(known, axis=0)) if known.size else np.empty(0)
 

@@ -1,4 +1,4 @@
-"""From cases to frames: means in the protocol's order, intervals, comparisons with a reference, ranks, and the leak delta.
+"""Summaries of cases: means in the protocol's order, intervals, comparisons with a reference, ranks, and the leak delta.
 
 Order of means: regions of a scan, scans of a patient, then patients and seeds. `patients` has it for all metrics;
 `supervision.by_patient`, `figures.cases` and, without a report, `stored.mean_dice` follow it. Distances are those on the
@@ -21,7 +21,7 @@ from benchmark.report.runs import Rows
 from benchmark.score.metrics import BUILT_IN, Facts
 from benchmark.store import RULES
 
-MEAN = "mean"  # the region that stands for the mean over all
+MEAN = "mean"  # the name of the mean over all regions
 COUNTS = ("missed", "ghosts", "absent")
 TESTED = ("dice", "hd95")
 
@@ -31,19 +31,19 @@ Values = dict[str, np.ndarray]  # row -> (seeds, patients)
 
 @dataclass(frozen=True)
 class Summary:
-    """All that tables are made of."""
+    """All data of the tables."""
 
     cells: pd.DataFrame  # per column, method, region and metric: mean, interval, spread over seeds, place, counts
     tests: pd.DataFrame  # per column, metric and method: difference to the reference, p, effect sizes, wins
     ranks: pd.DataFrame  # per method, over the informative columns
-    agreement: pd.DataFrame  # per pair of columns of a data set: how alike they order the methods
+    agreement: pd.DataFrame  # per pair of columns of a data set: how well they agree on the order of methods
     columns: pd.DataFrame  # per column: informative, detectable difference, reference
-    leaks: pd.DataFrame  # per column and method: what other rules of selection would have given
+    leaks: pd.DataFrame  # per column and method: scores with other rules of selection
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # those that cells have
 
 
 def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = TESTED) -> Summary:
-    """Everything, from the cases of one track; tests in these metrics. Raises InputError where no run is of `reference`."""
+    """Summarise the cases of one track, with tests in these metrics. Raises InputError if `reference` has no run."""
     if reference and reference not in set(read.runs.row):
         raise InputError(f"no run is of the reference {reference!r}; there are {', '.join(dict.fromkeys(read.runs.row))}")
     states, values = _states(read.runs), arrays(read.cases, read.metrics)
@@ -107,7 +107,7 @@ def _derived_metrics(cases: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _states(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per column and row: how many runs are done, planned, failed; `whole` where a mean may stand beside others."""
+    """Per column and row: how many runs are done, planned, failed; `whole` if its mean may be compared."""
     ours = runs[~runs.external].drop_duplicates(["column", "split", "seed"]).groupby("column", observed=True).size()
     grouped = runs.groupby(["column", "row"], observed=True, sort=False)
     states = grouped.agg(
@@ -124,7 +124,7 @@ def _states(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comparing: "_Comparison") -> pd.DataFrame:
-    """One line per column, row, region and metric; a row with failed runs has no mean: never one over the survivors."""
+    """One line per column, row, region and metric; a row with failed runs has no mean."""
     counts, units = _counts(read.cases), _units(read.cases)
     lines = []
     for state in states.to_dict("records"):
@@ -159,7 +159,7 @@ def _cell(values: np.ndarray, facts: Facts) -> dict[str, object]:
         return {}
     low, high = np.clip(statistics.interval(values), facts.low, facts.high)
     per_seed = np.nanmean(values[known.any(1)], axis=1)
-    per_seed -= per_seed[0]  # for their spread alone: that of equal seeds is 0, not a rounding error
+    per_seed -= per_seed[0]  # only their spread is used: for equal seeds it is 0, without rounding errors
     return {
         "mean": float(np.nanmean(values)),
         "low": low,
@@ -178,7 +178,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray, facts: Facts) -> statistics
 
 
 def _counts(cases: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, int]]:
-    """Misses, ghosts and absences by column, row and region."""
+    """Count misses, false regions and absent regions by column, row and region."""
     given = ["n_missed", "n_ghost", "n_absent"]
     by_region = cases.groupby(["column", "row", "region"], observed=True)[given].sum().reset_index()
     total = cases.groupby(["column", "row"], observed=True)[given].sum().reset_index().assign(region=MEAN)
@@ -191,7 +191,7 @@ def _counts(cases: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, int]]:
 
 
 def _units(cases: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """The unit of distances by column and row."""
+    """Return the unit of distances by column and row."""
     units = {}
     for key, own in cases.groupby(["column", "row"], observed=True):
         sliced = own["hd95"].isna().all() and own["hd95@slice"].notna().any()
@@ -203,7 +203,7 @@ def _units(cases: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 
 class _Comparison:
-    """Who stands beside whom: rows whose runs are all there; predictions from elsewhere are compared, and never placed."""
+    """Comparisons of complete rows; external predictions are compared, but have no place."""
 
     def __init__(self, states: pd.DataFrame, values: Mapping[Cell, Values], reference: str, read: Rows) -> None:
         self.values, self.wanted, self.metrics, self.roles = values, reference, read.metrics, read.roles
@@ -212,12 +212,12 @@ class _Comparison:
         self.all = list(dict.fromkeys(states.column))
 
     def cell(self, column: str, region: str, metric: str, rows: Mapping[str, list[str]]) -> Values:
-        """The values of those rows."""
+        """Return the values of these rows."""
         there = self.values.get((column, region, metric), {})
         return {row: there[row] for row in rows.get(column, []) if row in there and not np.isnan(there[row]).all()}
 
     def places(self, column: str, region: str, metric: str) -> dict[str, str]:
-        """`best` or `tied`, of rows that were trained alike."""
+        """Return `best` or `tied` for rows with the common budget."""
         key = column, region, metric
         if key not in self._places:
             better = self.metrics[metric].better
@@ -234,7 +234,7 @@ class _Comparison:
         return (self.wanted if self.wanted in there else "") if self.wanted else default_reference(there, self.roles)
 
     def tests(self, metrics: Iterable[str]) -> pd.DataFrame:
-        """Every row against the reference of its column; p-values are corrected over the rows of a column and metric."""
+        """Test every row against the reference of its column; p-values are corrected over rows of a column and metric."""
         lines = [line for column in self.all for metric in metrics for line in self._family(column, metric)]
         return pd.DataFrame(lines).reindex(columns=TEST_COLUMNS)
 
@@ -310,7 +310,7 @@ def _rows(states: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def verdict(apart: statistics.Difference, better: int) -> str:
-    """Better, worse or tied, by the interval; other where neither more nor less is better, empty without an interval."""
+    """Return better, worse or tied, by the interval; other if no direction is better, empty without an interval."""
     if np.isnan(apart.low):
         return ""
     return "tied" if not apart.holds else "better" if better * apart.mean > 0 else "worse" if better else "other"
@@ -320,7 +320,7 @@ def verdict(apart: statistics.Difference, better: int) -> str:
 
 
 def _leaks(read: Rows) -> pd.DataFrame:
-    """Dice of each row under each rule of selection, and what choosing on the test set gains over the last step."""
+    """Dice of each row with each rule of selection, and the gain of a choice on the test set over the last step."""
     if read.snapshot_cases is None:
         return pd.DataFrame(columns=LEAK_COLUMNS)
     by_rule = {

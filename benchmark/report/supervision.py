@@ -1,6 +1,6 @@
 """What supervision buys: the closed share of the gap to full masks, hours of annotation, density and noise of marks.
 
-Columns of one *setting* have data set, its options, splits and common budget alike: only annotation tells them apart.
+Columns of one *setting* have the same data set, options, splits and common budget; they differ in the annotation.
 """
 
 import json
@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmark import InputError
 from benchmark.datasets import annotations
+from benchmark.datasets.forms import FORMS
 from benchmark.plan import compare
 from benchmark.plan.plugins import BASE, SUPERVISED
 from benchmark.report import published, statistics
@@ -28,7 +29,7 @@ GAP_COLUMNS = [
 HOUR_COLUMNS = ["column", "setting", "annotation", "low", "high", "reason"]
 LEVEL_COLUMNS = ["column", "setting", "annotation", "level"]
 
-DERIVED = ("hd95", "hd95_found", "assd")  # metrics that summary.patients puts together from several columns
+DERIVED = ("hd95", "hd95_found", "assd")  # metrics that summary.patients derives from several columns
 
 Values = dict[str, dict[str, pd.DataFrame]]  # column -> row -> values, seeds down and patients across
 
@@ -54,7 +55,7 @@ def by_patient(cases: pd.DataFrame, metric: str = "dice") -> Values:
 
 @dataclass(frozen=True)
 class _GapBounds:
-    """Between what a gap lies: values (seeds, patients) of the base and of full supervision; or why there is none."""
+    """Both ends of a gap: values (seeds, patients) of the base and of full supervision; or the reason why there is none."""
 
     base: str = ""
     full: str = ""
@@ -100,14 +101,14 @@ def _full_columns(read: Rows) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of our own in a column: its method's role, and why it has no mean."""
+    """A row of this suite in a column: its method's role, and the reason if it has no mean."""
 
     role: str
     reason: str
 
 
 def _ours(runs: pd.DataFrame) -> dict[str, dict[str, _Row]]:
-    """Per column the rows that were trained here."""
+    """Return the rows of this suite by column."""
     own = runs[~runs.external.astype(bool)]
     planned = own.drop_duplicates(["column", "split", "seed"]).groupby("column", observed=True).size()
     found: dict[str, dict[str, _Row]] = {}
@@ -138,7 +139,7 @@ def _complete(rows: Mapping[str, Mapping[str, _Row]], values: Values, column: st
 
 
 def _gap(ends: _GapBounds) -> dict[str, object]:
-    """How far apart the two ends are."""
+    """Return the difference of the two ends."""
     if ends.reason:
         return {}
     base, full = _aligned(*ends.values)
@@ -155,7 +156,7 @@ def _gap(ends: _GapBounds) -> dict[str, object]:
 
 
 def _share(own: pd.DataFrame, ends: Sequence[pd.DataFrame], gap: Mapping[str, Any]) -> dict[str, object]:
-    """The closed share with its interval, or why there is none."""
+    """Return the closed share with its interval, or the reason why there is none."""
     if not gap["patients"]:
         return {"reason": "no patient and seed are in both columns"}
     if np.isnan(gap["gap_low"]):
@@ -207,7 +208,7 @@ def hours(read: Rows, costs: Path = published.FOLDER / published.COST) -> pd.Dat
 
 
 def _hours(annotation: annotations.Annotation, about: Mapping[str, Any], costs: pd.DataFrame) -> dict[str, object]:
-    """Between which hours, or why they are unknown."""
+    """Return the range of hours, or the reason why it is unknown."""
     if annotation.density != 1 or annotation.options:
         return {"reason": "no hours are published of marks with a density or with options"}
     form = "full" if annotation.form == "slices" else annotation.form
@@ -230,7 +231,7 @@ def levels(read: Rows, what: str) -> pd.DataFrame:
     lines = []
     for column, about in read.about.items():
         annotation = _annotation(about)
-        if annotation is None or annotation.form not in annotations.MARKS:
+        if annotation is None or not FORMS[annotation.form].marks:
             continue
         plain, level = replace(annotation, density=1.0), annotation.density
         if what == "noise":
@@ -252,6 +253,6 @@ def _annotation(about: Mapping[str, Any]) -> annotations.Annotation | None:
 
 
 def setting(about: Mapping[str, Any]) -> str:
-    """What columns that differ in their annotation alone have in common, as text."""
+    """Return, as text, what columns share that differ only in their annotation."""
     budget = compare.budget({"common": about["budget"]})
     return json.dumps([about["dataset"], about["dataset_options"], about["family"], budget], sort_keys=True)

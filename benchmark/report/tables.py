@@ -19,7 +19,7 @@ Known = Mapping[str, Facts]  # metrics by name
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text under a title, and what is said below it."""
+    """Cells as text, with a title and notes below."""
 
     name: str  # of its files
     title: str
@@ -81,7 +81,7 @@ def test_table(summary: Summary) -> pd.DataFrame:
 
 
 def rank_table(summary: Summary) -> pd.DataFrame:
-    """Mean ranks in Dice and how firm they are."""
+    """Mean ranks in Dice and their stability."""
     shown = summary.ranks
     return pd.DataFrame(
         {
@@ -95,7 +95,7 @@ def rank_table(summary: Summary) -> pd.DataFrame:
 
 
 def agreement_table(summary: Summary) -> pd.DataFrame:
-    """How alike two columns of a data set order the methods."""
+    """Agreement of two columns of a data set on the order of methods."""
     shown = summary.agreement
     taus = zip(shown.tau, shown.low, shown.high, strict=True)
     return pd.DataFrame(
@@ -109,7 +109,7 @@ def agreement_table(summary: Summary) -> pd.DataFrame:
 
 
 def leak_table(summary: Summary) -> pd.DataFrame:
-    """Dice by rule of selection; what choosing on the test set gains, and what choosing honestly changes."""
+    """Dice by rule of selection: the gain of a choice on the test set, and the change with fair rules."""
     shown = summary.leaks
 
     def gain(name: str) -> list[str]:
@@ -146,7 +146,7 @@ def ablation_table(frame: pd.DataFrame, known: Known = BUILT_IN) -> pd.DataFrame
 
 
 def cost_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """What each row cost."""
+    """Costs of each row."""
     seconds = [_seconds(mean, spread) for mean, spread in zip(frame.fit_s, frame.fit_s_sd, strict=True)]
     on_device = {"peak on device (MiB)": [_count(value) for value in frame.device_memory_mib]}
     return pd.DataFrame(
@@ -166,7 +166,7 @@ def cost_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def published_table(beside: pd.DataFrame) -> pd.DataFrame:
-    """Numbers from papers, and ours where there is one."""
+    """Published numbers, each with the number of this suite if there is one."""
     digits = [_digits(BUILT_IN[metric]) for metric in beside.metric]
 
     def number(value: float, places: int) -> str:
@@ -224,12 +224,12 @@ def cell(line: object, known: Known = BUILT_IN) -> str:
 
 
 def _plain(text: object) -> str:
-    """What Markdown takes for text and not for a tag or the end of a cell."""
+    """Escape text for a cell of a Markdown table."""
     return " ".join(str(text).split()).replace("<", "&lt;").replace("|", r"\|")
 
 
 def _asked(metrics: Iterable[str], known: Known) -> list[str]:
-    """The metrics; raises ValueError for one that there isn't."""
+    """Return the metrics; raises ValueError for an unknown one."""
     asked = list(metrics)
     if unknown := [metric for metric in asked if metric not in known]:
         raise ValueError(f"no metric {', '.join(unknown)}; there are {', '.join(known)}")
@@ -268,7 +268,7 @@ def _number(mean: float, low: float, high: float, facts: Facts, sign: str = "+")
 
 
 def _signed(value: float, digits: int, sign: str = "+") -> str:
-    """A rounded number; what rounds to zero has no minus."""
+    """Round a number; zero has no minus sign."""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 

@@ -1,7 +1,7 @@
-"""The registry of metrics: what each is and how it is computed, and the interface of one's own.
+"""The registry of metrics, and the interface of metrics of plug-ins.
 
-A metric of the suite is one entry of BUILT_IN. `score.py` counts voxels and measures distances once for all of them, and
-keeps the protocol's rules for empty masks, for one's own metrics too.
+A metric of the suite is an entry of BUILT_IN. `evaluate.py` counts voxels and measures distances once for all metrics, and
+applies the protocol's rules for empty masks, also to metrics of plug-ins.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ if TYPE_CHECKING:  # `list` answers without numpy
 
 @dataclass(frozen=True)
 class Facts:
-    """What a report must know of a metric."""
+    """Facts about a metric, for reports."""
 
     title: str
     better: int  # 1: more is better, -1: less is, 0: neither
-    low: float = 0.0  # between which values it lies
+    low: float = 0.0  # least value
     high: float = 1.0
-    distance: bool = False  # in mm, or px where the spacing is unknown
+    distance: bool = False  # in mm, or px if the spacing is unknown
 
 
 @dataclass(frozen=True)
 class Voxels:
-    """How many voxels of a region are in both masks, in the prediction, and in the truth, which is not empty."""
+    """Numbers of voxels in both masks, in the prediction, and in the truth, which is not empty."""
 
     both: int
     predicted: int
@@ -42,7 +42,7 @@ class Voxels:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Distances from each surface voxel of one mask to the other surface; neither mask is empty."""
+    """Distances from each surface voxel of a mask to the surface of the other; neither mask is empty."""
 
     out: "np.ndarray"  # from the prediction's surface
     back: "np.ndarray"  # from the truth's surface
@@ -52,7 +52,7 @@ class Surfaces:
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap(Facts):
-    """A metric of the voxels."""
+    """A metric computed of numbers of voxels."""
 
     definition: str  # for the documentation; P and T are the predicted and the true voxels
     compute: Callable[[Voxels], float]
@@ -60,11 +60,11 @@ class Overlap(Facts):
 
 @dataclass(frozen=True, kw_only=True)
 class SurfaceMetric(Facts):
-    """A metric of the distances between two surfaces; a miss costs the scan's diagonal if it is a distance, else `low`."""
+    """A metric computed of surface distances; a miss has the scan's diagonal if it is a distance, else `low`."""
 
     definition: str
     compute: Callable[[Surfaces], float]
-    per_slice: bool = False  # whether stacks without spacing have its mean over slices
+    per_slice: bool = False  # stacks without spacing have its mean over slices
     needs_tolerance: bool = False
 
 
@@ -75,7 +75,7 @@ def _distance(title: str, definition: str, compute: Callable[[Surfaces], float],
 
 
 def percentile95(values: "np.ndarray") -> float:
-    """`np.percentile(values, 95)` to the last bit, without its overhead."""
+    """Return `np.percentile(values, 95)`, equal bit for bit, without its overhead."""
     place = 0.95 * (values.size - 1)
     below, share = int(place), place % 1
     above = min(below + 1, values.size - 1)
@@ -93,7 +93,7 @@ BUILT_IN: dict[str, Facts] = {  # in the order of a report
         lambda found: percentile95(found.pooled),
         per_slice=True,
     ),
-    "hd95_found": Facts("HD95 of found", -1, high=math.inf, distance=True),  # made by the report, of the cases of all rows
+    "hd95_found": Facts("HD95 of found", -1, high=math.inf, distance=True),  # computed by the report, from all rows
     "hd95_max": _distance(
         "HD95 (max)",
         "the larger of the two directions' 95th percentiles",
@@ -122,11 +122,11 @@ BUILT_IN: dict[str, Facts] = {  # in the order of a report
         compute=lambda n: (n.predicted - n.true) / n.true,
     ),
 }
-COLUMNS = (  # of frames that scores lie in
+COLUMNS = (  # of tables of scores
     *("folder", "column", "row", "role", "method", "run", "part", "step", "split", "seed", "selection", "scan", "patient"),
     *("region", "unit", "n_missed", "n_ghost", "n_absent"),
 )
-TAKEN = (*BUILT_IN, *COLUMNS)  # names that no other metric may have
+TAKEN = (*BUILT_IN, *COLUMNS)  # names that a plug-in's metric may not have
 
 
 class Metric(ABC):
@@ -134,45 +134,46 @@ class Metric(ABC):
 
     title: str  # in tables
     better: int  # 1: more is better; -1: less is
-    low: float = -math.inf  # between which values it lies; intervals are cut off there
+    low: float = -math.inf  # least value; intervals are clipped to these bounds
     high: float = math.inf
-    miss: float = math.nan  # the value of a region that was not predicted; a distance needs none
-    distance: bool = False  # a miss costs the scan's diagonal; stacks of unknown spacing have none
+    miss: float = math.nan  # value of a region that was not predicted; not for distances
+    distance: bool = False  # a miss has the scan's diagonal; stacks without spacing have no value
 
     @abstractmethod
     def measure(self, prediction: "np.ndarray", truth: "np.ndarray", spacing: "Spacing") -> float:
-        """Its value for two masks, bool (slices, height, width), neither of them empty; spacing: mm, or None if unknown."""
+        """Return its value for two masks, bool (slices, height, width), not empty; spacing: mm, or None if unknown."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """A metric of one's own, ready to score: its name in tables and files, and what it was made of."""
+    """A metric of a plug-in, with its name in tables and files."""
 
     name: str
     metric: Metric
     code: str  # SHA-256 of its file
 
     def record(self) -> dict[str, Any]:
-        """What a run keeps of it: its facts and its code; a bound that there isn't is None."""
+        """Return the metric's entry in `run.json`: facts and code; an infinite bound is None."""
         facts = facts_of(self.metric)
         bounds = {key: value if math.isfinite(value) else None for key, value in (("low", facts.low), ("high", facts.high))}
         return {"title": facts.title, "better": facts.better, **bounds, "distance": facts.distance, "code": self.code}
 
 
 def named(plugin: "Plugin") -> Named:
-    """The metric of a plug-in; raises InputError where its name is taken, or it doesn't say what it must."""
+    """Return the metric of a plug-in; raises InputError if its name is taken, or a fact is missing or wrong."""
     if plugin.name in TAKEN:
         raise InputError(f"the metric name {plugin.name!r} of {plugin.module} is taken: scores have a column of that name")
     metric: Metric = plugin.load()()
     for name, kinds in (("title", str), ("better", int), ("low", (int, float)), ("high", (int, float)), ("distance", bool)):
         if not isinstance(getattr(metric, name, None), kinds):
-            raise InputError(f"metric {plugin.name!r} must say its {name}: title, better, low, high, distance and miss")
+            facts = "title, better, low, high, distance and miss"
+            raise InputError(f"metric {plugin.name!r} has no valid {name}; it must have {facts}")
     if metric.better not in (1, -1):
         raise InputError(f"metric {plugin.name!r}: better is {metric.better}; it must be 1 (more is better) or -1 (less is)")
     if not metric.distance and not (math.isfinite(metric.miss) and metric.low <= metric.miss <= metric.high):
         raise InputError(
-            f"metric {plugin.name!r}: miss is {metric.miss}; it must be the worst value from low to high that a region "
-            "gets which was not predicted"
+            f"metric {plugin.name!r}: miss is {metric.miss}; it must be from low to high: the value of a region that was "
+            "not predicted"
         )
     path = plugin.file()
     return Named(plugin.name, metric, hashlib.sha256(path.read_bytes()).hexdigest() if path else "")
@@ -184,13 +185,13 @@ def records_of(own: Iterable[Named]) -> dict[str, Any]:
 
 
 def facts_of(metric: Metric) -> Facts:
-    """What a report must know of it."""
+    """Return the facts about a metric of a plug-in."""
     low, high = (0.0, math.inf) if metric.distance else (metric.low, metric.high)
     return Facts(metric.title, metric.better, low, high, metric.distance)
 
 
 def read_facts(record: Any, where: str) -> Facts:
-    """The facts that a run keeps of a metric of its user's; raises InputError where these are none."""
+    """Return the facts about a metric from its entry in `run.json`; raises InputError if that is damaged."""
     try:
         low, high = (record[key] for key in ("low", "high"))
         facts = Facts(
@@ -202,5 +203,5 @@ def read_facts(record: Any, where: str) -> Facts:
         )
         str(record["code"])
     except (TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{where} is damaged (of its metrics: {error!r}); score all runs again") from error
+        raise InputError(f"{where} is damaged (its metrics: {error!r}); score all runs again") from error
     return facts

@@ -1,4 +1,4 @@
-"""Scores of a run and of its snapshots, and of stored runs again."""
+"""Score a run and its snapshots, and stored runs again."""
 
 import json
 import os
@@ -20,32 +20,31 @@ from benchmark.store import Rows, Tables, open_results, write_cases, write_json
 
 
 def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Iterable[str] = ()) -> int:
-    """Write the scores of every run that is done anew, from its label maps; returns how many.
+    """Score every run that is done again, from its label maps; return the number of runs.
 
-    `named`: data sets that only a path finds, such as folder:PATH. `metrics`: names or .py files of metrics beside the
-    suite's; those of an earlier call that are not among them are taken out. All is
-    read and scored before anything is written; raises InputError where a data set is not at hand or was changed since, or
-    a run holds no label maps.
+    `named`: data sets that need a path, such as folder:PATH. `metrics`: names or .py files of plug-ins' metrics, in addition
+    to the suite's; they replace those of an earlier call. Everything is read and scored before anything is
+    written. Raises InputError if a data set is missing or has changed, or a run has no label maps.
     """
     runs = done(results)
-    sets, own = DataSets(data, named), [named_metric(plugins.get("metric", text)) for text in metrics]
-    scored = {folder: _scored(folder, run, sets, own) for folder, run in runs.items()}
+    sets, extra = DataSets(data, named), [named_metric(plugins.get("metric", text)) for text in metrics]
+    scored = {folder: _scored(folder, run, sets, extra) for folder, run in runs.items()}
     for folder, (tables, chosen) in scored.items():
         for name, rows in tables.items():
             staged = folder / f"{name}.{os.getpid()}"
             write_cases(staged, rows)
             staged.replace(folder / name)
-        if chosen or own or "metrics" in runs[folder]:
+        if chosen or extra or "metrics" in runs[folder]:
             staged = folder / f"run.json.{os.getpid()}"
             record = {name: value for name, value in runs[folder].items() if name not in ("folder", "metrics")} | chosen
-            record |= {"metrics": records_of(own)} if own else {}
+            record |= {"metrics": records_of(extra)} if extra else {}
             write_json(staged, record)
             staged.replace(folder / "run.json")
     return len(scored)
 
 
 def done(results: Path) -> dict[Path, dict[str, Any]]:
-    """The records of the runs that are done, by folder; raises InputError if there are none."""
+    """Return the records of the runs that are done, by folder; raises InputError if there are none."""
     home = open_results(results)
     found = {home.path(run["folder"]): run for run in home.records() if run["state"] == "done"}
     if not found:
@@ -54,7 +53,7 @@ def done(results: Path) -> dict[Path, dict[str, Any]]:
 
 
 class DataSets:
-    """The data sets of the runs, each looked through once."""
+    """The data sets of the runs, each read once."""
 
     def __init__(self, data: Path, named: Iterable[str]) -> None:
         self.data = data
@@ -62,25 +61,25 @@ class DataSets:
         self.paths = {plugins.open_data_set(text, data).name: text for text in named}
 
     def inventory(self, identity: dict[str, Any]) -> Inventory:
-        """Of the data set of a run, with its options."""
+        """Return the inventory of a run's data set."""
         name, options = identity["dataset"], identity["dataset_options"]
         key = json.dumps([name, options], sort_keys=True)
         if key not in self.inventories:
             text = self.paths.get(name, name)
             if text == name and name not in plugins.find("data set"):
-                raise InputError(f"the runs need a data set {name!r}; say where it is, with --datasets folder:PATH")
+                raise InputError(f"the runs need a data set {name!r}; give its folder: --datasets folder:PATH")
             self.inventories[key] = Inventory(plugins.open_data_set(text, self.data, options), options)
         return self.inventories[key]
 
 
 def unchanged(folder: Path, run: dict[str, Any], sets: DataSets) -> Dataset:
-    """The data set of a run; raises InputError where it, its split or the protocol was changed since."""
+    """Return a run's data set; raises InputError if it, its split or the protocol has changed."""
     identity = run["identity"]
     if identity["protocol"] != PROTOCOL:
-        raise InputError(f"{folder} is of protocol {identity['protocol']}; this version has {PROTOCOL}")
+        raise InputError(f"{folder} has protocol {identity['protocol']}, and this version {PROTOCOL}; run it again")
     inventory = sets.inventory(identity)
     if inventory.look(identity["split"]).fingerprint != identity["data"]:
-        raise InputError(f"{folder}: split {identity['split']} of {identity['dataset']} was changed since; run it again")
+        raise InputError(f"{folder}: split {identity['split']} of {identity['dataset']} has changed; run it again")
     split = check_split(inventory.dataset, identity["split"])
     for name, scans in (("scans", split.test), *([("val_scans", split.val)] if run.get("snapshots") else [])):
         if run.get(name) != list(scans):
@@ -88,66 +87,67 @@ def unchanged(folder: Path, run: dict[str, Any], sets: DataSets) -> Dataset:
     return inventory.dataset
 
 
-def _scored(folder: Path, run: dict[str, Any], sets: DataSets, own: Sequence[Named]) -> tuple[Tables, dict[str, Any]]:
-    """A run's tables, and what it selects of its snapshots."""
+def _scored(folder: Path, run: dict[str, Any], sets: DataSets, extra: Sequence[Named]) -> tuple[Tables, dict[str, Any]]:
+    """Return a run's tables, and its snapshots' entries in `run.json`."""
     dataset = unchanged(folder, run, sets)
     for path in (*folder.glob("label*.npz"), *folder.glob("step*.npz")):
-        read_npz(path, "labels")  # names a file that is damaged, or holds objects
+        read_npz(path, "labels")  # its error names a damaged file
     try:
-        tables, chosen = {"cases.csv": score_run(dataset, run["scans"], folder, own)}, dict[str, Any]()
-        if kept := run.get("snapshots"):
+        tables, chosen = {"cases.csv": score_run(dataset, run["scans"], folder, extra)}, dict[str, Any]()
+        if snapshots := run.get("snapshots"):
             scans = run["scans"], run["val_scans"]
-            tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, kept, folder, own)
+            tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, snapshots, folder, extra)
         return tables, chosen
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
 
 
-def score_run(dataset: Dataset, names: Iterable[str], out: Path, own: Sequence[Named] = ()) -> Rows:
-    """One row per test scan and region; raises ValueError where a label map is missing or is none.
+def score_run(dataset: Dataset, names: Iterable[str], out: Path, extra: Sequence[Named] = ()) -> Rows:
+    """Return a row per test scan and region; raises ValueError if a label map is missing or wrong.
 
-    own: metrics beside those of the suite.
+    extra: metrics in addition to the suite's.
     """
-    return _score(dataset, names, out, ["label"], own)["label"]
+    return _score(dataset, names, out, ["label"], extra)["label"]
 
 
 def score_snapshots(
     dataset: Dataset,
     test: Iterable[str],
     val: Iterable[str],
-    kept: Iterable[Mapping[str, Any]],
+    snapshots: Iterable[Mapping[str, Any]],
     out: Path,
-    own: Sequence[Named] = (),
+    extra: Sequence[Named] = (),
 ) -> tuple[Rows, dict[str, Any]]:
-    """Scores of every snapshot on test and held-out scans, and what each rule of selection would choose.
+    """Return the scores of every snapshot on test and held-out scans, and the step that each selection rule chooses.
 
-    own: metrics beside those of the suite, by which nothing is chosen.
-    kept: `step` and `weakval`, the loss on held-out marks, of each, the end of training first. Equals go to the later step;
-    what is None (no marks, no region, no finite loss) is worse than anything.
+    extra: metrics of plug-ins, in addition to the suite's; nothing is chosen by them.
+    snapshots: `step` and `weakval` (the loss on held-out labels) of each, the last step first. Of equal values the later
+    step is chosen; None (no labels, no region, no finite loss) is the worst value.
     """
-    steps = {each["step"]: each["weakval"] for each in kept}
+    steps = {each["step"]: each["weakval"] for each in snapshots}
     last = max(steps)
     stems = {("val", step): f"step{step:06d}-val" for step in steps}
     stems |= {("test", step): "label" if step == last else f"step{step:06d}-test" for step in steps}
-    scored = {"val": _score(dataset, val, out, [stem for (part, _), stem in stems.items() if part == "val"], own)}
-    scored["test"] = _score(dataset, test, out, [stem for (part, _), stem in stems.items() if part == "test"], own)
+    scored = {"val": _score(dataset, val, out, [stem for (part, _), stem in stems.items() if part == "val"], extra)}
+    scored["test"] = _score(dataset, test, out, [stem for (part, _), stem in stems.items() if part == "test"], extra)
     rows = [
         {"part": part, "step": step, **row} for (part, step), stem in sorted(stems.items()) for row in scored[part][stem]
     ]
-    dice = {key: _none_if_nan(mean_dice(scored[key[0]][stem])) for key, stem in stems.items()}
-    snapshots = [
+    means = {(part, step): mean_dice(scored[part][stem]) for (part, step), stem in stems.items()}
+    dice = {key: None if np.isnan(mean) else mean for key, mean in means.items()}
+    scored_steps = [
         {"step": step, "weakval": steps[step], "val_dice": dice["val", step], "test_dice": dice["test", step]}
         for step in sorted(steps)
     ]
     selected = {"last": last}
     for rule, key, sign in (("weakval", "weakval", -1), ("val", "val_dice", 1), ("test", "test_dice", 1)):
-        worth = {each["step"]: -np.inf if each[key] is None else sign * each[key] for each in snapshots}
+        worth = {each["step"]: -np.inf if each[key] is None else sign * each[key] for each in scored_steps}
         selected[rule] = max(worth, key=lambda step: (worth[step], step))
-    return rows, {"snapshots": snapshots, "selected": selected}
+    return rows, {"snapshots": scored_steps, "selected": selected}
 
 
 def mean_dice(cases: Iterable[Mapping[str, Any]]) -> float:
-    """Dice in the protocol's order: over a scan's regions, a patient's scans, patients; NaN where all truth is empty."""
+    """Return the mean Dice over a scan's regions, then a patient's scans, then patients; NaN if no region has a score."""
     by_patient: dict[str, dict[str, list[float]]] = {}
     for case in cases:
         if case["dice"] != "":
@@ -156,36 +156,32 @@ def mean_dice(cases: Iterable[Mapping[str, Any]]) -> float:
     return float(np.mean(means)) if means else np.nan
 
 
-def _none_if_nan(value: float) -> float | None:
-    return None if np.isnan(value) else value
-
-
 def _score(
-    dataset: Dataset, names: Iterable[str], out: Path, stems: Iterable[str], own_metrics: Sequence[Named] = ()
+    dataset: Dataset, names: Iterable[str], out: Path, stems: Iterable[str], extra: Sequence[Named] = ()
 ) -> dict[str, Rows]:
-    """Rows of scores by stem of the label maps' names; every scan is loaded once."""
+    """Return rows of scores by the stem of the label maps' names; every scan is loaded once."""
     rows: dict[str, Rows] = {stem: [] for stem in stems}
     for number, name in enumerate(names):
         scan = dataset.load(name)
         if scan.mask is None:
             raise ValueError(f"scan {name} has no mask")
         where = {"scan": name, "patient": scan.patient}
-        for stem, own in rows.items():
+        for stem, scored in rows.items():
             labels = _label_map(out / f"{stem}{number:04d}")
             if labels.dtype != np.uint8 or labels.max(initial=0) >= len(dataset.classes):
                 raise ValueError(f"the label map {stem} of scan {number} holds {labels.dtype} up to {labels.max(initial=0)}")
-            scores = evaluate(labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance, own=own_metrics)
+            scores = evaluate(labels, scan.mask, dataset.regions, scan.spacing, tolerance=dataset.tolerance, extra=extra)
             for region, values in scores.items():
                 row = {**where, "region": region, "unit": "mm" if scan.spacing else "px"}
-                own.append(row | {key: "" if np.isnan(value) else value for key, value in values.items()})
+                scored.append(row | {key: "" if np.isnan(value) else value for key, value in values.items()})
     return rows
 
 
 def _label_map(stem: Path) -> np.ndarray:
-    """Labels as a worker leaves them (.npy) or as they are stored (.npz)."""
+    """Return the labels of a worker (.npy) or of a stored run (.npz)."""
     fresh, stored = stem.with_suffix(".npy"), stem.with_suffix(".npz")
     if fresh.is_file():
         return np.asarray(np.load(fresh, allow_pickle=False))
     if stored.is_file():
         return np.asarray(np.load(stored, allow_pickle=False)["labels"])
-    raise ValueError(f"there is no {stored.name} or {fresh.name}, the label map of a test scan")
+    raise ValueError(f"the label map {stored.name} (or {fresh.name}) is missing")

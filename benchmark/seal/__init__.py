@@ -1,1 +1,1 @@
-"""What crosses to the learner: the contract of methods, sealed folders, annotations."""
+"""The input of a learner: the contract of methods, sealed folders, annotations."""

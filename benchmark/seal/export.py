@@ -17,14 +17,14 @@ from benchmark.images import UNLABELLED
 
 
 def simulate(dataset: Dataset, text: str, out: Path, *, seed: int = 0) -> int:
-    """Write label maps of simulated marks for every scan, with a manifest; returns how many.
+    """Write label maps of simulated annotations of every scan, and a manifest; return the number of label maps.
 
-    PNG for single images, NIfTI for stacks; 255 is unlabelled. Raises InputError where a scan has no mask to draw on.
+    PNG for single images, NIfTI for stacks; 255 is unlabelled. Raises InputError if a scan has no mask to draw on.
     """
     annotation = resolve(text, (), "a simulation")
     scans = [scan for names in dataset.patients().values() for scan in names]
     for name in scans:
-        refuse_name(name, f"a scan of {dataset.name}")  # files are called so
+        refuse_name(name, f"a scan of {dataset.name}")  # it becomes a file's name
     _empty_folder(out)
     flat = _is_flat(dataset, scans)
     annotator, files = Annotator(dataset, scans, annotation, seed), {}
@@ -46,9 +46,9 @@ def simulate(dataset: Dataset, text: str, out: Path, *, seed: int = 0) -> int:
 
 
 def export(dataset: Dataset, text: str, split: str, out: Path, *, seed: int = 0) -> Path:
-    """Write a split in nnU-Net v2's raw layout: images with weak labels, and images to predict; returns the folder.
+    """Write a split in nnU-Net v2's raw layout: images with weak labels, and images to predict; return the folder.
 
-    The same marks as in a run with this seed. Pixels that more than one class is possible for get the `ignore` label.
+    Annotations are those of a run with this seed. Pixels with more than one possible class get the `ignore` label.
     """
     survey = Inventory(dataset, {})
     split = split or dataset.splits()[0]
@@ -79,19 +79,19 @@ def export(dataset: Dataset, text: str, split: str, out: Path, *, seed: int = 0)
 
 
 def _empty_folder(path: Path) -> None:
-    """Make a folder; what lies there from before would mix with what is written, such as another split's test images."""
+    """Make a folder; raises InputError if it holds files, such as another split's test images."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path} is there and not empty; name a new folder")
+        raise InputError(f"{path} exists and is not empty; name a new folder")
     path.mkdir(parents=True, exist_ok=True)
 
 
 def _is_flat(dataset: Dataset, scans: Iterable[str]) -> bool:
-    """Whether all scans are single images, which become pictures; with a stack among them all become NIfTI."""
+    """Return whether all scans are single images, which are written as pictures; else all are written as NIfTI."""
     return all(len(dataset.load(name).image) == 1 for name in scans)
 
 
 def write_images(stem: Path, scan: Scan, *, flat: bool) -> None:
-    """One scan's image in nnU-Net's way: a picture of 8 bits if `flat`, else NIfTI, a file per channel."""
+    """Write a scan's image in nnU-Net's layout: a picture of 8 bits if `flat`, else NIfTI, one file per channel."""
     if flat:
         planes = np.rint(scan.image[0] * 255).astype(np.uint8)
         if len(planes) == 3:
@@ -105,7 +105,7 @@ def write_images(stem: Path, scan: Scan, *, flat: bool) -> None:
 
 
 def write_labels(stem: Path, labels: np.ndarray, scan: Scan, *, flat: bool) -> Path:
-    """One scan's label maps, as a picture or NIfTI; returns the path."""
+    """Write a scan's label maps, as a picture or NIfTI; return the path."""
     path = Path(f"{stem}.png" if flat else f"{stem}.nii.gz")
     if flat:
         Image.fromarray(labels[0]).save(path)
@@ -115,7 +115,7 @@ def write_labels(stem: Path, labels: np.ndarray, scan: Scan, *, flat: bool) -> P
 
 
 def _save_nifti(path: Path, stack: np.ndarray, scan: Scan) -> None:
-    """A stack (slices, rows, columns) with its spacing; 1 mm where that is unknown."""
+    """Write a stack (slices, rows, columns) with its spacing; 1 mm where that is unknown."""
     slices, rows, columns = scan.spacing or (1.0, 1.0, 1.0)
     volume = nib.Nifti1Image(stack.transpose(2, 1, 0), np.diag([columns, rows, slices, 1.0]))
     volume.header.set_xyzt_units("mm")

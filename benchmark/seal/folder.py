@@ -1,8 +1,8 @@
-"""What crosses to the learner: images and weak labels of the training scans, images of the test scans, and no more.
+"""Sealed folder, the only input of a learner: images and weak labels of training scans, images of test scans.
 
-A sealed folder holds `index.json` and three flat arrays that are memory-mapped read-only and shared by every job of
-one split, annotation and seed: `train-image`, `train-allowed` and `test-image`. Where a snapshot or a trial is to be
-selected, there are `val-image` and `val-allowed`: weak labels of held-out patients. Scans are numbered; nothing is named.
+It holds `index.json` and three flat arrays: `train-image`, `train-allowed` and `test-image`. They are memory-mapped
+read-only and shared by every job of one split, annotation and seed. For the selection of a snapshot or a trial, it also
+holds `val-image` and `val-allowed`: weak labels of held-out patients. Scans have numbers and no names.
 """
 
 import json
@@ -18,7 +18,7 @@ from benchmark.seal.contract import Spacing, TestScan, WeakData, WeakScan
 def seal(
     folder: Path, weak: Mapping[str, Iterable[WeakScan]], test: Iterable[TestScan], classes: int, channels: int
 ) -> None:
-    """Write a sealed folder; `weak` holds `train`, perhaps `val`. The scans are consumed one by one, never held together."""
+    """Write a sealed folder; `weak` has `train` and possibly `val`. Only one scan is in memory at a time."""
     index: dict[str, Any] = {"classes": classes, "channels": channels}
     for part, scans in weak.items():
         index[part] = []
@@ -30,31 +30,31 @@ def seal(
                 _append(sets, scan.allowed)
     with (folder / "test-image").open("wb") as images:
         index["test"] = []
-        for held in test:
-            index["test"].append({"shape": held.image.shape, "spacing": held.spacing})
-            _append(images, held.image)
+        for test_scan in test:
+            index["test"].append({"shape": test_scan.image.shape, "spacing": test_scan.spacing})
+            _append(images, test_scan.image)
     (folder / "index.json").write_text(json.dumps(index))
     for path in folder.iterdir():
         path.chmod(0o444)
 
 
 def classes(folder: Path) -> int:
-    """How many classes there are."""
+    """Return the number of classes."""
     return int(json.loads((folder / "index.json").read_text())["classes"])
 
 
 def open_train(folder: Path) -> WeakData:
-    """The training side of a sealed folder."""
+    """Open the training scans."""
     return _open_weak(folder, "train")
 
 
 def open_val(folder: Path) -> WeakData | None:
-    """The held-out side, if it was sealed; the worker opens it after `fit` has returned."""
+    """Open the held-out scans, None without any; a worker does so after `fit`."""
     return _open_weak(folder, "val") if (folder / "val-image").is_file() else None
 
 
 def open_test(folder: Path) -> list[TestScan]:
-    """The test side of a sealed folder; the worker opens it after `fit` has returned."""
+    """Open the test scans; a worker does so after `fit`."""
     index = json.loads((folder / "index.json").read_text())
     images = _arrays(folder / "test-image", "<f4", [scan["shape"] for scan in index["test"]])
     return [TestScan(image, _spacing(scan)) for image, scan in zip(images, index["test"], strict=True)]
@@ -74,7 +74,7 @@ def _append(file: Any, array: np.ndarray) -> None:
 
 
 def _arrays(path: Path, dtype: str, shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
-    """Views into one read-only memory map."""
+    """Return views of these shapes into a read-only memory map."""
     flat = np.memmap(path, dtype=dtype, mode="r")
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
     return [part.reshape(shape) for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)]

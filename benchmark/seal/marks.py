@@ -1,7 +1,7 @@
-"""Annotate and seal a split: weak labels of its training scans, what they label, and pictures of its test scans.
+"""Annotate and seal a split: weak labels of its training scans, statistics of them, pictures of its test scans.
 
 `results/pictures/<dataset>/<split>/` holds `about.json`, `0000.npz` (a test scan's `image` and `mask`, 8 bits) and, for
-each annotation, `<annotation>/0000.npz` (its `marks`). Reports show them; no method is handed a path to them.
+each annotation, `<annotation>/0000.npz` (its `marks`). Reports show them; methods get no path to them.
 """
 
 import errno
@@ -23,23 +23,23 @@ from benchmark.datasets.base import Dataset, Scan
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
 from benchmark.seal import folder as sealed
-from benchmark.seal.contract import TestScan, WeakScan
+from benchmark.seal.contract import TestScan, WeakScan, everything
 from benchmark.store import CasePictures, plain
 
 
 @dataclass(frozen=True)
 class SealKey:
-    """What a sealed folder is made for; all jobs with the same key share it."""
+    """Key of a sealed folder; all jobs with the same key share it."""
 
     dataset: str
     annotation: str
     split: str
     seed: int
-    held_out: bool  # whether it holds weak labels of held-out scans
+    held_out: bool  # whether it has weak labels of held-out scans
 
 
 def seal_split(folder: Path, dataset: Dataset, key: SealKey, pictures: "PictureWriter") -> "AnnotationStatistics":
-    """Write the sealed folder of a split, and pictures of its test scans where they are missing; return what is labelled."""
+    """Write the sealed folder of a split, and missing pictures of its test scans; return annotation statistics."""
     split, annotation = dataset.split(key.split), parse(key.annotation)
     statistics = AnnotationStatistics(dataset.classes)
     annotate = Annotator(dataset, split.train, annotation, key.seed)
@@ -52,14 +52,15 @@ def seal_split(folder: Path, dataset: Dataset, key: SealKey, pictures: "PictureW
 
     weak = {"train": train()}
     if key.held_out:
-        weak["val"] = _held_out(dataset, split.val, annotation, key.seed)
+        annotate_val = _held_out_annotator(dataset, split.val, annotation, key.seed)
+        weak["val"] = (WeakScan(scan.image, annotate_val(scan), scan.spacing) for scan in map(dataset.load, split.val))
     test = (TestScan(scan.image, scan.spacing) for scan in pictures.write_missing(split.test))
     sealed.seal(folder, weak, test, len(dataset.classes), dataset.channels)
     return statistics
 
 
 class PictureWriter:
-    """Write pictures of a split's test scans while these are sealed; existing ones of the same data stay."""
+    """Write pictures of a split's test scans while these are sealed; existing pictures of the same data stay."""
 
     def __init__(self, results: Path, dataset: Dataset, key: SealKey, data: str, staged: str) -> None:
         """results: the folder that holds `runs/`; data: the split's fingerprint; staged: a name that no other run uses."""
@@ -68,11 +69,11 @@ class PictureWriter:
         self.staged = results / ".staging" / f"pictures-{staged}"
 
     def exist(self) -> bool:
-        """Whether there are pictures of these data, with these annotations."""
+        """Return whether the pictures of these data and annotations exist."""
         return self.pictures.about().get("data") == self.data and (self.pictures.folder / self.annotation).is_dir()
 
     def write_missing(self, names: Sequence[str]) -> Iterator[Scan]:
-        """Yield the test scans; write their pictures on the way unless they exist. Raises InputError on a full disk."""
+        """Yield the test scans, and write their pictures unless they exist. Raises InputError on a full disk."""
         if self.exist():
             yield from map(self.dataset.load, names)
             return
@@ -97,7 +98,7 @@ class PictureWriter:
         np.savez_compressed(self.staged / self.annotation / f"{number:04d}.npz", marks=labels)
 
     def _publish(self, names: Sequence[str]) -> None:
-        """Move the pictures into place: instead of those of other data, or as another annotation of the same data."""
+        """Move the pictures into place; pictures of other data are replaced, other annotations of the same data stay."""
         folder = self.pictures.folder
         if self.pictures.about().get("data") == self.data:
             with _ignore_if_exists():
@@ -120,7 +121,7 @@ class PictureWriter:
 
 @contextmanager
 def _ignore_if_exists() -> Iterator[None]:
-    """Keep a folder that another process has put in place meanwhile."""
+    """Ignore that another process has made the folder meanwhile."""
     try:
         yield
     except OSError as error:
@@ -129,7 +130,7 @@ def _ignore_if_exists() -> Iterator[None]:
 
 
 class AnnotationStatistics:
-    """How much of each class the annotations of the training scans label, and how far inside it."""
+    """Labelled pixels of each class in the training scans, and their distances from the class's boundary."""
 
     BIN = 0.1  # px, of depths
 
@@ -137,14 +138,14 @@ class AnnotationStatistics:
         self.classes = classes
         self.marked = np.zeros(len(classes), np.int64)
         self.total = np.zeros(len(classes), np.int64)
-        self.named = np.zeros(len(classes), np.int64)  # whatever the truth there is
+        self.named = np.zeros(len(classes), np.int64)  # also where the truth is another class
         self.slices, self.objects = 0, 0
         self.truth_known = True
         self.depths: list[Counter[int]] = [Counter() for _ in classes]
 
     def add(self, allowed: np.ndarray, mask: np.ndarray | None) -> None:
-        """Count a scan; one without a mask makes the shares, depths and objects unknown."""
-        marked = (allowed != (1 << len(self.classes)) - 1).any((1, 2))
+        """Count a scan; without its mask, shares, depths and objects are unknown."""
+        marked = (allowed != everything(len(self.classes))).any((1, 2))
         self.slices += int(marked.sum())
         self.truth_known &= mask is not None
         for k in range(len(self.classes)):
@@ -155,24 +156,24 @@ class AnnotationStatistics:
                 continue
             region = mask == k
             if k:
-                self.objects += sum(ndimage.label(own, np.ones((3, 3)))[1] for own in region[marked])
+                self.objects += sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in region[marked])
             self.marked[k] += np.count_nonzero(marks & region)
             self.total[k] += np.count_nonzero(region)
             if not np.array_equal(marks, region):  # else all of it is labelled
-                for mark, own in zip(marks & region, region, strict=True):
-                    if mark.any() and not own.all():  # there is a boundary
-                        depths = ndimage.distance_transform_edt(np.pad(own, 1, mode="edge"))[1:-1, 1:-1][mark]
+                for mark, plane in zip(marks & region, region, strict=True):
+                    if mark.any() and not plane.all():  # it has a boundary
+                        depths = ndimage.distance_transform_edt(np.pad(plane, 1, mode="edge"))[1:-1, 1:-1][mark]
                         self.depths[k].update(np.rint(depths / self.BIN).astype(int).tolist())
 
     def shares(self) -> dict[str, float | None]:
-        """Labelled share by class name; None where the truth is not known or never holds the class."""
+        """Return the labelled share of each class; None if the truth is unknown or never holds the class."""
         return {
             name: round(int(marked) / int(total), 6) if total else None
             for name, marked, total in zip(self.classes, self.marked, self.total, strict=True)
         }
 
     def amount(self) -> dict[str, Any]:
-        """Labelled pixels by class, slices that hold marks, and objects in these; None where the truth is not known."""
+        """Return labelled pixels by class, labelled slices, and objects in these slices (None if the truth is unknown)."""
         return {
             "labelled_pixels": {name: int(count) for name, count in zip(self.classes, self.named, strict=True)},
             "labelled_slices": self.slices,
@@ -180,7 +181,7 @@ class AnnotationStatistics:
         }
 
     def median_depths(self) -> dict[str, float | None]:
-        """Median distance, px, from marked pixels to their class's boundary; None where nothing or everything is marked."""
+        """Return by class the median distance of labelled pixels from its boundary, px; None without any."""
         return {name: self._median(depths) for name, depths in zip(self.classes, self.depths, strict=True)}
 
     def _median(self, depths: Counter[int]) -> float | None:
@@ -192,25 +193,18 @@ class AnnotationStatistics:
         return None
 
 
-def _held_out(dataset: Dataset, names: Iterable[str], annotation: Annotation, seed: int) -> Iterator[WeakScan]:
-    """Held-out scans with marks as the training scans have; simulated where people drew none on them."""
-    annotate = _held_out_annotator(dataset, names, annotation, seed)
-    for scan in map(dataset.load, names):
-        yield WeakScan(scan.image, annotate(scan), scan.spacing)
-
-
 def _held_out_annotator(
     dataset: Dataset, names: Iterable[str], annotation: Annotation, seed: int
 ) -> Callable[[Scan], np.ndarray]:
-    """What gives a scan the sets that a training scan would have; simulated where people drew none on it."""
-    own = Annotator(dataset, names, annotation, seed)
-    simulated = own
+    """Return a function that annotates a scan as a training scan; simulated if people drew nothing on it."""
+    given = Annotator(dataset, names, annotation, seed)
+    simulated = given
     if annotation.drawn:
         maker = "sim" if annotation.form == "scribble" else ""
         simulated = Annotator(dataset, names, replace(annotation, maker=maker), seed)
 
     def annotate(scan: Scan) -> np.ndarray:
-        allowed = (own if annotation.drawn in scan.drawn else simulated)(scan)
+        allowed = (given if annotation.drawn in scan.drawn else simulated)(scan)
         return allowed.astype(set_type(len(dataset.classes)))
 
     return annotate

@@ -1,7 +1,7 @@
-"""On a GPU, what PyTorch adds up in an order that changes from run to run: here in one that does not.
+"""Deterministic resizing and cross-entropy on a GPU.
 
-Asked for the same sums each time, PyTorch resizes by sorted indices, which on an H200 took as long as all else in a step
-of the U-Net, and has no cross-entropy of images at all: it warns.
+PyTorch's own deterministic resizing sorts indices; on an H200 it took as long as the rest of a step of the U-Net. Its
+cross-entropy of images has no deterministic version: it warns.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ _interpolate, _cross_entropy = F.interpolate, F.cross_entropy
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """What a run is made in; where there is a GPU, bilinear `F.interpolate` and `F.cross_entropy` of images are ours.
+    """Context manager: deterministic GPU kernels; `F.interpolate` and `F.cross_entropy` are those of this file.
 
-    In their place, not in a mode of PyTorch's, which would look at every call: that doubled the time of a gated CRF.
+    It patches the functions. A mode of PyTorch would intercept every call, which doubled the time of a gated CRF.
     """
     if not torch.cuda.is_available():
         yield
@@ -39,7 +39,7 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Tensor:
-    """PyTorch's values, and of bilinear resizing its gradient but for rounding."""
+    """PyTorch's `interpolate`; of bilinear resizing the gradient is deterministic, and equal to within rounding."""
     if mode != "bilinear" or input.dim() != 4 or antialias or recompute_scale_factor:
         return _interpolate(input, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
     resized: Tensor = Resized.apply(input, _pair(size), _pair(scale_factor), bool(align_corners))
@@ -56,31 +56,31 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """PyTorch's but for rounding: of images (n, k, h, w) and labels (n, h, w) that weigh alike."""
-    odd = weight is not None or label_smoothing or size_average is not None or reduce is not None
-    if input.dim() != 4 or target.is_floating_point() or odd:
+    """PyTorch's `cross_entropy` to within rounding; deterministic for logits (n, k, h, w) and unweighted labels."""
+    other = weight is not None or label_smoothing or size_average is not None or reduce is not None
+    if input.dim() != 4 or target.is_floating_point() or other:
         return _cross_entropy(input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing)
     classes = torch.arange(input.shape[1], device=input.device).view(1, -1, 1, 1)
     with torch.autocast(input.device.type, enabled=False):
         log_probs = F.log_softmax(input.float() if input.dtype.itemsize < 4 else input, 1)
-    told = target != ignore_index
-    losses = -log_probs.where(target[:, None] == classes, 0).sum(1).where(told, 0)
-    return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / told.sum()}[reduction]
+    labelled = target != ignore_index
+    losses = -log_probs.where(target[:, None] == classes, 0).sum(1).where(labelled, 0)
+    return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / labelled.sum()}[reduction]
 
 
 class Resized(torch.autograd.Function):
-    """Maps (n, c, h, w) resized to a size (h', w'), or by a scale; the gradient is two products of matrices."""
+    """Bilinear resizing of maps (n, c, h, w) to a size (h', w'), or by a scale; its gradient is two matrix products."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, size: list[int] | None, scale: list[float] | None, aligned: bool) -> Tensor:
-        """PyTorch's own."""
-        ctx.what = maps.shape[-2:], size, scale, aligned
+        """Resize by PyTorch's kernel."""
+        ctx.arguments = maps.shape[-2:], size, scale, aligned
         return _resized(maps, size, scale, aligned)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
-        """Resizing is linear in rows and in columns: V G H', in single precision at least, and channels stay last."""
-        shape, size, scale, aligned = ctx.what
+        """Return V G H', as resizing is linear in rows (V) and columns (H); in single precision at least, channels last."""
+        shape, size, scale, aligned = ctx.arguments
         dtype = slope.dtype if slope.dtype.itemsize >= 4 else torch.float32
         down, across = (
             _matrix(shape[axis], size and size[axis], scale and scale[axis], aligned, slope.device, dtype) for axis in (0, 1)
@@ -97,7 +97,7 @@ class Resized(torch.autograd.Function):
 def _matrix(
     side: int, size: int | None, scale: float | None, aligned: bool, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """(side, resized side): what each resized pixel takes of each pixel."""
+    """Weights (side, resized side) of each pixel in each resized pixel."""
     unit = torch.eye(side, device=device, dtype=dtype)[None, None]
     return _resized(unit, size and [side, size], scale and [1.0, scale], aligned)[0, 0]
 
@@ -107,5 +107,5 @@ def _resized(maps: Tensor, size: Any, scale: Any, aligned: bool) -> Tensor:
 
 
 def _pair(value: Any) -> Any:
-    """One value for both axes, or one each."""
+    """Return one value per axis, of one for both or of a pair."""
     return list(value) if isinstance(value, tuple | list | torch.Size) else value and [value, value]

@@ -1,8 +1,8 @@
-"""Run jobs: seal, hand to workers, score, and put each run into `results/` whole or not at all.
+"""Run jobs: seal, train in workers, score, and store each run in `results/` completely or not at all.
 
 `results/runs/<dataset>/<annotation>/<method>/<split>-seed0-<hash8>/` holds `run.json`, `cases.csv`, `train.jsonl` and
-`label*.npz`, or a `run.json` with the reason of a failure and `output.txt`. Where snapshots are kept, `snapshots.csv` and
-`step*.npz` hold their scores and label maps. The same command again resumes a sweep.
+`label*.npz`, or a `run.json` with the reason of a failure and `output.txt`. With snapshots, `snapshots.csv` and
+`step*.npz` hold their scores and label maps. A repeated command resumes the sweep.
 """
 
 import dataclasses
@@ -28,20 +28,20 @@ class Screen(Protocol):
     """Progress callbacks of a sweep."""
 
     def planned(self, states: Counter[str]) -> None:
-        """How many jobs are in which state at the start."""
+        """Called at the start, with the number of jobs in each state."""
 
     def tick(self, running: list[Running]) -> None:
-        """A moment has passed."""
+        """Called after each wait."""
 
     def ended(self, job: Job, state: str, reason: str, seconds: float) -> None:
-        """A run is in its place."""
+        """Called when a run is stored."""
 
 
 class Sweep:
-    """One call of `run`: the jobs that are still to do, sealed folders while they are needed, and the outcome."""
+    """One call of `run`: its remaining jobs, the sealed folders in use, and the states of its runs."""
 
     def __init__(self, plan: Plan, results: ResultsFolder, executor: Executor, screen: Screen, rerun: str = "") -> None:
-        """`rerun`: also do again what is `stale`, or `all`; failed runs are always tried again."""
+        """`rerun`: also repeat `stale` runs, or `all`; failed runs are always repeated."""
         self.plan, self.results, self.executor, self.screen = plan, results, executor, screen
         self.metrics = [named(plugin) for plugin in plan.metrics]
         self.again = {"": (), "stale": ("stale",), "all": ("stale", "done")}[rerun]
@@ -50,7 +50,7 @@ class Sweep:
         self.sealed: dict[SealKey, tuple[Path, AnnotationStatistics]] = {}
 
     def run(self, jobs: Sequence[Job] | None = None) -> Counter[str]:
-        """Do what is to do of the plan, or of these of its jobs; returns how many of them are in which state at the end."""
+        """Run the remaining jobs of the plan, or of `jobs`; return the number of them in each state at the end."""
         self.results.prepare()
         self.results.write_plan(self.plan.content())
         before = [(job, state(self.results, job)) for job in (self.plan.jobs if jobs is None else jobs)]
@@ -74,7 +74,7 @@ class Sweep:
         for number, job in enumerate(todo):
             lock = self.results.lock(job.hash)
             if lock is None or state(self.results, job) in {"done", "stale"} - set(self.again):
-                self._count(job, "elsewhere", "another runner has it", 0)
+                self._count(job, "elsewhere", "another process runs it", 0)
                 if lock:
                     lock.close()
                 continue
@@ -86,14 +86,14 @@ class Sweep:
                 folder = self._seal(job)
             except OSError as error:
                 raise InputError(
-                    f"{self.scratch} can't be written: {error.strerror}; TMPDIR may name another temporary place"
+                    f"{self.scratch} can't be written: {error.strerror}; set TMPDIR to another temporary folder"
                 ) from error
             task = Task(job.name, out / "job.json", folder, out, job.budget.threads, job.budget.steps)
             self.active[task] = job, lock
             yield task
 
     def _seal(self, job: Job) -> Path:
-        """The job's sealed folder, written when the first job needs it."""
+        """Return the job's sealed folder; write it if this job is the first that needs it."""
         key = _seal_key(job)
         if key not in self.sealed:
             folder = self.scratch / f"sealed{len(self.sealed)}-{os.urandom(3).hex()}"
@@ -117,31 +117,27 @@ class Sweep:
                     record["metrics"] = records_of(self.metrics)
                 if _seal_key(job).held_out:
                     record["val_scans"] = list(split.val)
-                if kept_steps := record["worker"].pop("snapshots", None):
+                if snapshots := record["worker"].pop("snapshots", None):
                     scans = split.test, split.val
-                    tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, kept_steps, out, self.metrics)
+                    tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, snapshots, out, self.metrics)
                     record |= chosen
             except ValueError as error:
                 reason, tables = str(error), {}
         outcome = "failed" if reason else "done"
         run = {"state": outcome, "reason": reason, **record}
-        kept = (
-            ("label*.npy", "step*.npy", "train.jsonl") if outcome == "done" else ("train.jsonl", "output.txt", "error.txt")
-        )
-        files = [path for pattern in kept for path in sorted(out.glob(pattern))]
+        failed, done = ("train.jsonl", "output.txt", "error.txt"), ("label*.npy", "step*.npy", "train.jsonl")
+        files = [path for pattern in (failed if reason else done) for path in sorted(out.glob(pattern))]
         try:
             self.results.store(job.folder, run, files, tables)
         except OSError as error:
-            raise InputError(
-                f"{self.results.root} can't take more runs: {error.strerror}; those stored are whole"
-            ) from error
+            raise InputError(f"{self.results.root} can't be written: {error.strerror}; stored runs are complete") from error
         finally:
             lock.close()
         shutil.rmtree(event.task.out)
         self._count(job, outcome, reason, event.seconds)
 
     def _record(self, job: Job, event: Outcome) -> dict[str, Any]:
-        """What `run.json` says of a run beside its state."""
+        """Return the content of `run.json`, without the run's state."""
         outcome = event.task.out / "worker.json"
         dataset = self.plan.datasets[job.dataset]
         return {

@@ -2,7 +2,7 @@
 
 JOB is a JSON file with the method, its options, the budget and the seed; SEALED is a sealed folder; OUT receives
 `label*.npy`, `train.jsonl` and `worker.json`, or `error.txt`; `step*-test*.npy` and `step*-val*.npy` are label maps of
-snapshots. Of several trials the best one's are left. The worker ends when its standard input closes.
+snapshots. Of several trials the files are the best one's. The worker ends when its standard input closes.
 """
 
 import json
@@ -26,14 +26,14 @@ from benchmark.seal.contract import Budget
 
 
 class TrainingLog:
-    """Lines of `train.jsonl` while `fit` runs; a value that is not finite ends the run."""
+    """Writes `train.jsonl` during `fit`; a value that is not finite ends the run."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
         self.start = time.perf_counter()
 
     def __call__(self, step: int, /, **values: float) -> None:
-        """Keep the values of a step."""
+        """Log the values of a step."""
         for name, value in values.items():
             if not np.isfinite(value):
                 raise FloatingPointError(f"{name} is {value} at step {step}")
@@ -42,9 +42,9 @@ class TrainingLog:
 
 
 def main(job_path: str, sealed_path: str, out_path: str) -> None:
-    """Run a job; its outcome is what lies in OUT and the exit status."""
-    sys.modules["benchmark.datasets"] = None  # type: ignore[assignment]  # whoever imports it gets an ImportError
-    if len(benchmark.__path__) > 1:  # a checkout, found by PYTHONPATH: its folders are no top-level packages
+    """Run a job; its outcome is the files in OUT and the exit status."""
+    sys.modules["benchmark.datasets"] = None  # type: ignore[assignment]  # importing it raises ImportError
+    if len(benchmark.__path__) > 1:  # a checkout, found by PYTHONPATH: its folders must not be top-level packages
         sys.path = [entry for entry in sys.path if Path(entry) != Path(benchmark.__file__).parents[1]]
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     out = Path(out_path)
@@ -57,7 +57,7 @@ def main(job_path: str, sealed_path: str, out_path: str) -> None:
 
 
 def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
-    """Fit, then open the test images and predict; returns times and sizes."""
+    """Fit, then open the test images and predict; return times and sizes."""
     from benchmark.train.numerics import repeatable  # loads torch
 
     plugin = plugins.Plugin(**job["plugin"])
@@ -80,7 +80,7 @@ def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
 def fit(
     plugin: plugins.Plugin, options: Mapping[str, Any], budget: Budget, seed: int, sealed_folder: Path, out: Path
 ) -> tuple[Any, dict[str, Any]]:
-    """A trained method, and what to remember: of several trials, the one with the least loss on the held-out marks."""
+    """Return a trained method, and times and trials; of several trials the one with the least loss on held-out labels."""
     cls, best, seconds = plugin.load(), None, 0.0
     record: list[dict[str, Any]] = []
     todo = trials.trials(cls, plugin.name, options, budget.tune)
@@ -110,7 +110,7 @@ def fit(
 
 
 def predict(method: Any, scans: Iterable[contract.TestScan], stem: Path, classes: int) -> None:
-    """Write a label map for each scan, `stem` and a number."""
+    """Write a label map for each scan, named by `stem` and a number."""
     for number, scan in enumerate(scans):
         labels = method.predict(scan)
         check_labels(labels, scan, classes)
@@ -120,10 +120,10 @@ def predict(method: Any, scans: Iterable[contract.TestScan], stem: Path, classes
 def predict_snapshots(
     method: Any, budget: Budget, test: list[contract.TestScan], val: contract.WeakData, out: Path
 ) -> Iterator[dict[str, Any]]:
-    """Predict held-out scans at the end of training and from each earlier snapshot, test scans from those; yields losses."""
+    """Predict held-out scans with the last step and each snapshot, and test scans with each snapshot; yield losses."""
     held_out = [contract.TestScan(scan.image, scan.spacing) for scan in val]
-    kept: list[tuple[int, Any]] = [(budget.steps, None), *getattr(method, "snapshots", [])]
-    for step, state in kept:
+    steps: list[tuple[int, Any]] = [(budget.steps, None), *getattr(method, "snapshots", [])]
+    for step, state in steps:
         if state is not None:
             method.restore(state)
             predict(method, test, out / f"step{step:06d}-test", val.classes)
@@ -133,23 +133,23 @@ def predict_snapshots(
 
 
 def held_out_loss(method: Any, val: contract.WeakData) -> float | None:
-    """The mean loss on the marks of held-out scans that have marks; None where none has. NaN is a method's own."""
-    marked = [scan for scan in val if (scan.allowed != (1 << val.classes) - 1).any()]
+    """Return the mean loss on the labels of held-out scans; None if no scan has a label."""
+    marked = [scan for scan in val if (scan.allowed != contract.everything(val.classes)).any()]
     return float(np.mean([method.marks_loss(scan, val.classes) for scan in marked])) if marked else None
 
 
 def _finite_loss(method: Any, val: contract.WeakData | None) -> float:
-    """The loss that trials are compared by; raises FloatingPointError where it is none."""
+    """Return the loss by which trials are compared; raises FloatingPointError if it is not finite."""
     loss = None if val is None else held_out_loss(method, val)
     if loss is None:
-        raise ValueError("no held-out scan has a mark to select by; take a split with more of them, or another annotation")
+        raise ValueError("no held-out scan has a label to select by; take a split with more of them, or another annotation")
     if not np.isfinite(loss):
-        raise FloatingPointError(f"the loss on held-out marks is {loss}")
+        raise FloatingPointError(f"the loss on held-out labels is {loss}")
     return loss
 
 
 def seed_everything(seed: int, threads: int = 1) -> None:
-    """One seed for every generator, so many threads, and deterministic kernels where there are any."""
+    """Seed every generator, set the number of threads, and switch deterministic kernels on."""
     import cv2
     import torch
 
@@ -159,23 +159,23 @@ def seed_everything(seed: int, threads: int = 1) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it is never read
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False  # a budget in fp32 means that, on a GPU too
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32 on a GPU, too
 
 
 def check_labels(labels: np.ndarray, scan: contract.TestScan, classes: int) -> None:
-    """Raise ValueError unless these are labels for every pixel of the scan."""
+    """Check that a prediction is a label for every pixel of the scan; raises ValueError."""
     slices, _, height, width = scan.image.shape
     if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.shape != (slices, height, width):
         what = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
-        raise ValueError(f"predict gave {what}; it must give uint8 {(slices, height, width)}")
+        raise ValueError(f"predict returned {what}; it must return uint8 {(slices, height, width)}")
     if labels.max() >= classes:
-        raise ValueError(f"predict gave label {labels.max()}; there are classes 0 to {classes - 1}")
+        raise ValueError(f"predict returned label {labels.max()}; labels must be 0 to {classes - 1}")
 
 
 def _sizes(method: Any) -> dict[str, Any]:
-    """Trainable parameters, and peak memory in MiB."""
+    """Return the number of trainable parameters, and peak memory in MiB."""
     import resource
 
     import torch
@@ -204,8 +204,8 @@ def _machine() -> dict[str, Any]:
 
 
 def _exit_with_parent() -> None:
-    """Kill this process and its children when the pipe from the runner closes: no orphan races a resumed sweep."""
-    while os.read(sys.stdin.fileno(), 1):  # not sys.stdin.read: at exit Python would wait for the lock that it holds
+    """Kill this process and its children when the runner's pipe closes, so that none is left when a sweep resumes."""
+    while os.read(sys.stdin.fileno(), 1):  # not sys.stdin.read: it holds a lock that Python waits for at exit
         pass
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The field's losses as pure functions: value and gradient equal the published ones (tests/methods/losses)."""
+"""The losses of the field as pure functions; values and gradients equal the published ones (tests/methods/losses)."""
 
 from benchmark.methods.losses.dense import dense_crf
 from benchmark.methods.losses.labels import partial_cross_entropy, partial_dice, squared_dice

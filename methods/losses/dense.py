@@ -1,7 +1,7 @@
-"""Pixels that look alike should be labelled alike, however far apart: the energy of a fully connected CRF.
+"""Energy of a fully connected CRF: pixels of similar colour should have the same label, at any distance.
 
-The kernel G is symmetric, so one filtering G S gives the energy <S, G S> and its gradient 2 G S. It is filtered exactly,
-some rows of G at a time, or for grey images on a bilateral grid, whose cost is linear in the pixels.
+The kernel G is symmetric, so one product G S gives the energy <S, G S> and its gradient 2 G S. The product is exact, some
+rows of G at a time, or, for grey images, on a bilateral grid, with a cost linear in the number of pixels.
 """
 
 import itertools
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FEW = 32**2  # pixels; up to here the exact sum is as quick as the grid, give or take a millisecond
-BLOCK = {"cpu": 2**18, "cuda": 2**24}  # entries of G held at a time: a processor's cache, or enough work for a GPU
+FEW = 32**2  # pixels; up to here the exact sum is about as fast as the grid
+BLOCK = {"cpu": 2**18, "cuda": 2**24}  # entries of G in memory at a time: fits the cache of a CPU, or keeps a GPU busy
 CELLS = 3  # of the grid per standard deviation
 NARROWED = CELLS**2 - 1 / 3  # cell^2, variance of its blur: spreading and reading add 1/6 each, on average
 
@@ -32,12 +32,12 @@ def dense_crf(
     """Minus the agreement of all pairs of pixels: -1/n sum_kij S_ik G_ij S_jk, over ordered pairs and i = j too.
 
     G_ij = exp(-|x_i - x_j|^2 / 2 (sigma_xy scale)^2 - |I_i - I_j|^2 / 2 sigma_rgb^2); probs (n, k, h, w), resized by
-    `scale` bilinearly to S; image (n, c, h, w) in [0, 1], taken times 255 and resized to nearest pixels. A sum over
-    pairs, not a mean: it grows with the image. "grid" is within 1 % of "exact" and for one channel only, where "auto"
-    takes it unless the image is small. The grid clips intensities to [0, 1].
+    `scale` bilinearly to S; image (n, c, h, w) in [0, 1], multiplied by 255 and resized by nearest neighbour. It is a
+    sum over pairs, not a mean, so it increases with the size of the image. "grid" is within 1 % of "exact", for one
+    channel only; "auto" uses it for one channel unless the image is small. The grid clips intensities to [0, 1].
 
     Tang et al., ECCV 2018, with all pixels as the region. The published filter, a permutohedral lattice, gives about
-    half of this sum, so a weight found with it is worth about half here.
+    half of this sum, so here the same effect needs about half of the published weight.
     """
     with torch.autocast(probs.device.type, enabled=False):
         maps = probs.float() if probs.dtype.itemsize < 4 else probs
@@ -47,7 +47,7 @@ def dense_crf(
         if method == "auto":
             method = "grid" if grey and not few else "exact"
         if method == "grid" and not grey:
-            raise ValueError(f"the grid is for images of one channel; this one has {image.shape[1]}: take 'exact'")
+            raise ValueError(f"the grid is for images of one channel; this one has {image.shape[1]}: use 'exact'")
         kernel = {"exact": exact_filter, "grid": grid_filter}[method]
         smooth = partial(kernel, colours=colours, sigma_xy=sigma_xy * scale, sigma_rgb=sigma_rgb)
         return -Agreement.apply(maps, smooth) / len(probs)
@@ -58,27 +58,27 @@ class Agreement(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, smooth: Callable[[Tensor], Tensor]) -> Tensor:
-        """Maps S (n, k, h, w); `smooth` gives G S."""
+        """Compute the energy of maps S (n, k, h, w); `smooth` returns G S."""
         smoothed = smooth(maps)
         ctx.save_for_backward(smoothed)
         return (maps * smoothed).sum(dtype=torch.float64).to(maps.dtype)
 
     @staticmethod
     def backward(ctx: Any, agreement: Tensor) -> tuple[Tensor, None]:
-        """The gradient was made on the way."""
+        """The gradient was computed in the forward pass."""
         (smoothed,) = ctx.saved_tensors
         return 2 * agreement * smoothed, None
 
 
 def exact_filter(maps: Tensor, colours: Tensor, sigma_xy: float, sigma_rgb: float) -> Tensor:
-    """G S of maps S (n, k, h, w) and colours (n, c, h, w): a block of rows of G at a time, on and right of its diagonal."""
+    """G S of maps S (n, k, h, w) and colours (n, c, h, w): blocks of rows of G, from the diagonal to the right."""
     values = maps.flatten(2)
     smoothed, pixels = torch.zeros_like(values), values.shape[2]
     rows = max(1, BLOCK.get(maps.device.type, BLOCK["cuda"]) // pixels)
-    for value, out, ours, theirs in zip(values, smoothed, *_factors(colours, sigma_xy, sigma_rgb), strict=True):
+    for value, out, left, right in zip(values, smoothed, *_factors(colours, sigma_xy, sigma_rgb), strict=True):
         for start in range(0, pixels, rows):
             stop = min(start + rows, pixels)
-            block = (ours[start:stop] @ theirs[:, start:]).clamp_(min=-80).exp_()  # exp is ten times slower on its way to 0
+            block = (left[start:stop] @ right[:, start:]).clamp_(min=-80).exp_()  # exp is ten times slower near underflow
             out[:, start:stop] += value[:, start:] @ block.mT
             out[:, stop:] += value[:, start:stop] @ block[:, stop - start :]
     return smoothed.view_as(maps)
@@ -90,16 +90,16 @@ def _factors(colours: Tensor, sigma_xy: float, sigma_rgb: float) -> tuple[Tensor
     y, x = (torch.arange(side, device=colours.device, dtype=colours.dtype) / sigma_xy for side in (height, width))
     places = torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(count, -1, -1, -1)
     points = torch.cat([places, colours / sigma_rgb], 1).flatten(2)
-    points = points - points.mean(2, keepdim=True)  # small squares lose fewer digits
+    points = points - points.mean(2, keepdim=True)  # smaller numbers have smaller rounding errors
     half, one = -0.5 * points.square().sum(1, keepdim=True), torch.ones_like(points[:, :1])
     return torch.cat([points, half, one], 1).mT.contiguous(), torch.cat([points, one, half], 1)
 
 
 def grid_filter(maps: Tensor, colours: Tensor, sigma_xy: float, sigma_rgb: float) -> Tensor:
-    """About G S of maps S (n, k, h, w) and one colour (n, 1, h, w) in 0 to 255: spread on a coarse grid, blur, read.
+    """Approximate G S of maps S (n, k, h, w) and one colour (n, 1, h, w) in 0 to 255: spread on a coarse grid, blur, read.
 
-    Chen et al., SIGGRAPH 2007. The weights that spread a pixel over its 8 corners also read it from them, so this is
-    symmetric; they are scaled so that G_ii = 1, which makes flat areas right.
+    Chen et al., SIGGRAPH 2007. A pixel is spread over its 8 corners and read from them with the same weights, so this is
+    symmetric. The weights are scaled so that G_ii = 1, which makes flat areas exact.
     """
     count, classes, height, width = maps.shape
     like: Any = {"device": maps.device, "dtype": maps.dtype}
@@ -112,7 +112,7 @@ def grid_filter(maps: Tensor, colours: Tensor, sigma_xy: float, sigma_rgb: float
     for index, weight in corners:
         cells.index_add_(0, index, values * weight)
     cells = cells.view(count, *shape, classes)
-    for size in shape:  # the blurred axis goes last: after three turns all are back in place
+    for size in shape:  # the blurred axis goes last: after three passes the order is as before
         cells = torch.einsum("ab,nbxyk->nxyak", _blur(size, **like), cells)
     cells, smoothed = cells.reshape(-1, classes), torch.zeros_like(values)
     for index, weight in corners:
@@ -124,8 +124,8 @@ def _corners(places: list[Tensor], shape: list[int]) -> Iterator[tuple[Tensor, T
     """The 8 cells around each pixel, and their weights; `places` (in cells) broadcast to the last one's (n, h, w)."""
     below = [place.floor() for place in places]
     above = [place - low for place, low in zip(places, below, strict=True)]
-    apart = 1 - math.exp(-0.5 / NARROWED)  # what the blur takes away between neighbouring cells
-    scale = reduce(torch.mul, (1 - 2 * part * (1 - part) * apart for part in above)).rsqrt()
+    falloff = 1 - math.exp(-0.5 / NARROWED)  # of the blur, from a cell to its neighbour
+    scale = reduce(torch.mul, (1 - 2 * part * (1 - part) * falloff for part in above)).rsqrt()
     image = torch.arange(len(scale), device=scale.device)[:, None, None]
     for corner in itertools.product((0, 1), repeat=len(places)):
         index, weight = image, scale
@@ -136,6 +136,6 @@ def _corners(places: list[Tensor], shape: list[int]) -> Iterator[tuple[Tensor, T
 
 
 def _blur(size: int, **like: Any) -> Tensor:
-    """A Gaussian of `CELLS` cells, narrowed, as a matrix."""
+    """A Gaussian of variance `NARROWED`, in cells, as a matrix."""
     cell = torch.arange(size, **like)
     return torch.exp(-0.5 * (cell[:, None] - cell).square() / NARROWED)

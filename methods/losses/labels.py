@@ -1,4 +1,4 @@
-"""Fit to the labels: cross-entropy and Dice on the pixels that say something."""
+"""Losses on the annotated pixels: partial cross-entropy and Dice."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ EPSILON = 1e-5
 
 
 def possible(allowed: Tensor, classes: int) -> Tensor:
-    """Sets (n, h, w) as booleans (n, classes, h, w)."""
+    """Convert label sets (n, h, w) to booleans (n, classes, h, w)."""
     bits = torch.arange(classes, device=allowed.device, dtype=torch.int32)
     return (allowed.to(torch.int32)[:, None] >> bits[:, None, None] & 1).bool()
 
@@ -20,9 +20,9 @@ def partial_cross_entropy(logits: Tensor, allowed: Tensor) -> Tensor:
     possible this is cross-entropy; the average is over such pixels of the whole batch (Tang et al., CVPR 2018).
     """
     sets = possible(allowed, logits.shape[1])
-    told = ~sets.all(1)
+    informative = ~sets.all(1)
     log_probs = F.log_softmax(logits, 1).masked_fill(~sets, -torch.inf)
-    return -(torch.logsumexp(log_probs, 1) * told).sum() / told.sum().clamp(min=1)
+    return -(torch.logsumexp(log_probs, 1) * informative).sum() / informative.sum().clamp(min=1)
 
 
 def partial_dice(logits: Tensor, allowed: Tensor) -> Tensor:

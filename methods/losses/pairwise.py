@@ -1,7 +1,7 @@
-"""Neighbours that look alike should be labelled alike: energies over pairs of pixels in a window.
+"""Energies over pairs of pixels in a window: neighbours of similar colour should have the same label.
 
-The kernel is symmetric, so half of the window's shifts suffice, and the one sum K p gives the energy <p, K p> and its
-gradient: nothing of the window's size is ever stored.
+The kernel is symmetric, so half of the shifts of the window suffice, and one sum K p gives the energy <p, K p> and its
+gradient. No array with the window as a dimension is stored.
 """
 
 from collections.abc import Iterator
@@ -38,11 +38,11 @@ class Agreement(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, probs: Tensor, image: Tensor, centres: Tensor | None, kernel: Kernel) -> tuple[Tensor, Tensor]:
-        """Probs (n, k, h, w); image (n, c, h, w); centres m (n, 1, h, w) or None for all pixels."""
+        """Compute both sums: probs (n, k, h, w), image (n, c, h, w), centres m (n, 1, h, w) or None for all pixels."""
         image = image.detach().to(probs.dtype)
         smoothed = torch.zeros_like(probs)  # sum_b k_ab (m_a + m_b) p_b: the gradient, for k is symmetric
         mass = torch.zeros((), dtype=torch.float64, device=probs.device)
-        # one image at a time stays in a processor's cache; a GPU takes them all at once
+        # one image fits the cache of a CPU; a GPU is faster on all at once
         parts = [slice(n, n + 1) for n in range(len(probs))] if probs.device.type == "cpu" else [slice(None)]
         for part in parts:
             for down, right in half_window(kernel.radius):
@@ -60,13 +60,13 @@ class Agreement(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, agreement: Tensor, _mass: Tensor) -> tuple[Tensor, None, None, None]:
-        """The gradient was made on the way."""
+        """The gradient was computed in the forward pass."""
         (smoothed,) = ctx.saved_tensors
         return smoothed * agreement, None, None, None
 
 
 def half_window(radius: int) -> Iterator[tuple[int, int]]:
-    """One of each pair of opposite shifts (down, right) in a window without its centre."""
+    """Yield one of each pair of opposite shifts (down, right) in a window without its centre."""
     for down in range(radius + 1):
         for right in range(-radius, radius + 1):
             if down > 0 or right > 0:
@@ -74,7 +74,7 @@ def half_window(radius: int) -> Iterator[tuple[int, int]]:
 
 
 def overlap(shape: torch.Size, down: int, right: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where a pixel and its neighbour at a shift (down >= 0, right) are both inside the image."""
+    """Slices of the pixels, and of their neighbours at a shift (down >= 0, right), where both are inside the image."""
     height, width = shape
     down, reach = min(down, height), min(abs(right), width)
     rows, columns = (slice(0, height - down), slice(down, height)), (slice(0, width - reach), slice(reach, width))
@@ -83,9 +83,9 @@ def overlap(shape: torch.Size, down: int, right: int) -> tuple[tuple[slice, slic
     return (rows[0], columns[0]), (rows[1], columns[1])
 
 
-def weights(ours: Tensor, theirs: Tensor, squared_distance: float, kernel: Kernel) -> Tensor:
-    """K (n, 1, h, w) between colours (n, c, h, w) at one shift."""
-    gap = (ours - theirs).square_()
+def weights(near: Tensor, far: Tensor, squared_distance: float, kernel: Kernel) -> Tensor:
+    """Kernel values (n, 1, h, w) between two arrays of colours (n, c, h, w) at one shift."""
+    gap = (near - far).square_()
     if gap.shape[1] > 1:
         gap = gap.sum(1, keepdim=True)
     return gap.mul_(-0.5 / kernel.sigma_rgb**2).add_(-0.5 * squared_distance / kernel.sigma_xy**2).exp_()

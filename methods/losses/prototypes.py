@@ -12,7 +12,7 @@ FLOOR = 1e-5  # of the energy
 
 
 class Prsa(NamedTuple):
-    """The loss (0-d) and the refined logits (n, k, h, w) that it was taken of."""
+    """The loss (0-d), and the refined logits (n, k, h, w) from which it is computed."""
 
     loss: Tensor
     refined: Tensor
@@ -33,10 +33,10 @@ def prsa(
     """Prototype-based regional spatial affinity: (sum k - sum_{a in U} sum_k q_k(a) sum_b k_ab q_k(b)) / (K |U|).
 
     q = softmax(A * logits), A the affinity of each pixel's features to the prototypes of `labels` (n, h, w; 255 where
-    unlabelled); U is `pair_mask` (n, h, w); image (n, c, h, w); features as of the network, which get no gradient; one of
-    them may be None, which leaves its prototypes out. The sum of k runs over all pixels and, as published, counts
-    neighbours outside the image as black pixels at the origin: both only add a constant. 0 where U is empty (the
-    published code divides by zero).
+    unlabelled); U is `pair_mask` (n, h, w); image (n, c, h, w); features of the network get no gradient; one of them
+    may be None, and its prototypes are then left out. The sum of k is over all pixels and, as published, counts neighbours
+    outside the image as black pixels at the origin: both only add a constant. 0 if U is empty (the published code divides
+    by zero).
     """
     refined = affinity(encoder, decoder, labels, logits) * logits
     kernel = Kernel(sigma_xy, sigma_rgb, radius)
@@ -54,7 +54,7 @@ def affinity(encoder: Tensor | None, decoder: Tensor | None, labels: Tensor, lik
 
     A class without a label has a zero prototype and affinity 0.
     """
-    with torch.autocast(like.device.type, enabled=False):  # sums over many pixels need all their digits
+    with torch.autocast(like.device.type, enabled=False):  # sums over many pixels need single precision
         given = [maps.float() if maps.dtype.itemsize < 4 else maps for maps in (encoder, decoder) if maps is not None]
         parts = []
         if encoder is not None:
@@ -63,14 +63,14 @@ def affinity(encoder: Tensor | None, decoder: Tensor | None, labels: Tensor, lik
             parts.append(sample_prototypes(given[-1], labels, like.shape[1]))
         unit = F.normalize(torch.cat(parts, 2), dim=2).split([maps.shape[1] for maps in given], 2)  # (n, k, c) of each
         shares = torch.empty_like(like, dtype=unit[0].dtype)
-        for n in range(len(like)):  # one sample at a time: the enlarged features are the largest thing here
+        for n in range(len(like)):  # one sample at a time: the enlarged features need most memory
             product, squares = torch.zeros_like(shares[n]), torch.zeros_like(shares[n, 0])
             for maps, prototypes in zip(given, unit, strict=True):
                 size = like.shape[-2:]
                 enlarged = F.interpolate(maps[n : n + 1], size=size, mode="bilinear", align_corners=False)[0]
                 product += torch.einsum("kc,chw->khw", prototypes[n], enlarged)
                 squares += enlarged.square().sum(0)
-            cosine = (product / squares.sqrt().clamp(min=1e-12)).clamp(min=0)  # dividing last spares a pass over the maps
+            cosine = (product / squares.sqrt().clamp(min=1e-12)).clamp(min=0)  # to divide last saves a pass over the maps
             shares[n] = cosine / cosine.sum(0).clamp(min=1e-10)
     return shares
 
@@ -78,7 +78,7 @@ def affinity(encoder: Tensor | None, decoder: Tensor | None, labels: Tensor, lik
 def batch_prototypes(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Mean features of each class over the whole batch (1, k, c).
 
-    Labels (n, h, w) are brought to the map by the nearest pixel; 255 and absent classes leave zeros.
+    Labels (n, h, w) are resized to the map by nearest neighbour; an absent class has zeros, 255 belongs to no class.
     """
     total, count = _sums(features, labels, classes)
     return total.sum(0, keepdim=True) / count.sum(0, keepdim=True).clamp(min=1)
@@ -102,7 +102,7 @@ def _sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tenso
 
 
 def _mass_outside(image: Tensor, kernel: Kernel) -> Tensor:
-    """What neighbours outside the image add to the sum of k when they count as black pixels at the origin."""
+    """Sum of k over neighbours outside the image, which count as black pixels at the origin."""
     height, width = image.shape[-2:]
     y, x = (torch.arange(n, device=image.device, dtype=torch.float64) for n in (height, width))
     inside = [(i.clamp(max=kernel.radius) + (len(i) - 1 - i).clamp(max=kernel.radius) + 1) for i in (y, x)]

@@ -1,4 +1,4 @@
-"""Classes should be regions of even intensity: priors on what the image looks like inside a soft class."""
+"""Intensity priors: each class should be a region of even intensity."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ def mumford_shah(probs: Tensor, image: Tensor) -> Tensor:
     mu_c = sum_a p_ac I_a / sum_a p_ac.
 
     probs (n, k, h, w), image (n, c, h, w), squares summed over its channels, one mu for each sample and channel. No
-    gradient reaches the image. Kim & Ye, TIP 2020; WSL4MIS's code exchanges the roles of p and I, is a sum where this is a
-    mean over pixels, and gives NaN for a black image.
+    gradient reaches the image. Kim & Ye, TIP 2020; WSL4MIS's code exchanges the roles of p and I, is a sum instead
+    of a mean over pixels, and gives NaN for a black image.
     """
     probs, image = _single(probs, image)
     with torch.no_grad():  # mu minimises the sum, so that its own gradient adds nothing
@@ -28,8 +28,8 @@ def intensity_variance(probs: Tensor, image: Tensor) -> Tensor:
     """Spread within classes minus spread between them: mean_c std_a(p_ac I_a) - std_c(mean_a p_ac I_a).
 
     Standard deviations are unbiased; means over samples and channels of probs (n, k, h, w) and image (n, c, h, w). No
-    gradient reaches the image. WSL4MIS's reading of Luo et al. (WORD, MedIA 2022), whose own term is that of
-    `mumford_shah`; the published code minimises the negative of this, which is against its aim.
+    gradient reaches the image. WSL4MIS's version of Luo et al. (WORD, MedIA 2022), whose own term is that of
+    `mumford_shah`. The code of WSL4MIS minimises the negative of this, which is the opposite of its aim.
     """
     probs, image = _single(probs, image)
     signal = probs[:, :, None] * image[:, None]  # (n, k, c, h, w)
@@ -39,7 +39,7 @@ def intensity_variance(probs: Tensor, image: Tensor) -> Tensor:
 
 
 def _single(probs: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in single precision at least."""
+    """Convert both to single precision at least."""
     probs = probs.float() if probs.dtype.itemsize < 4 else probs
     return probs, image.detach().to(probs.dtype)
 

@@ -1,4 +1,4 @@
-"""Prefer certain predictions and short contours, whatever the image shows."""
+"""Losses on predictions alone, without the image: entropy and length of contours."""
 
 import math
 

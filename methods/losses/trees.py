@@ -1,7 +1,7 @@
-"""Pixels joined by a path without an edge should be labelled alike: filters along minimum spanning trees.
+"""Filters along minimum spanning trees: pixels joined by a path without an edge should have the same label.
 
-Torch alone, on any device; on the CPU scipy grows the trees, as that is four times faster. A filter's work is linear in
-the number of pixels, and its steps are as many as the logarithm of the tree's depth.
+In torch, on any device; on the CPU scipy builds the trees, which is four times faster. The work of a filter is linear in
+the number of pixels, and the number of its steps is the logarithm of the depth of the tree.
 """
 
 from functools import lru_cache
@@ -23,8 +23,8 @@ def tree_energy(probs: Tensor, image: Tensor, features: Tensor | None, unlabelle
 
     q = p filtered along the image's tree (similarity exp(-d^2 / sigma)), then along the features' (exp(-d^2)). probs
     (n, k, h, w), image (n, c, h, w) in [0, 1], features (n, d, h', w'), enlarged bilinearly, or None, unlabelled bool
-    (n, h, w); 0 if nothing is unlabelled. Gradients reach the probabilities, through q as well, and the features, but
-    neither the image nor the choice of a tree. Liang et al., CVPR 2022; grey counts once (published: as three colours).
+    (n, h, w); 0 if nothing is unlabelled. Gradients reach the probabilities, also through q, and the features, but
+    neither the image nor the choice of a tree. Liang et al., CVPR 2022; grey is one channel (published: three).
     """
     probs = probs.float() if probs.dtype.itemsize < 4 else probs
     smooth = tree_filter(probs, image.detach().to(probs.dtype), sigma)
@@ -33,8 +33,8 @@ def tree_energy(probs: Tensor, image: Tensor, features: Tensor | None, unlabelle
         if features.shape[-2:] != probs.shape[-2:]:
             features = F.interpolate(features, size=probs.shape[-2:], mode="bilinear", align_corners=False)
         smooth = tree_filter(smooth, features, 1.0)
-    apart = (probs - smooth).abs().sum(1)
-    return torch.where(unlabelled, apart, 0).sum() / unlabelled.sum().clamp(min=1)
+    distance = (probs - smooth).abs().sum(1)
+    return torch.where(unlabelled, distance, 0).sum() / unlabelled.sum().clamp(min=1)
 
 
 def tree_filter(signal: Tensor, embedding: Tensor, sigma: float) -> Tensor:
@@ -68,7 +68,7 @@ class TreeSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        """S is symmetric; a similarity w gets, both ways, what comes from below it times what is above it."""
+        """S is symmetric; the gradient of a similarity is the product of the sums below and above it, in both directions."""
         (up, out), reduction = ctx.saved_tensors, ctx.reduction
         grad_up, grad_out = reduction.sums(grad.index_select(1, reduction.order))
         grad_x, grad_similarity = grad_out.index_select(1, reduction.place), None
@@ -82,19 +82,19 @@ class TreeSum(torch.autograd.Function):
 class CyclicReduction(NamedTuple):
     """Nodes in an order in which, for each j, those whose depth is a multiple of 2^j come first: level j.
 
-    On level j, nodes at odd multiples hang, 2^j levels up, on nodes at even ones, and those on odd ones again. With its
-    equation written in terms of its grandparent, each even node is in a tree of even nodes alone: level j + 1. This is
-    cyclic reduction, on trees.
+    At level j, the ancestor 2^j steps above a node at an odd multiple is at an even multiple, and vice versa. Substituting
+    the equation of its ancestor, each even node depends on an even node only: these form the tree of level j + 1. This is
+    cyclic reduction on trees.
     """
 
-    order: Tensor  # (nodes,): the node at each place
-    place: Tensor  # (nodes,): the place of each node
-    far: list[Tensor]  # for each level, the places of the ancestors
-    weight: list[Tensor]  # for each level, the product of similarities on the way there
+    order: Tensor  # (nodes,): the node at each position
+    place: Tensor  # (nodes,): the position of each node
+    far: list[Tensor]  # for each level, the positions of the ancestors
+    weight: list[Tensor]  # for each level, the product of similarities on the path to the ancestor
 
     @classmethod
     def of(cls, parent: Tensor, similarity: Tensor) -> "CyclicReduction":
-        """The reduction of trees; waits for the device once, for the lengths of the levels."""
+        """Build the reduction of trees; it waits for the device once, for the sizes of the levels."""
         depth = _depth(parent)
         power = torch.where(depth == 0, len(parent), depth & -depth)  # the largest power of two that divides the depth
         order = power.argsort(descending=True, stable=True)
@@ -103,7 +103,7 @@ class CyclicReduction(NamedTuple):
         sizes = torch.searchsorted(-power.index_select(0, order), -powers, right=True).tolist()
         far = [place.index_select(0, parent.index_select(0, order))]
         weight = [similarity.index_select(0, order)]
-        for size in dict.fromkeys(sizes):  # two levels are of one size only where the roots are left
+        for size in dict.fromkeys(sizes):  # two levels have the same size only if just the roots remain
             near = far[-1][:size]
             weight.append(weight[-1][:size] * weight[-1].index_select(0, near))
             far.append(far[-1].index_select(0, near))
@@ -115,7 +115,7 @@ class CyclicReduction(NamedTuple):
         return up, self._down((1 - self.weight[0].square()) * up)
 
     def _levels(self) -> list[tuple[slice, slice, Tensor, Tensor]]:
-        """Places of a level that are on the next too, those that are not, ancestors, weights."""
+        """For each level: positions that are also on the next level, those that are not, ancestors, weights."""
         sizes = [*map(len, self.far), 0]
         return [
             (slice(0, nxt), slice(nxt, size), far, weight)
@@ -145,8 +145,8 @@ def spanning_trees(embedding: Tensor) -> Tensor:
     """Minimum spanning trees of images' 4-neighbour grids, edges costing |f_a - f_b|^2: the parent (n h w,) of each node.
 
     embedding (n, d, h, w); nodes are the pixels of all images in order, and each image's first is its root and its own
-    parent. Of equal edges the first is cheaper, vertical ones before horizontal ones, as in the published code; that
-    adds 1 to every cost, which changes no tree but by rounding.
+    parent. Of equal edges the first is cheaper, vertical before horizontal, as in the published code. That code adds
+    1 to every cost, which can change a tree only by rounding.
     """
     n, _, h, w = embedding.shape
     with torch.no_grad():
@@ -157,11 +157,11 @@ def spanning_trees(embedding: Tensor) -> Tensor:
             raise ValueError(f"images of {h} x {w} px are too large for a spanning tree; the largest square has 1448 px")
         number = torch.arange(1, cost.shape[1] + 1, device=cost.device)
         key = (cost.view(torch.int32).long() << EDGE_BITS) + number  # bits of floats from 0 up are ordered as they are
-        parent = _grown_by_scipy(key, h, w) if key.device.type == "cpu" else rooted(boruvka(key, h, w), h, w)
+        parent = _trees_by_scipy(key, h, w) if key.device.type == "cpu" else rooted(boruvka(key, h, w), h, w)
         return (parent + h * w * torch.arange(n, device=parent.device)[:, None]).flatten()
 
 
-def _grown_by_scipy(key: Tensor, h: int, w: int) -> Tensor:
+def _trees_by_scipy(key: Tensor, h: int, w: int) -> Tensor:
     """Parents (n, h w) in the minimum spanning trees of edges with keys (n, edges)."""
     order, ends, starts = _rows(h, w)
     parents = np.zeros((len(key), h * w), np.int64)
@@ -187,15 +187,15 @@ def _rows(h: int, w: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def boruvka(key: Tensor, h: int, w: int) -> Tensor:
-    """Which edges (n, edges) are in the minimum spanning trees; keys are distinct and end in the edge's number + 1.
+    """Find which edges (n, edges) are in the minimum spanning trees; keys are distinct and end in the edge's number + 1.
 
-    In each round every component takes its cheapest edge out. Rounds are as many as may be needed: no waiting for the
-    device.
+    In each round every component adds its cheapest outgoing edge. The number of rounds is the most that can be needed, so
+    that nothing waits for the device.
     """
     n, count = key.shape
     near, far = edges(h, w, key.device)
     none, node = torch.iinfo(torch.int64).max, torch.arange(h * w, device=key.device).expand(n, -1)
-    component, taken = node, torch.zeros(n, count + 1, dtype=torch.bool, device=key.device)  # 0: no edge
+    component, chosen = node, torch.zeros(n, count + 1, dtype=torch.bool, device=key.device)  # 0: no edge
     left = h * w
     while left > 1:
         one, other = component[:, near], component[:, far]
@@ -204,22 +204,22 @@ def boruvka(key: Tensor, h: int, w: int) -> Tensor:
         cheapest = cheapest.scatter_reduce(1, one, leaving, "amin").scatter_reduce(1, other, leaving, "amin")
         alone = cheapest == none
         edge = torch.where(alone, 0, cheapest & (1 << EDGE_BITS) - 1)
-        taken.scatter_(1, edge, True)
+        chosen.scatter_(1, edge, True)
         index = (edge - 1).clamp(min=0)
         beyond = torch.where(alone, node, one.gather(1, index) + other.gather(1, index) - node)
         mutual = beyond.gather(1, beyond) == node
-        head = torch.where(mutual & (node < beyond), node, beyond)  # of two that take one edge, the first leads
+        head = torch.where(mutual & (node < beyond), node, beyond)  # for a mutual edge, the first is head
         for _ in range(left.bit_length()):
             head = head.gather(1, head)
         component = head.gather(1, component)
         left //= 2
-    return taken[:, 1:]
+    return chosen[:, 1:]
 
 
 def rooted(tree: Tensor, h: int, w: int) -> Tensor:
     """Parents (n, h w) in spanning trees, given as edges (n, edges); pixel 0 is the root and its own parent.
 
-    A walk around the tree passes each edge twice, first away from the root; list ranking tells which way is first.
+    An Euler tour of the tree passes each edge twice, first away from the root; list ranking finds which direction is first.
     """
     n, device, pixel = len(tree), tree.device, torch.arange(h * w, device=tree.device)
     down, right = tree[:, : (h - 1) * w].view(n, h - 1, w), tree[:, (h - 1) * w :].view(n, h, w - 1)
@@ -228,7 +228,7 @@ def rooted(tree: Tensor, h: int, w: int) -> Tensor:
     there = there.view(n, -1)
     head = (pixel[:, None] + torch.tensor([-w, 1, w, -1], device=device)).clamp(0, h * w - 1)
     way, early = torch.arange(4, device=device), torch.arange(4, 0, -1, device=device)
-    turns = (head[..., None] * 4 + (way[:, None] + 3 + way) % 4).view(-1, 4)  # arcs to go on by: clockwise, back at last
+    turns = (head[..., None] * 4 + (way[:, None] + 3 + way) % 4).view(-1, 4)  # next arcs, clockwise; the reverse is last
     pick = (there[:, turns] * early).argmax(2, keepdim=True)
     follow = turns.expand(n, -1, -1).gather(2, pick).squeeze(2)
     start = (there[:, :4] * early).argmax(1, keepdim=True)
@@ -236,13 +236,13 @@ def rooted(tree: Tensor, h: int, w: int) -> Tensor:
     follow, ahead = torch.where(stop, torch.arange(4 * h * w, device=device), follow), (~stop).long()
     for _ in range((2 * h * w).bit_length()):
         ahead, follow = ahead + ahead.gather(1, follow), follow.gather(1, follow)
-    homeward = there & (ahead < ahead[:, turns[:, 3]])  # passed later than its reverse; the root has none
+    homeward = there & (ahead < ahead[:, turns[:, 3]])  # later in the tour than its reverse; the root has none
     pick = homeward.view(n, -1, 4).long().argmax(2, keepdim=True)
     return head.expand(n, -1, -1).gather(2, pick).squeeze(2)
 
 
 def _depth(parent: Tensor) -> Tensor:
-    """Levels between each node and its root."""
+    """Number of edges between each node and its root."""
     up = parent
     depth = (up != torch.arange(len(up), device=up.device)).long()
     for _ in range(len(parent).bit_length()):

@@ -6,6 +6,7 @@ import torch
 
 from benchmark import InputError
 from benchmark.check import CHECKS, outcomes, report_on, targets, watch
+from benchmark.check.methods import gradients_reach_every_parameter
 from benchmark.plan import plugins
 
 SOUND = '''"""A sound method."""
@@ -144,7 +145,7 @@ METHOD_FAULTS = {
     "repeats_itself": (SOUND, "self.means = self.factor", "self.means = getattr(self, 'means', 0.0) + self.factor"),
     "keeps_its_options": (SOUND, "        log(", "        self.factor = 2.0\n        log("),
     "stays_within_its_budget": (SOUND, "log(budget.steps - 1", "log(budget.steps"),
-    "keeps_snapshots_without_a_trace": (
+    "is_unchanged_by_snapshots": (
         SOUND,
         "self.means = self.factor",
         "self.means = (1 - budget.snapshots) * self.factor",
@@ -166,7 +167,7 @@ METHOD_FAULTS = {
 DATA_FAULTS = {
     "describes_itself": (DATA, '{"square": (1,)}', '{"square": (2,)}'),
     "lists_every_scan_once": (DATA, '"b": ["b0"]', '"b": ["b0", "a1"]'),
-    "keeps_patients_apart": (DATA, 'Split(("a0", "a1"), ("b0",)', 'Split(("a0",), ("a1", "b0")'),
+    "splits_by_patient": (DATA, 'Split(("a0", "a1"), ("b0",)', 'Split(("a0",), ("a1", "b0")'),
     "loads_what_it_promises": (DATA, "astype(np.float32)", "astype(np.float64)"),
     "can_be_tested": (DATA, "image[:, None], mask,", "image[:, None], None if name == 'c0' else mask,"),
     "repeats_itself": (DATA, "default_rng(list(name.encode()))", "default_rng()"),
@@ -187,7 +188,11 @@ METRIC_FAULTS = {
 }
 
 FAULTS = {"method": METHOD_FAULTS, "data set": DATA_FAULTS, "metric": METRIC_FAULTS}
-BROKEN = [(kind, check) for kind, faults in FAULTS.items() for check in faults]
+BROKEN = [
+    pytest.param(kind, check, marks=[pytest.mark.slow] * ("gpu" in check))  # two worker processes
+    for kind, faults in FAULTS.items()
+    for check in faults
+]
 
 
 def found(path, text):
@@ -197,19 +202,35 @@ def found(path, text):
     return {outcome.check: outcome.fault for outcome in outcomes(target) if outcome.fault}
 
 
-@pytest.mark.parametrize("name", plugins.find("method"))
+QUICKLY = {"pce", "prior", "procns", "random_walker"}  # one of each kind; the others are slow
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICKLY)) for name in plugins.find("method")]
+)
 def test_every_method_keeps_the_contract(name):
     (target,) = targets(name)
     assert [outcome for outcome in outcomes(target) if outcome.fault] == []
 
 
-@pytest.mark.parametrize("name", [name for name in plugins.find("data set") if "phantom" in name])
+PHANTOMS = [name for name in plugins.find("data set") if "phantom" in name]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * ("fundus" in name)) for name in PHANTOMS])
 def test_every_phantom_keeps_the_contract(name):
     (target,) = targets(name)
     assert [outcome for outcome in outcomes(target) if outcome.fault] == []
 
 
-@pytest.mark.parametrize("text", [SOUND, NET, DATA, METRIC], ids=["method", "network", "data set", "metric"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(SOUND, id="method"),
+        pytest.param(NET, id="network", marks=pytest.mark.slow),
+        pytest.param(DATA, id="data set"),
+        pytest.param(METRIC, id="metric"),
+    ],
+)
 def test_a_sound_plug_in_passes_every_check(tmp_path, text):
     assert found(tmp_path / f"sound{len(text)}.py", text) == {}
 
@@ -224,17 +245,19 @@ def test_there_is_a_broken_plug_in_for_every_check():
 def test_a_fault_is_found_by_the_check_that_is_made_for_it(tmp_path, monkeypatch, kind, check):
     if "gpu" in check:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # in this process; the workers get a device each
+    monkeypatch.setitem(CHECKS, kind, [each for each in CHECKS[kind] if each.__name__ == check])
     text, old, new = FAULTS[kind][check]
     assert old in text
     assert check in found(tmp_path / f"broken_{check}{len(text)}.py", text.replace(old, new))
 
 
+@pytest.mark.slow
 def test_a_device_of_its_own_gives_a_sound_method_the_same_labels(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert found(tmp_path / "alike.py", SOUND) == {}
 
 
-def test_without_a_gpu_its_check_is_counted_apart(tmp_path, monkeypatch, capsys):
+def test_without_a_gpu_its_check_is_counted_separately(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (tmp_path / "apart.py").write_text(SOUND)
     assert report_on(str(tmp_path / "apart.py")) == 0
@@ -263,7 +286,7 @@ def test_masks_that_are_read_past_python_change_the_prediction(tmp_path):
     )
     assert (
         found(tmp_path / "reading.py", reading)["is_blind_to_truth"]
-        == "other masks in the data folder change what it predicts"
+        == "masks in the data folder change its predictions; it must not read them"
     )
 
 
@@ -277,7 +300,7 @@ def test_files_that_a_method_made_itself_are_its_own(tmp_path):
     assert found(tmp_path / "keeping.py", keeping) == {}
 
 
-def test_what_is_read_is_told_apart_from_code_and_from_what_was_given(tmp_path):
+def test_reads_of_other_files_are_found_among_code_and_given_files(tmp_path):
     for name in ("given.npy", "code.py", "truth.npy"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sealed").mkdir()
@@ -290,7 +313,7 @@ def test_what_is_read_is_told_apart_from_code_and_from_what_was_given(tmp_path):
     assert watch.unexpected_reads(read, [tmp_path / "sealed"]) == [tmp_path / "truth.npy"]
 
 
-def test_states_that_are_no_copies_are_found(tmp_path):
+def test_states_that_are_not_copies_are_found(tmp_path):
     """They would all become the last one, and every snapshot score what the end scores."""
     keeping = (
         SOUND.replace(
@@ -302,7 +325,7 @@ def test_states_that_are_no_copies_are_found(tmp_path):
         + "\n    def restore(self, state):\n        self.weights = state\n"
     )
     assert found(tmp_path / "copies.py", keeping.format(".copy()")) == {}
-    assert "state must give a copy" in found(tmp_path / "lives.py", keeping.format(""))["keeps_snapshots_without_a_trace"]
+    assert "state must return a copy" in found(tmp_path / "lives.py", keeping.format(""))["is_unchanged_by_snapshots"]
 
 
 def test_a_distance_beyond_the_diagonal_is_found(tmp_path):
@@ -326,7 +349,8 @@ def test_too_many_optimiser_steps_are_found(tmp_path):
     assert "takes 5 steps" in found(tmp_path / "stepping.py", stepping)["stays_within_its_budget"]
 
 
-def test_gradients_that_are_not_finite_are_found(tmp_path):
+def test_gradients_that_are_not_finite_are_found(tmp_path, monkeypatch):
+    monkeypatch.setitem(CHECKS, "method", [gradients_reach_every_parameter])
     exploding = NET.replace("progress):\n        return ", "progress):\n        return 1e38 * 1e38 * ")
     assert "is not finite" in found(tmp_path / "exploding.py", exploding)["gradients_reach_every_parameter"]
 
@@ -341,7 +365,7 @@ def test_gradients_that_are_not_finite_are_found(tmp_path):
         ("nowhere.py", "there is no file nowhere.py"),
     ],
 )
-def test_what_is_no_plug_in_is_refused(text, message):
+def test_what_is_not_a_plug_in_is_refused(text, message):
     with pytest.raises(InputError, match=message):
         targets(text)
 

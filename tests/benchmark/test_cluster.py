@@ -16,10 +16,10 @@ import pytest
 
 from benchmark import InputError
 from benchmark.store import ResultsFolder
-from benchmark.train.ray.client import Cluster, Ray, refuse
+from benchmark.train.ray.client import Cluster, Ray, check_device
 from benchmark.train.sweep import Sweep
-from tests.processes import alive, wait_for
-from tests.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
+from tests.support.processes import alive, wait_for
+from tests.support.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
 
 PORT = 6399
 ADDRESS = f"127.0.0.1:{PORT}"
@@ -35,13 +35,13 @@ def test_without_ray_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.delitem(sys.modules, "ray", raising=False)
     with pytest.raises(InputError, match=r"pip install 'weakseg-bench\[ray\]'"):
-        refuse("auto")
+        check_device("auto")
 
 
 @needs_ray
 def test_a_device_of_this_machine_is_none_of_a_cluster():
     with pytest.raises(InputError, match="--device is 'cuda:1'; with --executor ray it must be auto, cpu or cuda"):
-        refuse("cuda:1")
+        check_device("cuda:1")
 
 
 @needs_ray
@@ -190,7 +190,7 @@ def test_a_lost_head_fails_what_ran_and_the_same_command_resumes(tmp_path, nodes
         end(node)
     output, _ = runner.communicate(timeout=120)
     assert runner.returncode == 2
-    assert "the connection to Ray was lost; finished runs are kept, and the same command resumes" in output
+    assert "the connection to Ray was lost; finished runs are stored, and the same command resumes" in output
     assert "Traceback" not in output
     wait_for(lambda: not any(map(alive, workers)))
     states = {}
@@ -223,7 +223,7 @@ def test_an_interrupted_runner_leaves_nothing_at_the_nodes(tmp_path, nodes, wait
 @needs_ray
 @pytest.mark.cluster
 def test_runs_share_a_gpu_and_see_no_other(tmp_path, join, waiting):
-    """Ray is told of two GPUs that are not there; `places` counts two runs on each, but there are CPUs for three."""
+    """Ray is told of two GPUs that are not there; `slots` counts two runs on each, but there are CPUs for three."""
     join("--num-cpus=3", "--num-gpus=2")
     methods, options, go = waiting
     runner = command(tmp_path / "results", methods, *options, "--workers", "2", "--seeds", "0,1")

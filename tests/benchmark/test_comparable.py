@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError, store
-from benchmark.report import notes, runs, tables, write
+from benchmark.report import ReportOptions, notes, runs, tables, write
 from benchmark.report.summary import summarise
-from tests.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
+from tests.support.sweeps import BUDGET, TINY, run_sweep, small_plan, write_method
 
 SEEDS = {"seeds": [0, 1]}
 
@@ -61,11 +61,11 @@ def test_a_run_of_mine_replaces_the_stored_one_of_that_row(stored, tmp_path):
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
-        ({"budget": ["steps=3", "batch=2", "size=32"]}, "steps is 2 there and 3 here"),
-        ({"seeds": [0, 7]}, "seed is 0 there and 7 here|seed is 1 there and 7 here"),
-        ({"annotations": ["point"]}, "none is on that data set with that annotation"),
+        ({"budget": ["steps=3", "batch=2", "size=32"]}, "steps is 2 in the stored run and 3 here"),
+        ({"seeds": [0, 7]}, "seed is 0 in the stored run and 7 here|seed is 1 in the stored run and 7 here"),
+        ({"annotations": ["point"]}, "no stored run has that data set and annotation"),
         ({"options": ["octa_phantom.size=48", "octa_phantom.train=2", "octa_phantom.val=0", "octa_phantom.test=2"]},
-         "size is 32 there and 48 here, the data's fingerprint is"),
+         "size is 32 in the stored run and 48 here, the data's fingerprint is"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_compared_is_refused_before_anything_is_trained(stored, mine, change, difference):
@@ -80,7 +80,7 @@ def test_runs_on_other_states_of_the_data_are_refused(stored, mine, tmp_path):
         run = json.loads(path.read_text())
         run["identity"]["data"] = "0123456789abcdef"
         path.write_text(json.dumps(run))
-    with pytest.raises(InputError, match="the data's fingerprint is 01234567 there and .* here"):
+    with pytest.raises(InputError, match="the data's fingerprint is 01234567 in the stored run and .* here"):
         small_plan([mine], against=str(other))
 
 
@@ -94,7 +94,7 @@ def test_all_that_travel_with_the_package_can_be_compared_with():
     assert list(store.stored("smoke")) == ["smoke"]
 
 
-def test_the_smoke_runs_still_stand_beside_runs_of_this_version():
+def test_the_smoke_runs_can_be_compared_with_runs_of_this_version():
     """The data and the protocol that they were made with are those of today."""
     from benchmark.plan.jobs import make_plan
     from benchmark.plan.presets import Request
@@ -108,9 +108,9 @@ def test_stored_runs_with_snapshots_stand_in_a_report_whether_or_not_these_trave
     kept["budget"] = [*BUDGET, "snapshots=2"]
     run_sweep(small_plan(["pce"], **kept), tmp_path / "theirs")
     run_sweep(small_plan(["prior"], against=str(tmp_path / "theirs"), **kept), tmp_path / "ours")
-    folder = write(tmp_path / "ours", tmp_path / "reports")
+    folder = write(tmp_path / "ours", tmp_path / "reports", ReportOptions(formats=["csv"]))
     assert set(pd.read_csv(folder / "leaks.csv").method) == {"pce", "prior"}
     next((tmp_path / "theirs").rglob("snapshots.csv")).unlink()
-    folder = write(tmp_path / "ours", tmp_path / "reports")
+    folder = write(tmp_path / "ours", tmp_path / "reports", ReportOptions(formats=["csv"]))
     assert set(pd.read_csv(folder / "leaks.csv").method) == {"prior"}
     assert set(pd.read_csv(folder / "table.csv").method) == {"pce", "prior"}

@@ -122,7 +122,7 @@ def test_the_table_holds_shares_and_agreement(tmp_path, capsys, monkeypatch):
     assert check("acdc", tmp_path) == 0
     shown = capsys.readouterr().out
     for word in ("200 scans of 99 patients", "32x28: 400", "unknown: 200", "share of pixels", "scribble:drawn",
-                 "of the marks, true      100.00%", "strat5/0", "scribble:sim (on 12 scans)"):  # fmt: skip
+                 "of the labels, correct  100.00%", "strat5/0", "scribble:sim (on 12 scans)"):  # fmt: skip
         assert word in shown
 
 

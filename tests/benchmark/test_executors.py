@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,11 +19,22 @@ from benchmark.plan.jobs import select_shard, state
 from benchmark.seal import contract
 from benchmark.seal.contract import Budget
 from benchmark.store import ResultsFolder
-from benchmark.train.local import Local, Outcome, RetryOnce, Task, clean_environment, devices, processor, worker_environment
+from benchmark.train import local
+from benchmark.train.local import (
+    Outcome,
+    RetryOnce,
+    Task,
+    Worker,
+    clean_environment,
+    devices,
+    outcome,
+    processor,
+    worker_environment,
+)
 from benchmark.train.ray import parcel as parcels
-from benchmark.train.ray.client import Cluster, Ray, places, refusal
+from benchmark.train.ray.client import Cluster, Ray, cluster_fault, slots
 from benchmark.train.sweep import Sweep
-from tests.sweeps import BUDGET, TINY, Recorder, run_sweep, small_plan, write_method
+from tests.support.sweeps import BUDGET, TINY, InProcess, Recorder, run_sweep, small_plan, write_method
 
 
 def test_auto_takes_a_gpu_where_there_is_one():
@@ -92,7 +104,7 @@ def test_a_shard_has_whole_sealed_folders_where_they_divide_evenly():
 
 
 @pytest.mark.parametrize("which", ["0/4", "5/4", "x", "1", "1/0", "-1/2", "1/2/3", ""])
-def test_what_is_no_shard_is_refused(which):
+def test_what_is_not_a_shard_is_refused(which):
     with pytest.raises(InputError, match="it must be I/N with I from 1 to N, such as 2/8"):
         select_shard([], which)
 
@@ -101,7 +113,7 @@ def test_shards_share_a_results_folder_whose_plan_is_whole(tmp_path):
     plan, place = small_plan(["pce", "prior"]), ResultsFolder(tmp_path)
     for number in (1, 2):
         screen = Recorder()
-        states = Sweep(plan, place, Local(["cpu"], 1, 120, [tmp_path]), screen).run(select_shard(plan.jobs, f"{number}/2"))
+        states = Sweep(plan, place, InProcess(), screen).run(select_shard(plan.jobs, f"{number}/2"))
         assert states == {"done": 1}
         assert len(json.loads((tmp_path / "plan.json").read_text())["runs"]) == 2
     assert [state(place, job) for job in plan.jobs] == ["done", "done"]
@@ -111,6 +123,7 @@ def test_shards_share_a_results_folder_whose_plan_is_whole(tmp_path):
 def run(monkeypatch, tmp_path, capsys):
     """`run` of two methods on a tiny phantom, in this process and an empty folder; gives status, output and errors."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(local, "Local", InProcess)
     tiny = ["--datasets", "octa_phantom", "--budget", ",".join(BUDGET), *(p for o in TINY for p in ("--set", o))]
 
     def call(*words):
@@ -128,7 +141,7 @@ def run(monkeypatch, tmp_path, capsys):
     [
         (["--shard", "3/2"], "--shard is '3/2'; it must be I/N"),
         (["--executor", "slurm"], "--executor is 'slurm'; it must be local or ray"),
-        (["--address", "host:1"], "--address is a Ray cluster's; it needs --executor ray"),
+        (["--address", "host:1"], "--address names a Ray cluster; it needs --executor ray"),
     ],
 )
 def test_a_wrong_flag_is_said_before_the_data_are_read(run, words, message):
@@ -164,16 +177,33 @@ def died(out, reason):
     return Outcome(task, "cpu", 1.0, reason, "a processor", died=True)
 
 
-def test_a_first_death_is_tried_again_from_nothing_and_a_second_is_told(tmp_path):
-    deaths = RetryOnce()
+@pytest.mark.parametrize(
+    ("ends", "reason", "died"),
+    [
+        ("exit 3", "it ended with status 3", False),
+        ("exit 0", "it ended without an outcome", False),
+        ("kill -9 $$", "it was killed by SIGKILL", True),
+        ("echo 'ValueError: no idea' > error.txt; exit 1", "ValueError: no idea", False),
+    ],
+)
+def test_how_a_worker_ended_is_said(tmp_path, ends, reason, died):
+    task = Task("a run", tmp_path / "job.json", tmp_path, tmp_path, 1, 1)
+    process = subprocess.Popen(["sh", "-c", ends], cwd=tmp_path, start_new_session=True)
+    process.wait()
+    ended = outcome(Worker(task, "cpu", process=process), timeout_s=None)
+    assert (ended.reason, ended.died) == (reason, died)
+
+
+def test_a_worker_that_dies_is_tried_once_more_and_a_second_death_is_reported(tmp_path):
+    retries = RetryOnce()
     for name in ("job.json", "train.jsonl"):
         (tmp_path / name).write_text("")
     (tmp_path / "folder").mkdir()
-    assert deaths.is_first(died(tmp_path, "it was killed by SIGSEGV"))
+    assert retries.is_first(died(tmp_path, "it was killed by SIGSEGV"))
     assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
     second = died(tmp_path, "its node died")
-    assert not deaths.is_first(second)
-    assert deaths.with_first_failure(second).reason == "it was killed by SIGSEGV, then its node died"
+    assert not retries.is_first(second)
+    assert retries.with_first_failure(second).reason == "it was killed by SIGSEGV, then its node died"
 
 
 def test_a_run_that_raised_an_error_or_was_late_is_not_tried_again(tmp_path):
@@ -181,7 +211,7 @@ def test_a_run_that_raised_an_error_or_was_late_is_not_tried_again(tmp_path):
     assert not RetryOnce().is_first(Outcome(task, "cpu", 1.0, "it ran longer than 1 s", "a processor"))
 
 
-def test_a_worker_is_no_part_of_a_ray_cluster(monkeypatch):
+def test_a_worker_is_not_part_of_a_ray_cluster(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
     assert "RAY_AUTH_TOKEN" not in worker_environment("cpu", 1, [])
     assert clean_environment([])["RAY_AUTH_TOKEN"] == "secret"
@@ -201,20 +231,20 @@ NODES = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 3.0}}]
 )
 def test_a_node_takes_as_many_runs_as_it_has_cpus_and_shares_of_gpus(device, workers, threads, number):
     cluster = Cluster("", device, workers, threads, None)
-    assert places(NODES, cluster, gpu=device == "cuda") == number
-    assert refusal(NODES, cluster, gpu=device == "cuda") == ""
+    assert slots(NODES, cluster, gpu=device == "cuda") == number
+    assert cluster_fault(NODES, cluster, gpu=device == "cuda") == ""
 
 
 @pytest.mark.parametrize(
     ("device", "workers", "threads", "reason"),
     [
         ("cuda", 0, 1, "no node of the Ray cluster has a GPU"),
-        ("cpu", 2, 1, "--workers is of runs per GPU"),
+        ("cpu", 2, 1, "--workers is the number of runs per GPU"),
         ("cpu", 0, 9, "no node of the Ray cluster has 9 CPUs"),
     ],
 )
 def test_a_cluster_that_can_not_do_the_runs_is_refused(device, workers, threads, reason):
-    assert refusal(NODES, Cluster("", device, workers, threads, None), gpu=False).startswith(reason)
+    assert cluster_fault(NODES, Cluster("", device, workers, threads, None), gpu=False).startswith(reason)
 
 
 class ByPost:
@@ -238,25 +268,30 @@ def by_post(plan, results, timeout_s=120):
     return screen.lines, executor.crossed
 
 
-def test_a_run_by_parcel_is_the_run_made_here(tmp_path):
-    method = write_method(tmp_path, "mine", "log(0, loss=1.0)", "return (scan.image[:, 0] > 0.4).astype(np.uint8)")
-    plan = small_plan(["pce", method])
-    run_sweep(plan, tmp_path / "here")
-    lines, crossed = by_post(plan, tmp_path / "there")
-    assert lines == [("pce", "done", ""), ("mine", "done", "")]
-    for job in plan.jobs:
-        here, there = ((tmp_path / name / "runs" / job.folder) for name in ("here", "there"))
-        assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
-        assert (here / "cases.csv").read_bytes() == (there / "cases.csv").read_bytes()
-        for path in here.glob("*.npz"):
-            assert np.array_equal(np.load(path)["labels"], np.load(there / path.name)["labels"])
-    for secret in (b"octa_phantom", b"scribble", str(tmp_path / "there").encode()):
+@pytest.fixture(scope="module")
+def posted(tmp_path_factory):
+    """A sweep by parcel: its plan and folder, what the screen was shown, and what crossed."""
+    root = tmp_path_factory.mktemp("posted")
+    mine = write_method(root, "mine", "log(0, loss=1.0)", "return (scan.image[:, 0] > 0.4).astype(np.uint8)")
+    plan = small_plan([mine, write_method(root, "raises", "raise RuntimeError('no idea')")])
+    return plan, root, *by_post(plan, root / "there")
+
+
+def test_a_run_by_parcel_is_the_run_made_here(posted):
+    plan, root, lines, crossed = posted
+    run_sweep(plan, root / "here")
+    assert lines[0] == ("mine", "done", "")
+    here, there = (root / name / "runs" / plan.jobs[0].folder for name in ("here", "there"))
+    assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
+    assert (here / "cases.csv").read_bytes() == (there / "cases.csv").read_bytes()
+    for path in here.glob("*.npz"):
+        assert np.array_equal(np.load(path)["labels"], np.load(there / path.name)["labels"])
+    for secret in (b"octa_phantom", b"scribble", str(root / "there").encode()):
         assert not any(secret in parcel for parcel in crossed)
 
 
-def test_no_dense_mask_crosses_to_a_node(tmp_path):
-    plan = small_plan(["prior"])
-    _, (crossed,) = by_post(plan, tmp_path / "r")
+def test_no_dense_mask_crosses_to_a_node(posted):
+    plan, _, _, (crossed, *_) = posted
     _, arrays = pickle.loads(crossed)
     assert sorted(arrays) == ["index.json", "test-image", "train-allowed", "train-image"]
     dataset = plan.datasets["octa_phantom"]
@@ -264,10 +299,10 @@ def test_no_dense_mask_crosses_to_a_node(tmp_path):
         assert dataset.load(name).mask.tobytes() not in crossed
 
 
-def test_a_failure_at_a_node_comes_back_with_its_traceback(tmp_path):
-    plan = small_plan([write_method(tmp_path, "raises", "raise RuntimeError('no idea')")])
-    assert by_post(plan, tmp_path / "r")[0] == [("raises", "failed", "RuntimeError: no idea")]
-    assert "raises.py" in ((tmp_path / "r" / "runs" / plan.jobs[0].folder) / "error.txt").read_text()
+def test_a_failure_at_a_node_comes_back_with_its_traceback(posted):
+    plan, root, lines, _ = posted
+    assert lines[1] == ("raises", "failed", "RuntimeError: no idea")
+    assert "raises.py" in (root / "there" / "runs" / plan.jobs[1].folder / "error.txt").read_text()
 
 
 def test_a_run_at_a_node_that_takes_too_long_has_failed(tmp_path):
@@ -275,16 +310,14 @@ def test_a_run_at_a_node_that_takes_too_long_has_failed(tmp_path):
     assert by_post(plan, tmp_path / "r", timeout_s=2)[0] == [("hangs", "failed", "it ran longer than 2 s")]
 
 
-def test_a_node_with_other_code_does_no_run(tmp_path):
-    method = write_method(tmp_path, "mine", "pass", "return np.zeros((1, 32, 32), np.uint8)")
-    plan = small_plan([method])
-    _, (crossed,) = by_post(plan, tmp_path / "r")
-    parcel, arrays = pickle.loads(crossed)
+def test_a_node_with_other_code_does_no_run(posted):
+    parcel, arrays = pickle.loads(posted[3][0])
     (name, content), *_ = parcel.files.items()
-    other = dataclasses.replace(parcel, files={name: content.replace(b"np.zeros", b"np.ones")})
-    assert "has other code than the machine that sent this" in parcels.run_on_node(other, arrays).reason
+    other = dataclasses.replace(parcel, files={name: content.replace(b"0.4", b"0.5")})
+    assert "has other code than the sending machine" in parcels.run_on_node(other, arrays).reason
 
 
+@pytest.mark.slow
 def test_encoder_weights_travel_with_the_run(tmp_path):
     folder, out, weights = tmp_path / "sealed", tmp_path / "out", tmp_path / "encoder.pth"
     for made in (folder, out):

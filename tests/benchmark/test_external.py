@@ -1,4 +1,4 @@
-"""Label maps that were made elsewhere: scored as a run's are, stored beside runs, or a sentence and nothing stored."""
+"""External label maps: scored and stored like those of runs, or an error and nothing stored."""
 
 import fcntl
 import hashlib
@@ -23,7 +23,7 @@ from benchmark.score.evaluate import evaluate
 from benchmark.score.external import Predictions, score
 from benchmark.score.stored import mean_dice, rescore
 from benchmark.seal.export import export, write_labels
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 from tests.twins import pictures, volumes
 
 
@@ -176,15 +176,15 @@ def test_the_digest_of_the_predictions_can_be_made_of_the_stored_label_maps(stac
     assert run["predictions_sha256"] == hashlib.sha256(text).hexdigest()
 
 
-def test_a_family_of_splits_is_a_run_for_each_fold(photos, tmp_path, capsys):
+def test_a_family_of_splits_is_a_run_for_each_fold(photos, tmp_path):
     name, out = photos
-    score(Predictions([str(out)], name, "cv5"), tmp_path / "r", tmp_path)
+    lines, _ = score(Predictions([str(out)], name, "cv5"), tmp_path / "r", tmp_path)
     folders = stored(tmp_path / "r")
     assert [json.loads((f / "run.json").read_text())["identity"]["split"] for f in folders] == [f"cv5/{k}" for k in range(5)]
     cases = pd.concat([pd.read_csv(folder / "cases.csv") for folder in folders])
     assert cases.scan.nunique() == 12
     mean = cases.groupby("patient").dice.mean().mean()
-    assert f"threshold: cv5, 12 scans, mean Dice {mean:.3f}\n" in capsys.readouterr().out
+    assert f"threshold: cv5, 12 scans, mean Dice {mean:.3f}" in lines
 
 
 def test_mean_dice_is_taken_over_regions_then_scans_then_patients():
@@ -198,15 +198,15 @@ def test_mean_dice_is_taken_over_regions_then_scans_then_patients():
     assert mean_dice(cases) == (0.75 + 0.25) / 2
 
 
-def test_what_is_no_label_map_is_left_alone_and_other_label_maps_are_counted(stacks, tmp_path, capsys):
+def test_other_files_are_ignored_and_other_label_maps_are_counted(stacks, tmp_path):
     name, out = stacks
     for extra in ("case_000", "case_001"):  # training scans
         shutil.copy(out / "case_007.nii.gz", out / f"{extra}.nii.gz")
-    score(Predictions([str(out)], name), tmp_path / "r", tmp_path)
-    assert "3 scans, mean Dice 0." in (shown := capsys.readouterr().out)
-    assert "; 2 label maps are of no test scan and were left out\n" in shown
-    assert f"stored in {tmp_path / 'r/runs/organs/external/nnunet'}\n" in shown
-    assert f"python -m benchmark report --results {tmp_path / 'r'}\n" in shown
+    (counted, stored_in, report), _ = score(Predictions([str(out)], name), tmp_path / "r", tmp_path)
+    assert "3 scans, mean Dice 0." in counted
+    assert counted.endswith("; 2 label maps belong to other scans and were left out")
+    assert stored_in == f"stored in {tmp_path / 'r/runs/organs/external/nnunet'}"
+    assert report.endswith(f"python -m benchmark report --results {tmp_path / 'r'}")
 
 
 def test_scoring_again_replaces_the_run(stacks, tmp_path):
@@ -240,11 +240,11 @@ def test_a_report_reads_it_as_external(stacks, tmp_path):
     assert len(read.cases) == 3 * 2
 
 
-def test_teams_with_the_same_label_maps_are_a_warning(stacks, tmp_path, capsys):
+def test_teams_with_the_same_label_maps_are_a_warning(stacks, tmp_path):
     name, out = stacks
     shutil.copytree(out, out.with_name("copycat"))
-    score(Predictions([str(out), str(out.with_name("copycat"))], name), tmp_path / "r", tmp_path)
-    assert "warning: nnunet and copycat have identical label maps for official" in capsys.readouterr().out
+    _, warnings = score(Predictions([str(out), str(out.with_name("copycat"))], name), tmp_path / "r", tmp_path)
+    assert warnings == ["nnunet and copycat have identical label maps for official"]
     assert len(stored(tmp_path / "r")) == 2
 
 
@@ -332,12 +332,12 @@ FAULTS = {
     "missing": (lambda o: (o / "case_008.nii.gz").unlink(),
                 r"nnunet lacks 1 of 3 test scans: case_008; .* such as case_007.nii.gz or case_007.png"),
     "names of images": (as_images_are_called,
-                        r"lacks 3 of 3 test scans: case_007, case_008, case_009; .*no test scan's is case_007_0000.nii.gz"),
-    "empty folder": (emptied, "nnunet holds no label maps; a label map is called as its scan is"),
+                        r"lacks 3 of 3 test scans: case_007, case_008, .*case_007_0000.nii.gz is not a test scan's"),
+    "empty folder": (emptied, "nnunet holds no label maps; a label map has its scan's name"),
     "two for one scan": (lambda o: shutil.copy(o / "case_008.nii.gz", o / "case_008.nii"),
-                         "nnunet holds case_008.nii and case_008.nii.gz; a name may be there once"),
+                         "nnunet holds case_008.nii and case_008.nii.gz; two files may not have the same name"),
     "network's size": (rewritten(lambda a: np.zeros((64, 64, 3), np.uint8)),
-                       r"case_008.nii.gz has shape \(3, 64, 64\) .* its scan \(3, 30, 34\): .* as it was exported"),
+                       r"case_008.nii.gz has shape \(3, 64, 64\) .* its scan \(3, 30, 34\): .* size of the exported scan"),
     "transposed": (rewritten(lambda a: a.transpose(1, 0, 2)),
                    r"case_008.nii.gz has shape \(3, 34, 30\) .* its scan \(3, 30, 34\): its axes are transposed"),
     "pictures of stacks": (as_pictures, r"case_007.png has shape \(1, 30, 34\) .* its scan \(3, 30, 34\)"),
@@ -349,14 +349,14 @@ FAULTS = {
     "fractions": (rewritten(with_value(0.5)), r"case_008.nii.gz holds \[0.5\]; labels are whole numbers"),
     "negative": (rewritten(with_value(-1, np.int16)), r"case_008.nii.gz holds \[-1\]; labels are whole numbers"),
     "NaN": (rewritten(with_value(np.nan)), r"case_008.nii.gz holds \[nan\]; labels are whole numbers"),
-    "colours": (rewritten(coloured), r"case_008.nii.gz holds .*'R'.*; labels are whole numbers"),
+    "colours": (rewritten(coloured), r"case_008.nii.gz holds .*'R'.*; it must hold intensities or labels, as numbers"),
     "truncated": (lambda o: os.truncate(o / "case_008.nii.gz", 200), "case_008.nii.gz can't be read .*truncated: copy it"),
     "of no bytes": (lambda o: os.truncate(o / "case_008.nii.gz", 0), "case_008.nii.gz can't be read .*truncated: copy it"),
     "damaged": (damaged, "case_008.nii.gz can't be read .*truncated: copy it"),
     "NIfTI-2": (of_another_kind, "case_008.nii.gz can't be read"),
     "text": (lambda o: ((o / "case_008.nii.gz").unlink(), (o / "case_008.nii").write_text("hello")),
              "case_008.nii can't be read"),
-    "the truth": (truth, "nnunet equals the masks of all 3 test scans: it is the truth, no prediction"),
+    "the truth": (truth, "nnunet equals the masks of all 3 test scans: it is the truth; give"),
 }  # fmt: skip
 
 
@@ -406,14 +406,14 @@ def test_more_than_five_missing_scans_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"folders": ["nowhere"]}, "there is no folder nowhere; --predictions names one that holds a label map per"),
+        ({"folders": ["nowhere"]}, "there is no folder nowhere; --predictions must be a folder with a label map per"),
         ({"folders": ["teams/nnunet/dataset.json"]}, "there is no folder teams/nnunet/dataset.json"),
         ({"folders": ["teams/x*"]}, r"no folder matches 'teams/x\*'"),
-        ({"folders": ["organs/labelsTs"]}, "organs/labelsTs lies in .*organs, the data set itself, whose files are the"),
+        ({"folders": ["organs/labelsTs"]}, "organs/labelsTs is inside .*organs, the data set itself, whose files are the"),
         ({"folders": ["teams/nnunet", "teams/other"], "name": "ours"}, "--name is 'ours' for 2 folders"),
-        ({"folders": ["teams/nnunet", "teams/nnunet"]}, "teams/nnunet and teams/nnunet would both be called 'nnunet'"),
+        ({"folders": ["teams/nnunet", "teams/nnunet"]}, "teams/nnunet and teams/nnunet have the same name, 'nnunet'"),
         ({"folders": ["teams/nnunet"], "name": "my net"}, "'my net' can't name predictions; names are letters"),
-        ({"folders": ["teams/nnunet"], "name": "procns"}, "'procns' is a method of ours, and its rows are runs of it"),
+        ({"folders": ["teams/nnunet"], "name": "procns"}, "'procns' is a method of the benchmark; choose another name"),
         ({"folders": ["teams/nnunet"], "split": "strat5"}, "organs has no split 'strat5'; it has official"),
         ({"folders": ["teams/nnunet"], "annotation": "marks"}, "no annotation 'marks'"),
         ({"folders": ["teams/nnunet"], "annotation": "point:drawn"}, "organs has no drawn annotations, not point:drawn"),
@@ -433,7 +433,7 @@ def test_a_name_of_runs_of_ours_is_refused(stacks, ours, tmp_path):
     shutil.copytree(ours, tmp_path / "r")
     (folder,) = stored(tmp_path / "r")
     folder.parent.rename(folder.parents[1] / "mine")
-    with pytest.raises(InputError, match="is a run of ours that is called 'mine'; choose another name with --name"):
+    with pytest.raises(InputError, match="is a trained run called 'mine'; choose another name with --name"):
         score(Predictions([str(stacks[1])], stacks[0], name="mine"), tmp_path / "r", tmp_path)
     (folder.parents[1] / "mine" / folder.name / "run.json").write_text("{")
     with pytest.raises(InputError, match="run.json is damaged .*; remove that folder"):
@@ -443,7 +443,7 @@ def test_a_name_of_runs_of_ours_is_refused(stacks, ours, tmp_path):
 def test_one_name_with_and_without_an_annotation_would_share_a_cell_and_is_refused(stacks, tmp_path):
     name, out = stacks
     score(Predictions([str(out)], name), tmp_path / "r", tmp_path)
-    with pytest.raises(InputError, match="'nnunet' for official with the annotation not said, and here it is full"):
+    with pytest.raises(InputError, match="'nnunet' for official with the annotation unknown, and now it is full"):
         score(Predictions([str(out)], name, annotation="full"), tmp_path / "r", tmp_path)
     score(Predictions([str(out)], name, name="nnunet_full", annotation="full"), tmp_path / "r", tmp_path)
     score(Predictions([str(out)], name, name="nnunet_full", annotation="scribble"), tmp_path / "r", tmp_path)
@@ -488,9 +488,9 @@ def test_several_folders_are_named_by_a_pattern_by_what_a_shell_makes_of_it_or_o
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--predictions", "teams/nnunet"], "--datasets is ''; with --predictions it names their one data set"),
+        (["--predictions", "teams/nnunet"], "--datasets is ''; with --predictions it must be one data set"),
         (["--predictions", "teams/nnunet", "--datasets", "acdc,faz"], "--datasets is 'acdc,faz'; with --predictions"),
-        (["--split", "strat5"], "--split, --name, --annotations and --seed are of predictions; name these"),
+        (["--split", "strat5"], "--split, --name, --annotations and --seed describe predictions; add --predictions"),
         (["--predictions", "teams/nnunet", "--seed", "-1"], "Invalid value for '--seed'"),
     ],
 )

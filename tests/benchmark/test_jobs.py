@@ -76,17 +76,17 @@ def test_every_preset_reads(name):
         ({"budget": ["stepps=3"]}, "budget has no 'stepps'; it has steps, batch"),
         ({"budget": ["steps=0"]}, "budget: steps: .*greater than or equal to 1"),
         ({"budget": ["steps=lots"]}, "budget: steps: .*integer.*'lots'"),
-        ({"budget": ["steps"]}, "'steps' must be NAME=VALUE"),
+        ({"budget": ["steps"]}, "'steps' is not a setting; it must be NAME=VALUE"),
         ({"budget": ["network=vnet"]}, "no network 'vnet'; there are unet and smp:"),
         (
             {"methods": ["procns"], "budget": ["network=smp:FPN/resnet18"]},
             "procns needs decoder/2, which smp:FPN",
         ),
         ({"budget": ["network=smp:FPN/resnet18", "size=50"]}, "takes no images of 50 px"),
-        ({"budget": ["network=smp:Unet/resnet18", "weights=nowhere.pth"]}, "weights are nowhere.pth; they must be a file"),
+        ({"budget": ["network=smp:Unet/resnet18", "weights=nowhere.pth"]}, "weights is nowhere.pth; it must be a file"),
         ({"budget": ["batch=1", "size=16"]}, "a batch of 1 at size 16 is too small"),
         ({"options": ["gated_crf.wieght=1"]}, "GatedCRF has no 'wieght'; it has weight, sigma_xy"),
-        ({"options": ["weight=1"]}, "must be METHOD.NAME=VALUE"),
+        ({"options": ["weight=1"]}, "--set is 'weight=1'; it must be METHOD.NAME=VALUE"),
         ({"options": ["entropy.weight=1"]}, "'entropy', which is not in this run; it has pce, gated_crf, octa_phantom"),
         ({"options": ["octa_phantom.size=8"]}, "size is 8; it must be at least 32"),
         ({"methods": []}, "name methods with --methods; there are losses, teachers, "),
@@ -190,12 +190,12 @@ def test_flags_win_over_everything_in_a_preset(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("title = ", "mine.toml is no TOML file"),
+        ("title = ", "mine.toml is not a TOML file"),
         ("titel = 'x'", "mine.toml has no 'titel'; it has name, title, methods"),
         ("seeds = [-1]", "mine.toml: seeds.0: "),
         ('name = "../x"', "mine.toml: name: "),
         (PRESET.replace('"soft"', '".."').replace("variants.soft", 'variants.".."'), "'..' can't name a method"),
-        (PRESET + "[options.nope]\nx = 1", "the preset speaks of 'nope', which is no method"),
+        (PRESET + "[options.nope]\nx = 1", "the preset names 'nope', which is not a method"),
         (PRESET.replace("reason", "momentum").replace('"its paper trains so"', "0.5"), "must say why, as `reason`"),
     ],
 )
@@ -254,7 +254,7 @@ def test_the_hash_of_a_job_that_selects_nothing_is_what_it_was_before_there_was_
 @pytest.mark.parametrize("name", ["snapshots", "tune"])
 def test_no_method_selects_on_terms_of_its_own(tmp_path, name):
     text = PRESET.replace("lr = 0.03", f"{name} = 2")
-    with pytest.raises(InputError, match=f"gives pce its own {name}; it must be one for all methods"):
+    with pytest.raises(InputError, match=f"gives pce another {name}; it must be the same for all methods"):
         make_plan(Request(preset=preset_file(tmp_path, text)))
 
 
@@ -324,7 +324,9 @@ def test_flags_cut_parts_down_and_replace_what_all_share(tmp_path, flags, left):
 
 
 def test_flags_that_no_part_meets_are_refused(tmp_path):
-    with pytest.raises(InputError, match="mine has octa_phantom with scribble; they have octa_phantom with point; fundus_"):
+    with pytest.raises(
+        InputError, match="mine has octa_phantom with scribble; its parts have octa_phantom with point; fundus_"
+    ):
         parts_of(tmp_path, datasets=["octa_phantom"], annotations=["scribble"])
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import alive, wait_for, workers_of
-from tests.sweeps import BUDGET, TINY, write_method
+from tests.support.processes import alive, wait_for, workers_of
+from tests.support.sweeps import BUDGET, TINY, write_method
 
 
 def command(results: Path, methods: list[str], *more: str) -> subprocess.Popen:
@@ -44,7 +44,7 @@ def slow(tmp_path):
 def test_a_killed_runner_leaves_no_orphan_and_no_half_run_and_is_resumed(tmp_path, slow):
     path, option, go = slow
     results = tmp_path / "results"
-    runner = command(results, ["prior", path, "pce"], *option)
+    runner = command(results, ["prior", path], *option)
     prior = wait_for(lambda: list(results.glob("runs/*/*/prior/*/run.json")))[0]
     workers = wait_for(lambda: workers_of(runner.pid))
     runner.kill()
@@ -56,14 +56,15 @@ def test_a_killed_runner_leaves_no_orphan_and_no_half_run_and_is_resumed(tmp_pat
         assert (folder / "cases.csv").exists()
     before = prior.stat().st_mtime_ns
     go.write_text("")
-    again = command(results, ["prior", path, "pce"], *option)
-    output, _ = again.communicate(timeout=120)
+    again = command(results, ["prior", path], *option)
+    output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
-    assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 3
+    assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 2
     assert prior.stat().st_mtime_ns == before
     assert not list((results / ".staging").iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_keeps_snapshots_is_whole_or_absent_too(tmp_path, slow):
     path, option, go = slow
     results, select = tmp_path / "results", ["--budget", "steps=2,size=32,snapshots=2", "--set", "octa_phantom.val=2"]
@@ -74,7 +75,7 @@ def test_a_run_that_keeps_snapshots_is_whole_or_absent_too(tmp_path, slow):
     runner.communicate()
     go.write_text("")
     again = command(results, methods, *option, *select, "--tune", "1")
-    output, _ = again.communicate(timeout=120)
+    output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert len(list(results.glob("runs/*/*/*/*/snapshots.csv"))) == 3
     assert len(list(results.glob("runs/*/*/pce/*/step000001-*.npz"))) == 4  # two test scans, two held out
@@ -101,18 +102,20 @@ def telling(tmp_path):
     return path, ["--set", f"telling.where={tmp_path}"], tmp_path
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_once_is_started_afresh_and_does_its_run(tmp_path, telling):
     path, option, where = telling
     results = tmp_path / "results"
     runner = command(results, [path], *option)
     kill_next_worker(runner, where)
     (where / "go").write_text("")
-    output, _ = runner.communicate(timeout=60)
+    output, _ = runner.communicate(timeout=300)
     assert runner.returncode == 0, output
     (stored,) = results.glob("runs/*/*/*/*/run.json")
     assert json.loads(stored.read_text())["first_try"] == "it was killed by SIGKILL"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_twice_is_a_failed_run_and_is_resumed(tmp_path, telling):
     path, option, where = telling
     results = tmp_path / "results"
@@ -120,42 +123,44 @@ def test_a_worker_that_is_killed_twice_is_a_failed_run_and_is_resumed(tmp_path, 
     wait_for(lambda: list(results.glob("runs/*/*/prior/*/run.json")))
     first = kill_next_worker(runner, where)
     kill_next_worker(runner, where, but=first)
-    output, _ = runner.communicate(timeout=60)
+    output, _ = runner.communicate(timeout=300)
     assert runner.returncode == 1, output
     assert "killed by SIGKILL, twice" in output
     (where / "go").write_text("")
     again = command(results, [path, "prior"], *option)
-    output, _ = again.communicate(timeout=120)
+    output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 2
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_runner_ends_its_workers(tmp_path, slow, sign):
     path, option, _ = slow
     runner = command(tmp_path / "results", [path], *option)
     workers = wait_for(lambda: workers_of(runner.pid))
     runner.send_signal(sign)
-    output, _ = runner.communicate(timeout=20)
+    output, _ = runner.communicate(timeout=60)
     assert runner.returncode not in (0, 1, 2), output
     assert "Traceback" not in output
     assert not any(map(alive, workers))
 
 
+@pytest.mark.slow
 def test_two_runners_share_a_results_folder(tmp_path, slow):
     path, option, go = slow
     results = tmp_path / "results"
     one = command(results, [path, "prior"], *option)
     wait_for(lambda: workers_of(one.pid))
     two = command(results, [path, "prior"], *option)
-    output, _ = two.communicate(timeout=60)
+    output, _ = two.communicate(timeout=300)
     assert "elsewhere" in output
     go.write_text("")
-    output, _ = one.communicate(timeout=60)
+    output, _ = one.communicate(timeout=300)
     assert one.returncode == 0, output
     assert len(list(results.glob("runs/*/*/*/*/cases.csv"))) == 2
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_in_a_sentence_and_stored_runs_stay_whole(tmp_path):
     """Files may not grow beyond a few kB here, as on a full disk."""
     code = (

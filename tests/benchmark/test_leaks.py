@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.plan.jobs import make_plan
 from benchmark.plan.presets import Request
-from tests.sweeps import BUDGET, run_sweep, small_plan, write_method
+from tests.support.sweeps import BUDGET, processes, run_sweep, small_plan, write_method
 from tests.twins import acdc as twin
 
 SPY = """import json, pathlib
@@ -45,7 +45,7 @@ def seen(tmp_path_factory):
         patch.setenv("PWD", str(data))
         given = {"methods": [method], "datasets": ["acdc"], "data": data, "budget": BUDGET}
         plan = make_plan(Request(**given, options=[f"spy.where={root / 'seen.json'}"]))
-        screen = run_sweep(plan, results, hide=(data,))
+        screen = run_sweep(plan, results, executor=processes(results, data))
     assert screen.lines == [("spy", "done", "")]
     return json.loads((root / "seen.json").read_text())
 
@@ -114,15 +114,17 @@ class Spying(Method):
 '''
 
 
+@pytest.mark.slow
 def test_guard_held_out_scans_are_closed_while_any_trial_learns(tmp_path):
     """Those of one trial are closed again before the next begins."""
     (tmp_path / "spying.py").write_text(SPYING)
     options = ["octa_phantom.size=32", "octa_phantom.val=2", f"spying.where={tmp_path / 'seen'}"]
     plan = small_plan([str(tmp_path / "spying.py")], options=options, budget=[*BUDGET, "snapshots=2", "tune=2"])
-    assert run_sweep(plan, tmp_path / "results").lines == [("spying", "done", "")]
+    assert run_sweep(plan, tmp_path / "results", executor=processes()).lines == [("spying", "done", "")]
     assert (tmp_path / "seen").read_text().splitlines() == ["train-image"] * 3
 
 
+@pytest.mark.slow
 def test_other_masks_of_held_out_scans_change_neither_labels_nor_the_loss_on_their_marks(tmp_path):
     """The truth-swap test where snapshots are kept and options are tuned: all that a worker made is the same."""
     labels, made, scores = [], [], []
@@ -130,7 +132,7 @@ def test_other_masks_of_held_out_scans_change_neither_labels_nor_the_loss_on_the
         data, results = write_masks(tmp_path / name, name == "two"), tmp_path / f"results-{name}"
         budget = [*BUDGET, "snapshots=2", "tune=1"]
         plan = make_plan(Request(methods=["entropy"], datasets=["acdc"], data=data, budget=budget))
-        run_sweep(plan, results, hide=(data,))
+        run_sweep(plan, results, executor=processes(results, data))
         folder = results / "runs" / plan.jobs[0].folder
         run = json.loads((folder / "run.json").read_text())
         labels.append({path.name: np.load(path)["labels"] for path in sorted(folder.glob("*.npz"))})
@@ -150,7 +152,7 @@ def test_other_masks_on_disk_change_no_label_map(tmp_path):
         data = write_masks(tmp_path / name, name == "two")
         results = tmp_path / f"results-{name}"
         plan = make_plan(Request(methods=["pce_dice"], datasets=["acdc"], data=data, budget=BUDGET))
-        run_sweep(plan, results, hide=(data,))
+        run_sweep(plan, results, executor=processes(results, data))
         folder = results / "runs" / plan.jobs[0].folder
         labels.append([np.load(path)["labels"] for path in sorted(folder.glob("*.npz"))])
         cases.append((folder / "cases.csv").read_text())

@@ -15,7 +15,7 @@ from benchmark.report import ReportOptions, runs, write
 from benchmark.score.evaluate import COUNTS, METRICS, evaluate
 from benchmark.score.metrics import Named, named
 from benchmark.score.stored import rescore
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 
 SHARE = '''"""How much of the truth's volume was predicted."""
 
@@ -56,7 +56,7 @@ def stack(*labels):
 
 def value(metric, prediction, truth, spacing=None, region="one"):
     """The metric's score of a region, next to the suite's."""
-    scores = evaluate(prediction, truth, REGIONS, spacing, own=[metric])[region]
+    scores = evaluate(prediction, truth, REGIONS, spacing, extra=[metric])[region]
     assert tuple(scores) == (*METRICS, *COUNTS, metric.name)
     return scores[metric.name]
 
@@ -95,7 +95,7 @@ def test_a_stack_of_unknown_spacing_has_no_distance(tmp_path):
 
 def test_a_value_that_is_not_finite_is_an_error(tmp_path):
     metric = own(tmp_path, SHARE.replace("return min", "return np.inf * min"), "endless")
-    with pytest.raises(ValueError, match="metric endless gave inf; it must give a finite number"):
+    with pytest.raises(ValueError, match="metric endless returned inf; it must be finite"):
         value(metric, stack([1]), stack([1]))
 
 
@@ -109,9 +109,9 @@ def test_the_columns_of_scores_are_those_that_stored_runs_have():
     ("old", "new", "message"),
     [
         ("better = 1", "better = 2", "better is 2; it must be 1 .* or -1"),
-        ("    miss = 0.0\n", "", "miss is nan; it must be the worst value from low to high"),
+        ("    miss = 0.0\n", "", "miss is nan; it must be from low to high"),
         ("miss = 0.0", "miss = 3.0", "miss is 3.0; it must be"),
-        ('    title = "volume share"\n', "", "must say its title"),
+        ('    title = "volume share"\n', "", "has no valid title"),
     ],
 )
 def test_a_metric_that_does_not_say_what_it_must_is_refused(tmp_path, old, new, message):
@@ -121,7 +121,7 @@ def test_a_metric_that_does_not_say_what_it_must_is_refused(tmp_path, old, new, 
 
 @pytest.mark.parametrize("name", ["dice", "n_missed", "scan"])
 def test_a_name_that_scores_have_already_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match=f"the metric name '{name}' .* is taken"):
+    with pytest.raises(InputError, match=f"'{name}' can't name a metric; scores have a column of that name"):
         own(tmp_path, SHARE, name)
 
 
@@ -134,7 +134,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def results(trained, tmp_path):
-    """A copy of a results folder with one run, and a metric beside it."""
+    """A copy of a results folder with one run, and a file with a metric."""
     (tmp_path / "share.py").write_text(SHARE)
     return shutil.copytree(trained, tmp_path / "results")
 

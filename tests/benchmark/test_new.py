@@ -11,6 +11,8 @@ from benchmark.check import outcomes, targets
 from benchmark.plan import plugins
 from benchmark.plan.new import KINDS, write
 from benchmark.score.metrics import TAKEN
+from benchmark.train import local
+from tests.support.sweeps import InProcess
 
 TINY = "octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=0", "octa_phantom.test=2"
 
@@ -18,6 +20,7 @@ TINY = "octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=0", "oc
 def command(monkeypatch, *words):
     """Run the command line in this process; returns its status."""
     monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, words)])
+    monkeypatch.setattr(local, "Local", InProcess)
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code or 0
@@ -49,9 +52,9 @@ def test_a_class_does_not_take_a_name_that_the_file_imports(tmp_path, name, kind
 @pytest.mark.parametrize(
     ("path", "kind", "message"),
     [
-        ("sharp", "method", "sharp can't be a plug-in; it must be a Python name and .py, such as my_method.py"),
-        ("not-sharp.py", "metric", "not-sharp.py can't be a plug-in; .* such as my_metric.py"),
-        ("class.py", "method", "class.py can't be a plug-in"),
+        ("sharp", "method", "sharp can't name a plug-in; it must be a Python name and .py, such as my_method.py"),
+        ("not-sharp.py", "metric", "not-sharp.py can't name a plug-in; .* such as my_metric.py"),
+        ("class.py", "method", "class.py can't name a plug-in"),
         ("pce.py", "method", "there is a method 'pce'; choose another name for .*pce.py"),
         ("acdc.py", "dataset", "there is a data set 'acdc'; choose another name"),
         ("dice.py", "metric", "there is a metric 'dice'; choose another name"),
@@ -67,7 +70,7 @@ def test_what_can_not_be_written_is_refused_in_a_sentence(tmp_path, path, kind, 
 
 def test_a_file_that_is_there_is_never_overwritten(tmp_path):
     (tmp_path / "sharp.py").write_text("years of work")
-    with pytest.raises(InputError, match="sharp.py is there already; name a new file"):
+    with pytest.raises(InputError, match="sharp.py exists; name a new file"):
         write(tmp_path / "sharp.py", "method")
     assert (tmp_path / "sharp.py").read_text() == "years of work"
 
@@ -90,12 +93,12 @@ def test_templates_run_together_and_stand_in_one_report(tmp_path, monkeypatch):
 def test_a_method_from_the_template_has_learnt_where_marks_settle_it(tmp_path):
     """Half of a bright disc's pixels are right by chance; after 40 steps most are."""
     from benchmark.check.discs import data_of, discs
-    from benchmark.check.methods import ENOUGH, refit
+    from benchmark.check.methods import LEARNING_BUDGET, refit
     from benchmark.seal.contract import TestScan
 
     write(tmp_path / "learner.py", "method")
     method = plugins.get("method", str(tmp_path / "learner.py")).load()()
-    refit(method, data_of("scribble", classes=2, shapes=((6, 32, 32),) * 2), budget=ENOUGH)
+    refit(method, data_of("scribble", classes=2, shapes=((6, 32, 32),) * 2), budget=LEARNING_BUDGET)
     image, mask = discs(np.random.default_rng(7), (8, 32, 32), 1, 2)
     assert (method.predict(TestScan(image)) == mask).mean() > 0.8
 

@@ -13,7 +13,7 @@ from benchmark.report import runs as report_runs
 from benchmark.report.figures import cases
 from benchmark.seal.marks import PictureWriter, SealKey
 from benchmark.store import CasePictures, ResultsFolder
-from tests.sweeps import TINY, run_sweep, small_plan
+from tests.support.sweeps import TINY, run_sweep, small_plan
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import InputError
+from benchmark.datasets.forms import learnt
 from benchmark.methods.gated_crf import GatedCRF
 from benchmark.plan import plugins
 from benchmark.plan.plugins import Plugin, configure, describe, find, fingerprint, get, groups, options_of
@@ -45,7 +46,7 @@ def test_every_built_in_plugin_loads_and_is_described(kind):
         assert about["paper"]
         if kind == "method":
             assert plugin.module.endswith(f".{name}")
-            assert tuple(about["annotations"]) == cls.annotations
+            assert about["annotations"] == learnt(cls.annotations)
         else:
             assert about["classes"] == cls.classes
             assert cls.name == name
@@ -86,7 +87,7 @@ def test_a_missing_file_is_refused():
 def test_a_name_taken_twice_is_an_error_that_names_both(tmp_path):
     path = tmp_path / "pce.py"
     path.write_text(MINE)
-    with pytest.raises(InputError, match="'pce' is taken twice: by benchmark.methods.pce and .*pce.py"):
+    with pytest.raises(InputError, match="two methods are called 'pce': benchmark.methods.pce and .*pce.py"):
         get("method", str(path))
 
 
@@ -109,7 +110,7 @@ def test_an_installed_package_registers_by_entry_point(installed):
 
 def test_an_entry_point_that_takes_a_name_is_an_error_that_names_both(installed):
     installed(EntryPoint("pce", "their.package:Method", "benchmark.methods"))
-    with pytest.raises(InputError, match="taken twice: by benchmark.methods.pce and their.package"):
+    with pytest.raises(InputError, match="two methods are called 'pce': benchmark.methods.pce and their.package"):
         find("method")
 
 
@@ -128,7 +129,7 @@ def test_an_entry_point_that_does_not_import_is_an_error_where_it_is_used(instal
         (MINE + MINE.replace("class Mine", "class Other"), "must define one Method; it defines Mine, Other"),
     ],
 )
-def test_a_file_that_is_no_method_is_refused(tmp_path, text, message):
+def test_a_file_that_is_not_a_method_is_refused(tmp_path, text, message):
     path = tmp_path / f"broken{abs(hash(text))}.py"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
@@ -149,7 +150,7 @@ def test_a_data_set_in_a_file(tmp_path):
 def test_a_data_set_file_without_a_name_is_refused(tmp_path):
     path = tmp_path / "theirs.py"
     path.write_text("x = 1\n")
-    with pytest.raises(InputError, match="holds no class with a `name`"):
+    with pytest.raises(InputError, match="has no class with a `name`"):
         get("data set", str(path))
 
 

@@ -8,7 +8,7 @@ from benchmark import InputError
 from benchmark.plan.jobs import make_plan
 from benchmark.plan.presets import Request
 from benchmark.score.stored import rescore
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 from tests.twins import pictures
 
 
@@ -40,9 +40,9 @@ def changed(path, **values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"data": "another"}, "split default of octa_phantom was changed since; run it again"),
-        ({"protocol": 0}, "is of protocol 0; this version has 1"),
-        ({"dataset": "clinic"}, "the runs need a data set 'clinic'; say where it is, with --datasets folder:PATH"),
+        ({"data": "another"}, "split default of octa_phantom has changed; run it again"),
+        ({"protocol": 0}, "has protocol 0, and this version 1; run it again"),
+        ({"dataset": "clinic"}, "the runs need a data set 'clinic'; give its folder: --datasets folder:PATH"),
     ],
 )
 def test_what_can_not_be_scored_is_said_and_nothing_is_changed(results, tmp_path, values, message):
@@ -56,7 +56,7 @@ def test_what_can_not_be_scored_is_said_and_nothing_is_changed(results, tmp_path
 
 def test_a_run_without_label_maps_is_named(results, tmp_path):
     next(cases(results)["prior"].parent.glob("label0000.npz")).unlink()
-    with pytest.raises(InputError, match="prior.*there is no label0000.npz"):
+    with pytest.raises(InputError, match="prior.*the label map label0000.npz .* is missing"):
         rescore(results, tmp_path)
 
 

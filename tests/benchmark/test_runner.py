@@ -1,4 +1,4 @@
-"""A sweep with real workers: whole runs, failures, resuming, locks."""
+"""A sweep: whole runs, failures, resuming, locks, and the same from worker processes as in the test's own."""
 
 import csv
 import json
@@ -15,8 +15,9 @@ from benchmark.plan.jobs import state
 from benchmark.score.evaluate import evaluate
 from benchmark.seal.marks import AnnotationStatistics
 from benchmark.store import ResultsFolder
-from tests.processes import alive
-from tests.sweeps import TINY, run_sweep, small_plan, write_method
+from benchmark.train.sweep import Sweep
+from tests.support.processes import alive
+from tests.support.sweeps import TINY, InProcess, Recorder, processes, run_sweep, small_plan, write_method
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_a_run_says_what_it_rests_on(finished):
 
 
 def test_training_time_is_of_training_alone(finished):
-    """The prior counts marks on two images; importing torch, which takes a second or more, is no part of that."""
+    """The prior counts marks on two images; importing torch, which takes a second or more, is not included."""
     plan, results, _ = finished
     worker = json.loads(((results / "runs" / plan.jobs[1].folder) / "run.json").read_text())["worker"]
     assert worker["fit_s"] < 0.5
@@ -80,9 +81,11 @@ def test_the_same_command_again_runs_nothing(finished):
     assert before == {path: path.stat().st_mtime_ns for path in results.rglob("*.npz")}
 
 
-def test_the_same_job_gives_the_same_bytes(finished, tmp_path):
+@pytest.mark.parametrize("executor", [InProcess(), processes()], ids=["here", "in-processes"])
+def test_the_same_job_gives_the_same_bytes(finished, tmp_path, executor):
+    """From worker processes, too: the other tests may do without them."""
     plan, results, _ = finished
-    run_sweep(plan, tmp_path)
+    assert sorted(run_sweep(plan, tmp_path, executor=executor).lines) == [("pce", "done", ""), ("prior", "done", "")]
     for job in plan.jobs:
         one, two = ((root / "runs" / job.folder) for root in (results, tmp_path))
         assert (one / "cases.csv").read_bytes() == (two / "cases.csv").read_bytes()
@@ -92,35 +95,50 @@ def test_the_same_job_gives_the_same_bytes(finished, tmp_path):
 
 FAULTS = {
     "raises": ("raise RuntimeError('no idea')", "", "RuntimeError: no idea"),
-    "exits": ("os._exit(3)", "", "it ended with status 3"),
-    "is_killed": ("os.kill(os.getpid(), signal.SIGKILL)", "", r"it was killed by SIGKILL, twice \(out of memory\?\)"),
     "diverges": ("log(0, loss=float('nan'))", "", "FloatingPointError: loss is nan at step 0"),
-    "hangs": ("time.sleep(1000)", "", "it ran longer than 60 s"),
-    "misshapes": ("pass", "return np.zeros((1, 2, 2), np.uint8)", "it must give uint8 \\(1, 32, 32\\)"),
-    "floats": ("pass", "return scan.image[:, 0]", "predict gave float32"),
-    "invents": ("pass", "return np.full((1, 32, 32), 7, np.uint8)", "label 7; there are classes 0 to 1"),
+    "misshapes": ("pass", "return np.zeros((1, 2, 2), np.uint8)", "it must return uint8 \\(1, 32, 32\\)"),
+    "floats": ("pass", "return scan.image[:, 0]", "predict returned float32"),
+    "invents": ("pass", "return np.full((1, 32, 32), 7, np.uint8)", "label 7; labels must be 0 to 1"),
     "writes": ("next(iter(data)).image[:] = 0", "", "ValueError: assignment destination is read-only"),
     "quits": ("sys.exit(0)", "", "SystemExit: 0"),
 }
+OF_PROCESSES = {
+    "exits": ("os._exit(3)", "", "it ended with status 3"),
+    "is_killed": ("os.kill(os.getpid(), signal.SIGKILL)", "", r"it was killed by SIGKILL, twice \(out of memory\?\)"),
+}
 
 
-def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path):
+@pytest.mark.parametrize(
+    ("faults", "executor"),
+    [
+        pytest.param(FAULTS, InProcess(), id="here"),
+        pytest.param(OF_PROCESSES, processes(), id="in-processes", marks=pytest.mark.slow),
+    ],
+)
+def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path, faults, executor):
     """All kinds of faults in one sweep, a sound method last."""
-    methods = [write_method(tmp_path, name, *filter(None, bodies[:2])) for name, bodies in FAULTS.items()]
+    methods = [write_method(tmp_path, name, *filter(None, bodies[:2])) for name, bodies in faults.items()]
     plan, results = small_plan([*methods, "prior"]), tmp_path / "results"
-    screen = run_sweep(plan, results, timeout=60)  # to start a worker on a busy machine takes some
+    screen = run_sweep(plan, results, executor=executor)
     assert ("prior", "done", "") in screen.lines
     for job in plan.jobs[:-1]:
         run = json.loads(((results / "runs" / job.folder) / "run.json").read_text())
         assert run["state"] == "failed"
-        assert re.search(FAULTS[job.method][2], run["reason"]), (job.method, run["reason"])
-        assert not ((results / "runs" / job.folder) / "cases.csv").exists()
-        assert ((results / "runs" / job.folder) / "output.txt").exists()
-    traceback = ((results / "runs" / plan.jobs[0].folder) / "error.txt").read_text()
-    assert "raises.py" in traceback
+        assert re.search(faults[job.method][2], run["reason"]), (job.method, run["reason"])
+        assert not (results / "runs" / job.folder / "cases.csv").exists()
+        assert (results / "runs" / job.folder / "output.txt").exists()
+    if "raises" in faults:
+        assert "raises.py" in (results / "runs" / plan.jobs[0].folder / "error.txt").read_text()
     again = ResultsFolder(results)
     assert {again.state(job) for job in plan.jobs[:-1]} == {"failed"}
     assert again.state(plan.jobs[-1]) == "done"
+
+
+def test_a_run_that_takes_too_long_has_failed(tmp_path):
+    plan = small_plan(["prior"])
+    assert run_sweep(plan, tmp_path, executor=processes(timeout_s=0.5)).lines == [
+        ("prior", "failed", "it ran longer than 0.5 s")
+    ]
 
 
 def test_a_failed_run_is_tried_again(tmp_path):
@@ -133,10 +151,18 @@ def test_a_failed_run_is_tried_again(tmp_path):
 
 
 def test_a_worker_ends_with_all_that_it_started(tmp_path):
-    written = tmp_path / "pid"
+    written, executor = tmp_path / "pid", processes()
     body = f"child = subprocess.Popen(['sleep', '300']); open({str(written)!r}, 'w').write(str(child.pid))"
     method = write_method(tmp_path, "parent", f"{body}\n        time.sleep(300)")
-    run_sweep(small_plan([method]), tmp_path / "r", timeout=12)
+
+    class Impatient(Recorder):
+        """Ends the time that a worker has once its child runs."""
+
+        def tick(self, running):
+            if written.exists() and written.read_text():
+                executor.timeout_s = 0
+
+    Sweep(small_plan([method]), ResultsFolder(tmp_path / "r"), executor, Impatient()).run()
     assert not alive(int(written.read_text()))
 
 
@@ -159,7 +185,7 @@ def test_a_job_that_another_runner_holds_is_left_alone(tmp_path):
     plan, place = small_plan(["prior"]), ResultsFolder(tmp_path)
     place.prepare()
     with place.lock(plan.jobs[0].hash):
-        assert run_sweep(plan, tmp_path).lines == [("prior", "elsewhere", "another runner has it")]
+        assert run_sweep(plan, tmp_path).lines == [("prior", "elsewhere", "another process runs it")]
     assert state(place, plan.jobs[0]) == "planned"
 
 

@@ -139,6 +139,7 @@ def test_slices_are_scored_as_medpy_scores_each_and_averaged(data, shape):
         assert scores[f"{metric}@slice"] == pytest.approx(np.mean(each), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_real_volume_is_scored_as_medpy_scores_it(real_data):
     with h5py.File(real_data / "acdc" / "ACDC_training_volumes" / "patient001_frame01.h5") as file:
         truth = file["label"][()].astype(np.uint8)

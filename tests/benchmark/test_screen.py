@@ -6,7 +6,7 @@ from rich.console import Console
 
 from benchmark.terminal import Watcher, last_line
 from benchmark.train.local import Running, Task
-from tests.sweeps import small_plan
+from tests.support.sweeps import small_plan
 
 
 def watched(terminal):

@@ -77,6 +77,6 @@ def test_shapes_that_do_not_fit_are_refused(image, allowed):
 
 
 @pytest.mark.parametrize("value", [0, 4])
-def test_sets_that_are_no_sets_are_refused(value):
-    with pytest.raises(ValueError, match="outside 1 to 3"):
+def test_values_that_are_not_sets_are_refused(value):
+    with pytest.raises(ValueError, match="allowed must be from 1 to 3"):
         WeakData([WeakScan(np.zeros((1, 1, 4, 4), np.float32), np.full((1, 4, 4), value, np.uint8))], 2, 1)

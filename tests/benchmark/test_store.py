@@ -153,6 +153,11 @@ def test_fields_of_other_versions_are_let_through(live):
     assert live.records()[0]["something"] == [1]
 
 
+def test_a_method_of_ones_own_has_no_revision(live):
+    store.write_json(live.path(folder_of(record())) / "run.json", record(revision=None))
+    assert live.records()[0]["revision"] is None
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "5", "\xff"])
 def test_a_record_that_is_not_an_object_is_refused(live, text):
     path = live.path(folder_of(record())) / "run.json"

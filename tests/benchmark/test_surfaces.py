@@ -114,7 +114,7 @@ def test_an_image_of_one_voxel(shape):
 def test_an_empty_mask_has_no_distances(empty):
     masks = np.ones((2, 6, 6), bool)
     masks[list(empty)] = False
-    with pytest.raises(ValueError, match="no distance to an empty mask"):
+    with pytest.raises(ValueError, match="a mask is empty; the distance to it is not defined"):
         distances(*masks)
 
 

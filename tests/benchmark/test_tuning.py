@@ -11,7 +11,7 @@ from benchmark.plan import plugins
 from benchmark.plan.trials import ranges, trials
 from benchmark.seal.contract import Range
 from tests.benchmark.test_selection import WITH_VAL, only_run
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 
 GUESS = '''"""Learns nothing; its option settles what it predicts."""
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ def test_at_most_three_options_may_be_tuned():
         Range(0, 1)
 
 
-def test_every_method_of_ours_whose_range_is_declared_holds_its_published_value():
+def test_every_declared_range_holds_the_published_value():
     found = {name: plugin.load() for name, plugin in plugins.find("method").items()}
     tuned = {name: ranges(cls) for name, cls in found.items() if ranges(cls)}
     assert {"entropy", "total_variation", "gated_crf"} <= set(tuned)
@@ -115,7 +115,7 @@ def test_a_trial_that_diverges_in_its_last_step_is_never_chosen(tmp_path):
     assert run_sweep(plan, tmp_path / "results").lines == [("guess", "done", "")]
     run = json.loads((only_run(tmp_path / "results") / "run.json").read_text())
     first, chosen = run["worker"]["trials"][0], run["worker"]["trials"][run["worker"]["chosen"]]
-    assert (first["weakval"], first["reason"]) == (None, "the loss on held-out marks is nan")
+    assert (first["weakval"], first["reason"]) == (None, "the loss on held-out labels is nan")
     assert chosen["weakval"] < 9
     assert run["val_scans"]
 
@@ -141,7 +141,7 @@ def test_two_methods_are_tuned_and_stand_in_a_table_of_their_own(tmp_path):
         run_sweep(
             small_plan(["entropy", "total_variation"], options=WITH_VAL, budget=[*budget, *tune]), tmp_path / "results"
         )
-    folder = report.write(tmp_path / "results", tmp_path)
+    folder = report.write(tmp_path / "results", tmp_path, report.ReportOptions(formats=["md"]))
     equal, tuned = ((place / "table.md").read_text() for place in (folder, folder / "tuned"))
     assert "tune 1" not in equal
     assert "tune 1" in tuned

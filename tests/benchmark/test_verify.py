@@ -12,7 +12,7 @@ from benchmark import InputError
 from benchmark.__main__ import app
 from benchmark.score.evaluate import evaluate
 from benchmark.score.verify import METRICS, by_medpy, verify
-from tests.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan
 
 ALL = 2 * 2  # runs and test scans; the phantom has one region
 
@@ -66,7 +66,7 @@ def test_a_value_that_somebody_changed_is_found(results, values):
     done = score(results)
     assert done.exit_code == 1
     (metric,) = values
-    assert f"{metric} of {case} is not what medpy gives" in done.output
+    assert f"{metric} of {case} differs from medpy's" in done.output
 
 
 def test_a_case_that_is_not_there_is_found(results, tmp_path):

@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
     return twin.write(tmp_path_factory.mktemp("data")) / "acdc"
 
 
-@pytest.fixture(params=["twin", "real"])
+@pytest.fixture(params=["twin", pytest.param("real", marks=pytest.mark.slow)])
 def dataset(request):
     if request.param == "twin":
         return Acdc(request.getfixturevalue("folder"))
@@ -124,10 +124,11 @@ def test_a_label_beyond_a_byte_is_not_wrapped(small):
 def test_a_foreign_file_name_is_refused(small):
     folder = small / "acdc/ACDC_training_volumes"
     (folder / "patient001_frame01.h5").rename(folder / "case7.h5")
-    with pytest.raises(InputError, match="case7.h5 is no file of this data set; files are named"):
+    with pytest.raises(InputError, match="case7.h5 is not a file of this data set; files are named"):
         Acdc(small / "acdc").patients()
 
 
+@pytest.mark.slow
 def test_simulated_scribbles_are_like_those_that_people_drew(real_data):
     """Labelled share of each class and median distance of the marks to its boundary, within a factor of 1.5."""
     dataset = Acdc(real_data / "acdc")

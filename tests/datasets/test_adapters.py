@@ -1,4 +1,4 @@
-"""Every adapter on a tiny twin in its real format, and on the real files where they are."""
+"""Every adapter on tiny copies in the real file format, and on the real files if there are any."""
 
 import json
 
@@ -45,7 +45,7 @@ def opened(kind, root):
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):
-    """A twin by its kind, written once."""
+    """Return the data set of a tiny copy by its kind; each copy is written once."""
     written = {}
 
     def open_twin(kind):
@@ -56,7 +56,7 @@ def twin(tmp_path_factory):
     return open_twin
 
 
-@pytest.fixture(params=[*TWINS, *(f"real {name}" for name in REAL)])
+@pytest.fixture(params=[*TWINS, *(pytest.param(f"real {name}", marks=pytest.mark.slow) for name in REAL)])
 def dataset(request, twin):
     kind = request.param
     if kind.startswith("real "):
@@ -109,6 +109,7 @@ def test_check_finds_nothing_wrong_with_a_twin(kind, twin, capsys):
     assert "0 errors" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_check_finds_no_error_in_the_real_sets(name, real_data, capsys):
     assert check(name, real_data) == 0
@@ -206,7 +207,7 @@ def test_gaze_marks_are_discs_around_the_points_inside():
     assert near[marks == 1].min() > 0.25 * np.hypot(40, 60) - 3  # from the dots' middles
 
 
-def test_spacing_is_written_from_the_headers_and_read_beside_the_volumes(tmp_path, twin):
+def test_spacing_is_written_from_the_headers_and_read_with_the_volumes(tmp_path, twin):
     data = acdc_hdf5.write(tmp_path / "data", patients=2)
     assert Acdc(data / "acdc").load("patient001_frame01").spacing is None
     path = write_spacing(twin("acdc, NIfTI").root, data / "acdc")
@@ -249,7 +250,7 @@ def test_a_folder_without_a_toml_is_read_from_its_files(tmp_path):
     [
         ("classes = 3", "dataset.toml: classes: "),
         ("nonsense = 1", "dataset.toml has no 'nonsense'; it has name, classes"),
-        ("title", "is no TOML file"),
+        ("title", "is not a TOML file"),
         ("[regions]\nx = [9]", r"region x is \[9\]; classes are 1 to 2"),
         ("colours = [[0, 0, 0]]\nclasses = ['a', 'b']", "1 colours and 2 classes"),
     ],
@@ -261,7 +262,7 @@ def test_a_broken_toml_is_refused(tmp_path, toml, message):
         plugins.open_data_set(f"folder:{tmp_path}", tmp_path)
 
 
-def test_splits_of_a_toml_are_taken(tmp_path):
+def test_splits_of_a_toml_are_used(tmp_path):
     pictures.write_pairs(tmp_path / "images", tmp_path / "masks", "abcde", 1, 3)
     (tmp_path / "dataset.toml").write_text('[splits.mine]\ntrain = ["a", "b"]\ntest = ["e"]\n')
     dataset = plugins.open_data_set(f"folder:{tmp_path}", tmp_path)

@@ -174,13 +174,13 @@ def test_the_look_of_a_split_changes_with_any_scan(dataset):
     assert Inventory(dataset, {}).look("default").fingerprint != Inventory(other, {}).look("default").fingerprint
 
 
-def test_different_images_are_no_near_duplicates(dataset):
+def test_different_images_are_not_near_duplicates(dataset):
     names = [f"phantom{n:04d}" for n in range(4)]
     assert near_duplicates({name: thumbnail(dataset.load(name).image) for name in names}) == []
     assert near_duplicates({}) == []
 
 
-def test_images_too_small_to_tell_are_no_near_duplicates():
+def test_images_too_small_to_compare_are_not_near_duplicates():
     tiny = np.ones((1, 1, 8, 8), np.float32)
     assert near_duplicates({"a": thumbnail(tiny), "b": thumbnail(tiny)}) == []
 

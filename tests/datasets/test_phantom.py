@@ -33,7 +33,7 @@ def test_no_validation_images_is_an_empty_part():
 
 
 def test_texture_tells_nothing_by_intensity():
-    """Median over images: the difference of mean intensity is small beside its spread."""
+    """Median over images: the difference of mean intensity is small compared with its spread."""
     dataset = TexturePhantom(Path(), size=128)
     gaps = []
     for number in range(12):

@@ -23,11 +23,11 @@ def test_a_turn_is_a_function_of_seed_step_and_row(numbered):
     image, sets, _ = numbered
     image = image[None].astype(np.float32)
 
-    def turned(seed, step, row):
+    def augmented(seed, step, row):
         return Augmentation(seed, 3)(step, row, image, sets)[0]
 
-    assert np.array_equal(turned(0, 5, 1), turned(0, 5, 1))
-    assert len({turned(*place).tobytes() for place in [(0, 5, 1), (1, 5, 1), (0, 6, 1), (0, 5, 2)]}) > 1
+    assert np.array_equal(augmented(0, 5, 1), augmented(0, 5, 1))
+    assert len({augmented(*place).tobytes() for place in [(0, 5, 1), (1, 5, 1), (0, 6, 1), (0, 5, 2)]}) > 1
 
 
 def test_one_augmentation_can_be_asked_in_any_order(numbered):
@@ -44,12 +44,12 @@ def test_image_sets_and_labels_stay_together(numbered):
     image, sets, labels = numbered
     exact = 0
     for augmentation, step in turns():
-        turned, turned_sets = augmentation(step, 0, image[None].astype(np.float32), sets)
+        augmented, augmented_sets = augmentation(step, 0, image[None].astype(np.float32), sets)
         turned_labels = augmentation.memory(step, 0, labels)
-        came_from = np.rint(turned[0] * 1024).astype(int)
+        came_from = np.rint(augmented[0] * 1024).astype(int)
         if np.array_equal(np.sort(came_from.ravel()), np.arange(1024)):
             exact += 1
-            assert np.array_equal(turned_sets, sets.ravel()[came_from])
+            assert np.array_equal(augmented_sets, sets.ravel()[came_from])
             assert np.array_equal(turned_labels, labels.ravel()[came_from])
     assert 10 < exact < 30
 
@@ -60,13 +60,13 @@ def test_a_turn_invents_no_label_and_fills_with_nothing_known(numbered):
     filled = 0
     for augmentation, step in turns():
         ones = np.ones((1, 32, 32), np.float32)
-        image, turned_sets = augmentation(step, 0, ones, sets)
+        image, augmented_sets = augmentation(step, 0, ones, sets)
         turned_labels = augmentation.memory(step, 0, labels)
-        assert set(np.unique(turned_sets)) <= {2, 7}
+        assert set(np.unique(augmented_sets)) <= {2, 7}
         assert set(np.unique(turned_labels)) <= {1, IGNORE}
-        assert np.array_equal(turned_sets == 7, turned_labels == IGNORE)
-        assert (image[0][turned_sets == 7] < 1).all()
-        filled += (turned_sets == 7).any()
+        assert np.array_equal(augmented_sets == 7, turned_labels == IGNORE)
+        assert (image[0][augmented_sets == 7] < 1).all()
+        filled += (augmented_sets == 7).any()
     assert 10 < filled < 30
 
 
@@ -75,19 +75,19 @@ def test_float_maps_are_mixed_and_filled_with_zero():
     lowest = []
     for augmentation, step in turns():
         image, _ = augmentation(step, 0, np.ones((1, 32, 32), np.float32), np.ones((32, 32), np.uint8))
-        turned = augmentation.memory(step, 0, maps)
-        assert turned.shape == (2, 32, 32)
-        assert turned.dtype == np.float16
-        np.testing.assert_allclose(turned[1], image[0], atol=0.02)  # OpenCV rounds the weights of several planes
-        lowest.append(turned.min())
+        augmented = augmentation.memory(step, 0, maps)
+        assert augmented.shape == (2, 32, 32)
+        assert augmented.dtype == np.float16
+        np.testing.assert_allclose(augmented[1], image[0], atol=0.02)  # OpenCV rounds the weights of several planes
+        lowest.append(augmented.min())
     assert min(lowest) == 0
 
 
 def test_sets_of_many_classes_keep_every_bit():
     sets = np.full((32, 32), 1 << 30, np.int32)
     for augmentation, step in turns(classes=31):
-        _, turned = augmentation(step, 0, np.zeros((1, 32, 32), np.float32), sets)
-        assert set(np.unique(turned)) <= {1 << 30, (1 << 31) - 1}
+        _, augmented = augmentation(step, 0, np.zeros((1, 32, 32), np.float32), sets)
+        assert set(np.unique(augmented)) <= {1 << 30, (1 << 31) - 1}
 
 
 def test_all_eight_symmetries_occur_and_do_not_settle_the_rotation(numbered):

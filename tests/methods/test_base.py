@@ -10,7 +10,7 @@ from benchmark.methods.base import Batch, Method, NetMethod, poly, ramp
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.seal.contract import Budget, TestScan, WeakData, WeakScan
 from benchmark.train.worker import seed_everything
-from tests.golden_vectors import Golden
+from tests.support.golden_vectors import Golden
 
 
 def data_of(slices=5, size=16):
@@ -76,7 +76,7 @@ def test_rows_of_a_batch_belong_together():
             assert (allowed[memory == IGNORE] == 3).all()
 
 
-def test_batches_turned_ahead_are_those_turned_in_turn():
+def test_prefetched_batches_equal_those_made_one_by_one():
     """As on a GPU: what a method remembers is still read when its step comes."""
     method = Recorder()
     fitted(method, Budget(steps=9, batch=3, size=16))
@@ -190,7 +190,7 @@ def test_bf16_is_an_option_that_trains():
 
 @dataclass
 class Slices3d(Method):
-    """A method that is no network: a voxel is 1 if the mean of the three slices around it is high."""
+    """A method that is not a network: a voxel is 1 if the mean of the three slices around it is high."""
 
     def fit(self, data, budget, log):
         marked = [scan.image[:, 0][scan.allowed == 2] for scan in data]

@@ -82,7 +82,7 @@ def test_no_gradient_reaches_the_teacher(name, batch):
 
 
 def test_agreement_with_the_teacher_counts_more_and_more(batch):
-    """With a teacher of other weights the loss grows with progress; the labels' part is fixed."""
+    """With a teacher of other weights the loss increases with progress; the term of the labels is constant."""
     method = built("mean_teacher")
     assert isinstance(method, MeanTeacher)
     with torch.no_grad():

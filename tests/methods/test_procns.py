@@ -27,7 +27,7 @@ from benchmark.methods.procns import (
 from benchmark.methods.pseudo_labels import running_average
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 # ----------------------------------------------------------------------------------------------- smoothing and curves
 
@@ -40,8 +40,8 @@ def searched_bandwidth(values):
         total = 0.0
         for fold in folds:
             rest = np.delete(values, fold)
-            apart = -0.5 * ((values[fold, None] - rest) / h) ** 2
-            total += (np.log(np.exp(apart).mean(1)) - np.log(h * math.sqrt(2 * math.pi))).sum()
+            spacing = -0.5 * ((values[fold, None] - rest) / h) ** 2
+            total += (np.log(np.exp(spacing).mean(1)) - np.log(h * math.sqrt(2 * math.pi))).sum()
         return total
 
     return max(np.logspace(-0.3, 0, 50), key=likelihood)
@@ -56,9 +56,9 @@ def test_smoothing_equals_the_published_loop(name):
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=40), st.floats(0.3, 4), st.floats(0.02, 1))
 @settings(max_examples=60, deadline=None)
-def test_smoothing_equals_a_loop_from_the_formula(values, bandwidth, apart):
-    x, y = np.arange(len(values)) * apart, np.array(values)
-    bandwidth = max(bandwidth, 0.6 * apart)
+def test_smoothing_equals_a_loop_from_the_formula(values, bandwidth, spacing):
+    x, y = np.arange(len(values)) * spacing, np.array(values)
+    bandwidth = max(bandwidth, 0.6 * spacing)
     expected = []
     for at in x:
         w = np.diag(np.exp(-((x - at) ** 2) / (2 * bandwidth**2)))
@@ -340,7 +340,7 @@ def test_ablations_leave_their_term_out(second):
         torch.testing.assert_close(method.loss(second, 0.9), base + 0.1 * found.loss)
 
 
-def test_everything_masked_is_no_division_by_zero(second):
+def test_everything_masked_does_not_divide_by_zero(second):
     second.memory = torch.full_like(second.memory, IGNORE)
     assert torch.isfinite(built().loss(second, 0.9))
 
@@ -384,6 +384,7 @@ def test_a_first_phase_alone_keeps_no_pseudo_labels():
     assert not method.dice
 
 
+@pytest.mark.slow
 def test_noise_is_perceived_masked_and_logged():
     method, log = learnt(Budget(steps=120, batch=3, size=32))
     assert method.fired == [1]
@@ -419,7 +420,7 @@ def test_the_learning_rate_is_poly_and_as_published_by_request():
     assert method.rate(15000) == pytest.approx(0.01 * 0.5**0.9)
 
 
-def test_turned_corners_are_open_and_by_request_background():
+def test_rotated_corners_are_unlabelled_or_by_option_background():
     method, _ = learnt(Budget(steps=8, batch=3, size=32))
     assert method.memory_fill == IGNORE
     method, _ = learnt(Budget(steps=8, batch=3, size=32), reference=True)

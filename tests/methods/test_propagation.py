@@ -22,7 +22,7 @@ from benchmark.methods.random_walker import RandomWalker, probabilities
 from benchmark.methods.resize import fit_sets
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
-from tests.golden_vectors import Golden
+from tests.support.golden_vectors import Golden
 
 PROPAGATION = [RandomWalker(), Geodesic(), GrabCut()]
 every = pytest.mark.parametrize("method", PROPAGATION, ids=lambda method: type(method).__name__)
@@ -117,8 +117,8 @@ def disc(channels=1, noise=0.01):
     return image.clip(0, 1).astype(np.float32), labels, mask
 
 
-def dice(ours, truth):
-    return 2 * (ours & truth).sum() / (ours.sum() + truth.sum())
+def dice(predicted, truth):
+    return 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())
 
 
 @every
@@ -129,7 +129,7 @@ def test_a_disc_is_found_from_two_dots(method, channels):
 
 
 @every
-def test_two_discs_of_three_classes_are_told_apart(method):
+def test_two_discs_of_three_classes_are_separated(method):
     image, labels, mask = disc()
     image, mask = np.concatenate([image, 1.4 * image], 2), np.concatenate([mask, 2 * mask], 1)
     found = method.propagate(image, np.concatenate([labels, np.where(labels == 1, 2, labels)], 1), 3)
@@ -266,6 +266,7 @@ def test_padding_takes_no_part(method):
 # --------------------------------------------------------------------------------------------------- each of the three
 
 
+@pytest.mark.slow
 def test_the_walker_labels_acdc_as_the_published_code_does_but_for_missing_classes(real_data):
     """Counts of each class to three pixels: the golden ones come from images of more than 8 bits."""
     golden = Golden("random_walker").arrays

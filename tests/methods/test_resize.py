@@ -5,14 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.datasets.annotations import ANNOTATIONS, everything
+from benchmark.datasets.forms import ANNOTATIONS
 from benchmark.datasets.simulate import stream, weaken
 from benchmark.methods.resize import fit_sets, inside, to_native_size, to_network_size
+from benchmark.seal.contract import everything
 
 
 def by_hand(sets, size, classes):
     """The rule of `fit_sets` for one square slice that shrinks, cell by cell."""
-    side, everything = len(sets), (1 << classes) - 1
+    side, unknown = len(sets), everything(classes)
     out = np.empty((size, size), int)
     for row in range(size):
         for column in range(size):
@@ -23,12 +24,12 @@ def by_hand(sets, size, classes):
                 if int((i + 0.5) * size / side) == row and int((j + 0.5) * size / side) == column
             ]
             common = np.bitwise_and.reduce(cell)
-            marks = [s for s in cell if s != everything]
+            marks = [s for s in cell if s != unknown]
             votes = sorted({(marks.count(s), s) for s in marks}, reverse=True)
             if common in cell:
                 out[row, column] = common
             else:
-                out[row, column] = everything if len(votes) > 1 and votes[0][0] == votes[1][0] else votes[0][1]
+                out[row, column] = unknown if len(votes) > 1 and votes[0][0] == votes[1][0] else votes[0][1]
     return out
 
 
@@ -68,7 +69,7 @@ def fit_sets_present(mask, size):
 
 
 def test_touching_boxes_of_two_classes_do_not_become_background():
-    """{0,1} beside {0,2}: their intersection {0} need not be true of either pixel."""
+    """Neighbours {0,1} and {0,2}: their intersection {0} need not be true of either pixel."""
     assert fit_sets(np.array([[[3, 3], [5, 5]]], np.uint8), 1, 3)[0, 0, 0] == everything(3)
 
 

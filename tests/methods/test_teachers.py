@@ -17,7 +17,7 @@ from benchmark.methods.scribble2label import Scribble2Label, confident_labels
 from benchmark.methods.ustm import masked_distance, threshold, uncertainty
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 ZOO = ("dmpls", "dmsps", "scribble2label", "ustm")
 
@@ -91,7 +91,7 @@ def test_marks_of_many_classes_fit_too(name):
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_nothing_marked_is_no_reason_to_fail(name, batch):
+def test_a_batch_without_marks_does_not_fail(name, batch):
     batch.allowed, batch.memory = torch.full_like(batch.allowed, 7), torch.full((2, 32, 32), IGNORE, dtype=torch.uint8)
     loss = built(name).loss(batch, 0.5)
     assert loss.shape == ()
@@ -249,10 +249,10 @@ def test_the_second_stage_begins_with_labels_that_both_decoders_are_sure_of():
     method, log = learnt("dmsps", 40, uncertainty=0.9)
     assert list(logged(log, "expanded")) == [19]
     assert logged(log, "expanded")[19] > 0.1
-    told = method.memory != IGNORE
+    labelled = method.memory != IGNORE
     marked = torch.from_numpy(method.allowed) != 3
-    assert told.any()
-    assert not (told & marked).any()
+    assert labelled.any()
+    assert not (labelled & marked).any()
     none, log = learnt("dmsps", 4, uncertainty=0.0)
     assert logged(log, "expanded") == {1: 0}
     assert (none.memory == IGNORE).all()
@@ -318,7 +318,7 @@ def test_the_masked_distance_equals_the_published_one(name, kind):
 
 
 def test_the_ramps_are_the_published_ones():
-    """The published weight rises in stairs of 1000 steps; ours meets each stair where it begins."""
+    """The published weight rises every 1000 steps; the one here equals it at each of these steps."""
     golden = Golden("ramps").arrays
     last = int(golden["in_max_iterations"])
     at = golden["in_iteration"].tolist()
@@ -331,19 +331,19 @@ def test_the_ramps_are_the_published_ones():
 def test_ustm_is_the_published_sum(by_classes, batch):
     method, seed = built("ustm", by_classes=by_classes), 7
     for module in (*method.net.modules(), *method.teacher.modules()):
-        module.train(not isinstance(module, torch.nn.Dropout))  # the statistics of a batch tell pixels apart
+        module.train(not isinstance(module, torch.nn.Dropout))  # batch statistics make pixels differ
     turns = int(np.random.default_rng(seed).integers(4))
     assert turns != 0
     torch.manual_seed(seed)
-    turned, softmaxes = torch.rot90(batch.image, turns, (2, 3)), []
+    rotated, softmaxes = torch.rot90(batch.image, turns, (2, 3)), []
     with torch.no_grad():
         for p in method.teacher.parameters():
             p.add_(0.3 * torch.randn_like(p))
     torch.manual_seed(seed)
     with torch.no_grad():
         for _ in range(9):
-            noise = (0.1 * torch.randn_like(turned)).clamp(-0.2, 0.2)
-            softmaxes.append(method.teacher(turned + noise).softmax(1))
+            noise = (0.1 * torch.randn_like(rotated)).clamp(-0.2, 0.2)
+            softmaxes.append(method.teacher(rotated + noise).softmax(1))
     target, mean = softmaxes[0], sum(softmaxes[1:]) / 8
     entropy, count = -(mean * (mean + 1e-6).log()).sum(1), 3 if by_classes else 2
     mask = entropy < (0.75 + 0.25 * math.exp(-5 * 0.4**2)) * math.log(count)
@@ -458,5 +458,5 @@ def test_confident_pixels_are_unmarked_and_grow():
     shares = logged(log, "confident")
     assert shares[58] > shares[0]
     assert shares[58] > 0.3
-    told = method.memory != IGNORE
-    assert not (told & torch.from_numpy(method.allowed != 3)).any()
+    labelled = method.memory != IGNORE
+    assert not (labelled & torch.from_numpy(method.allowed != 3)).any()

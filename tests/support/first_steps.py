@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from benchmark.check import data_of
+from benchmark.datasets.forms import learnt
 from benchmark.plan import plugins
 from benchmark.plan.revisions import DIGITS, FILE, revisions
 from benchmark.seal.contract import Budget, WeakData, WeakScan
@@ -27,7 +28,8 @@ def first_steps(name: str) -> list[float]:
     torch.set_default_dtype(torch.float64)
     try:
         method = plugins.get("method", name).load()()
-        form = "scribble" if "scribble" in method.annotations else method.annotations[0]
+        forms = learnt(method.annotations)
+        form = "scribble" if "scribble" in forms else forms[0]
         scans = [WeakScan(s.image.astype(np.float64), s.allowed) for s in data_of(form, shapes=((3, 32, 32), (2, 32, 32)))]
         logged: list[float] = []
         seed_everything(0)

@@ -1,4 +1,4 @@
-"""Tiny twins of the data sets, each written in its real format on disk."""
+"""Tiny copies of the data sets (twins), each written in its real file format."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A tiny twin of WSL4MIS's ACDC: the same files, names and types, with discs for hearts."""
+"""A tiny copy of WSL4MIS's ACDC: the same files, names and types, with discs for hearts."""
 
 from pathlib import Path
 

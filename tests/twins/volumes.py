@@ -45,7 +45,7 @@ def mscmr(root: Path) -> Path:
 
 
 def acdc(root: Path, patients: int = 100) -> Path:
-    """The challenge's folders, with Info.cfg and with scribbles beside the images."""
+    """The challenge's folders, with Info.cfg, and scribbles in the folders of the images."""
     groups = ("DCM", "HCM", "MINF", "NOR", "RV")
     for number in range(1, patients + 1):
         folder = root / "acdc" / f"patient{number:03d}"

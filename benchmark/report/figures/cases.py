@@ -1,6 +1,6 @@
-"""Cases as pictures: a slice of a test scan with its marks, its truth and what each row made of it.
+"""Cases as pictures: a slice of a test scan with its annotation, its truth and the prediction of each row.
 
-Which cases are shown follows from their scores alone, never from anyone's choice. The order is that of the mean Dice over
+Which cases are shown depends only on their scores. The order is that of the mean Dice over
 the rows of a column, at the seed shown.
 """
 
@@ -28,13 +28,13 @@ class Case:
     scan: str
     patient: str
     split: str
-    seed: int  # of the marks and of the runs whose predictions these are
+    seed: int  # of the annotation and of the runs of these predictions
     classes: tuple[str, ...]
     slice: int  # which one is shown
     slices: int  # of how many
     image: np.ndarray  # uint8 (h, w, 3)
     truth: np.ndarray  # uint8 (h, w)
-    marks: np.ndarray  # uint8 (h, w), 255 where nothing is marked: what a training scan like this would have
+    marks: np.ndarray  # uint8 (h, w), 255 where unlabelled; the annotation that this scan would have in training
     predictions: Mapping[str, np.ndarray]  # row -> uint8 (h, w)
     scores: Mapping[str, Mapping[str, float]]  # row -> {"dice": ..., "hd95": ...} of the whole scan, mean over regions
     hashes: Mapping[str, str]  # row -> of its run
@@ -42,13 +42,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What pictures there are, read when they are asked for."""
+    """The cases with pictures, which are read on demand."""
 
     columns: Mapping[str, list[Callable[[], Case]]] = field(default_factory=dict)  # from the worst case to the best
     left_out: list[str] = field(default_factory=list)  # columns without pictures, and why
 
     def cases(self) -> Iterator[Case]:
-        """At most LIMIT cases: of each column as many, evenly spaced from the worst to the best."""
+        """Return at most LIMIT cases: the same number of each column, evenly spaced from the worst to the best."""
         for ordered in self.columns.values():
             shown = np.linspace(0, len(ordered) - 1, min(len(ordered), max(1, LIMIT // len(self.columns))))
             yield from (ordered[place]() for place in np.unique(np.rint(shown).astype(int)))
@@ -89,7 +89,7 @@ class _ColumnCases:
         self.pictures = {split: CasePictures.of(results.root, self.about["dataset"], split) for split in splits}
 
     def problem(self, *, embed: bool) -> str:
-        """Why there are no pictures; empty if there are."""
+        """Return the reason why there are no pictures; empty if there are."""
         known = {split: each.about() for split, each in self.pictures.items()}
         if self.read.selection != "last":
             return "pictures are of the last step, which is not what was selected"
@@ -102,7 +102,7 @@ class _ColumnCases:
         return ""
 
     def ordered(self) -> list[Callable[[], Case]]:
-        """The cases, from the worst to the best, each read when it is called for."""
+        """Return the cases from the worst to the best, each read on demand."""
         found = []
         for split, own in self.runs.groupby("split", observed=True, sort=False):
             about = self.pictures[str(split)].about()

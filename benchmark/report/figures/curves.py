@@ -1,4 +1,4 @@
-"""What runs logged: training losses, the test Dice of snapshots, and how pseudo-labels went."""
+"""Figures of training logs: losses, the test Dice of snapshots, and pseudo-labels."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def learning_curves(source: FigureData) -> FigureSpec | None:
 
 
 def _said(columns: Sequence[str], *, snapshots: bool) -> str:
-    """What a reader of the curves must know."""
+    """Return the notes below the curves."""
     said = (
         "Training loss, mean over the runs of a method (of each seed the first), a moving mean over "
         f"{SMOOTH} of {LINES} places. Losses of different methods are sums of different terms: compare their course only."
@@ -126,7 +126,7 @@ def _loss(run: str, log: Iterable[str]) -> Curve | None:
         places = np.unique(np.linspace(0, len(lines) - 1, LINES).round().astype(int))
         read: list[Mapping[str, float]] = [json.loads(lines[place]) for place in places]
         return np.array([line["step"] + 1 for line in read], float), np.array([line["loss"] for line in read], float)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{run}/train.jsonl is damaged ({error}); {AGAIN}") from error
 
 
@@ -143,7 +143,7 @@ def _mean(curves: Iterable[Curve]) -> Curve:
 
 
 def pseudo_labels(source: FigureData) -> FigureSpec | None:
-    """How the pseudo-labels of the first run went that logged them."""
+    """Draw the pseudo-labels of the first run that logged them."""
     logged = stored_runs.pseudo_label_run(source.read, source.results)
     if logged is None:
         return None
@@ -153,7 +153,7 @@ def pseudo_labels(source: FigureData) -> FigureSpec | None:
 
 
 def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -> FigureSpec:
-    """How one run's pseudo-labels went: training Dice with its fitted curve, masked shares, and the share that changed.
+    """Draw the pseudo-labels of one run: training Dice with its fitted curve, masked shares, and the share that changed.
 
     Read off the values `dice_K`, `curve_K_a` to `_c` (in steps from `second_phase` on), `fired_K`, `masked_K` (K a class)
     and `changed` of its log. The curve is the last that was fitted: of a class that fired, the one that made it fire.
@@ -176,7 +176,7 @@ def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -
                 _fitted(panel, lines, k)
         panel.set(title=title, xlabel="step")
         low, high = panel.get_ylim()
-        if high - low < 0.01:  # nothing happens: no scale of millionths
+        if high - low < 0.01:  # no visible change: keep a readable scale
             panel.set_ylim(low - 0.05, high + 0.05)
         if "changed" not in own:
             panel.legend(frameon=False)
@@ -187,7 +187,7 @@ def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -
 
 def _fitted(panel: Any, lines: pd.DataFrame, k: int) -> None:
     """The curve that was fitted to the Dice of a class, and when the class fired."""
-    if f"curve_{k}_a" in lines and "second_phase" in lines:  # a log that somebody thinned may lack where it starts
+    if f"curve_{k}_a" in lines and "second_phase" in lines:  # a shortened log may lack the start of the phase
         last = lines[lines[f"curve_{k}_a"].notna()].iloc[-1]
         x = np.linspace(1, last.step + 1 - lines.second_phase.max(), 200)
         a, b, c = (last[f"curve_{k}_{parameter}"] for parameter in "abc")

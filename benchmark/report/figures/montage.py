@@ -1,4 +1,4 @@
-"""Montages: of each column the best, the median and the worst case, what each method made of it, and where it errs."""
+"""Montages: the best, the median and the worst case of each column, with predictions and their errors."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,7 +80,7 @@ def _chosen(cases: Sequence[Case], roles: Mapping[str, str]) -> tuple[list[str],
 
 
 def _said(case: Case, rule: str) -> str:
-    """Which case it is, below its image."""
+    """Return the name of a case, for below its image."""
     dice = [scores["dice"] for scores in case.scores.values() if not np.isnan(scores["dice"])]
     mean = f"mean Dice {np.mean(dice):.3f}" if dice else "no Dice"
     where = f"slice {case.slice + 1} of {case.slices}" if case.slices > 1 else ""
@@ -144,7 +144,7 @@ def _shape(array: np.ndarray) -> tuple[int, int]:
 
 
 def _centred(picture: np.ndarray, value: int) -> np.ndarray:
-    """In the middle of a tile."""
+    """Centre a picture on a tile."""
     up, left = (TILE - picture.shape[0]) // 2, (TILE - picture.shape[1]) // 2
     around = ((up, TILE - picture.shape[0] - up), (left, TILE - picture.shape[1] - left), (0, 0))
     return np.pad(picture, around[: picture.ndim], constant_values=value)
@@ -164,7 +164,7 @@ def _nearest(labels: np.ndarray) -> np.ndarray:
 
 
 def _marked(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """Marks over a tile; a thin stroke survives where the image is made smaller."""
+    """Draw an annotation over a tile; thin strokes are kept if the image is reduced."""
     shown = _nearest(marks)
     height, width = _shape(marks)
     if height < len(marks):
@@ -184,7 +184,7 @@ def _over(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _errors(image: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """A faded tile with what was found and is not there, is there and was not found, or was taken for another class."""
+    """Draw errors on a faded tile: false positives, false negatives, and wrong classes."""
     kinds = ((labels > 0) & (truth == 0), (labels == 0) & (truth > 0), (labels > 0) & (truth > 0) & (labels != truth))
     picture = 255 - FADED * (255.0 - image)
     for wrong, colour in zip(kinds, ERRORS.values(), strict=True):

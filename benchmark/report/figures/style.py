@@ -1,4 +1,4 @@
-"""What all figures share: one look, methods told apart by more than colour, and a line that says what each is made of."""
+"""The common style of all figures: methods differ by more than colour, and a line below states the runs in the figure."""
 
 import hashlib
 import textwrap
@@ -28,7 +28,7 @@ SETTINGS: Any = {
     "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.2, "lines.markersize": 4.5,
 }  # fmt: skip  # titles have a fixed place, since searching one is slow
 COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky", "black"))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")  # nine, so that seven colours never meet the same one soon
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")  # nine, so that a pair with one of seven colours repeats late
 LINES = ("-", "--", ":", "-.")
 DARK, GREY = "#333333", "#767676"
 KINDS = ("pdf", "png", "svg")
@@ -52,7 +52,7 @@ class SavedFigure:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a figure is made of."""
+    """The runs in a figure."""
 
     hashes: tuple[str, ...] = ()
     runs: int = 0
@@ -60,7 +60,7 @@ class Provenance:
 
     @property
     def line(self) -> str:
-        """What stands below the figure: n, and the runs by their hashes or, of many, by the digest of these."""
+        """Return the line below the figure: n, and the hashes of the runs or, if there are many, a digest of them."""
         unnamed = self.runs - len(self.hashes)
         said = f"{self.runs} run{'s' * (self.runs != 1)}"
         if len(self.hashes) > FEW:
@@ -86,12 +86,12 @@ class FigureSpec:
     caption: str
     figure: Figure
     origin: Provenance
-    legend: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # text -> how its line looks
+    legend: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # text -> the style of its line
 
 
 @dataclass(frozen=True)
 class FigureData:
-    """What figures are drawn from."""
+    """The data of the figures."""
 
     read: Rows
     summary: Summary
@@ -185,7 +185,7 @@ def height_of(names: Sequence[str]) -> float:
 
 
 def beyond(panel: Any, height: int, value: float, edges: tuple[float, float]) -> None:
-    """An arrow at the edge of a panel, with the value, in place of a dot that would lie outside."""
+    """Draw an arrow with the value at the edge of a panel, instead of a dot outside it."""
     left = value < edges[0]
     panel.plot(edges[0] if left else edges[1], height, "<" if left else ">", color=GREY, clip_on=False)
     beside = {"textcoords": "offset points", "va": "center", "ha": "left" if left else "right", "fontsize": 6.5}
@@ -203,7 +203,7 @@ def logarithmic(axis: Any, low: float, high: float) -> None:
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low / ROOM, high * ROOM)})
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 8 else (1, 3) if span < 40 else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())  # ten a decade are slow and say little
+    axis.set_minor_locator(NullLocator())  # ten per decade are slow to draw and of little use
 
 
 def wrapped(text: str, width: int = NAME, lines: int = 2) -> str:
@@ -212,7 +212,7 @@ def wrapped(text: str, width: int = NAME, lines: int = 2) -> str:
 
 
 def plain(text: str) -> str:
-    """A name that is no formula and has no signs that can't be printed."""
+    """Escape a name, so that it is not read as a formula, without characters that can't be printed."""
     return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text).replace("$", r"\$")
 
 

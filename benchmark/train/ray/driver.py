@@ -1,7 +1,7 @@
 """The process that is connected to Ray: `python -m benchmark.train.ray.driver PIPE`, started by `client`.
 
-It gets a `Cluster` and then tasks, and answers with the number of places, with outcomes, or with a sentence that says why
-there is no cluster. It ends with its tasks when the pipe closes.
+It gets a `Cluster` and then tasks. Its answers are the number of slots, outcomes, or a sentence that says why there is no
+cluster. It ends with its tasks when the pipe closes.
 """
 
 import os
@@ -18,9 +18,9 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskErr
 
 from benchmark.train.local import POLL_S, Outcome, Task, cores
 from benchmark.train.ray import parcel as parcels
-from benchmark.train.ray.client import GRACE_S, Cluster, Nodes, amount, places, refusal
+from benchmark.train.ray.client import GRACE_S, Cluster, Nodes, amount, cluster_fault, slots
 
-LOOK_S = 2  # between looks at the nodes
+NODES_S = 2  # between counts of the slots
 
 
 def main(number: str) -> None:
@@ -29,9 +29,9 @@ def main(number: str) -> None:
     cluster, hide = pipe.recv()
     try:
         connect(cluster)
-    except Exception as error:  # of many kinds; all of them mean that there is no cluster
+    except Exception as error:  # of any type: there is no cluster
         where = f"Ray can't be reached at {cluster.address}" if cluster.address else "Ray doesn't start"
-        hint = "; where it wants a token, set RAY_AUTH_MODE=token" if "RAY_AUTH_MODE" not in os.environ else ""
+        hint = "; if it needs a token, set RAY_AUTH_MODE=token" if "RAY_AUTH_MODE" not in os.environ else ""
         pipe.send(f"{where}: {' '.join(str(error).split())}{hint}")
         return
     driver = Driver(cluster, hide)
@@ -42,7 +42,7 @@ def main(number: str) -> None:
 
 
 def connect(cluster: Cluster) -> None:
-    """Join the cluster, or start one that lasts as long as this process and whose files are in the working folder."""
+    """Join the cluster, or start a private one with its files in the working folder, which ends with this process."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if cluster.address:
         ray.init(address=cluster.address, **quiet)
@@ -57,36 +57,36 @@ def connect(cluster: Cluster) -> None:
 
 
 class Driver:
-    """The tasks that Ray has, and the sealed folders that it keeps for them."""
+    """Tasks on the cluster, and the sealed folders that are stored there for them."""
 
     def __init__(self, cluster: Cluster, hide: tuple[Path, ...]) -> None:
         self.cluster, self.hide = cluster, hide
         self.gpu = cluster.device != "cpu" and any(amount(node, "GPU") for node in _alive())
-        # one run per process, as everywhere; second tries are the executor's, which can say why there was one
+        # one run per process; the executor retries, as it reports the reason
         self.work = ray.remote(max_calls=1, max_retries=0)(parcels.run_on_node)
         self.pending: dict[Any, tuple[Task, float]] = {}
         self.sealed: dict[Path, Any] = {}
 
     def serve(self, pipe: "Connection[Any, Any]") -> None:
         """Pass on tasks and outcomes until the pipe closes."""
-        if reason := refusal(_alive(), self.cluster, self.gpu):
+        if reason := cluster_fault(_alive(), self.cluster, self.gpu):
             pipe.send(reason)
             return
-        told, looked = 0, -float("inf")
+        sent, counted = 0, -float("inf")
         with suppress(EOFError, BrokenPipeError, ConnectionResetError):
             while True:
-                if time.monotonic() - looked > LOOK_S:
-                    looked, there = time.monotonic(), places(_alive(), self.cluster, self.gpu)
-                    if there != told:
-                        told = there
-                        pipe.send(told)
+                if time.monotonic() - counted > NODES_S:
+                    counted, free = time.monotonic(), slots(_alive(), self.cluster, self.gpu)
+                    if free != sent:
+                        sent = free
+                        pipe.send(sent)
                 if pipe.poll(POLL_S):
                     self._submit(pipe.recv())
                 for ended in self._ended():
                     pipe.send(ended)
 
     def end(self) -> None:
-        """Interrupt what runs, so that nodes clean up, and leave the cluster."""
+        """Cancel the running tasks, so that nodes clean up, and leave the cluster."""
         for reference in self.pending:
             ray.cancel(reference)
         if self.pending:
@@ -118,7 +118,7 @@ class Driver:
 
 
 def death(error: RayError) -> str:
-    """What became of a task whose outcome Ray does not have."""
+    """Return why a task has no outcome."""
     if isinstance(error, NodeDiedError):
         return "its node died"
     if isinstance(error, OutOfMemoryError):

@@ -1,7 +1,7 @@
-"""A run on another machine: what is sent there, the worker at work there, and what is sent back.
+"""A run on another machine: the job that is sent there, the worker there, and the outcome that is sent back.
 
-A parcel holds a job (which names no data set and no scan) and the files that it names; the sealed folder travels beside it,
-once for all its jobs. Masks and scores never leave the runner's machine.
+A remote job contains its files, and names neither data set nor scan; the sealed folder is sent once for all its jobs.
+Masks and scores never leave the runner's machine.
 """
 
 import json
@@ -23,10 +23,10 @@ Sealed = Mapping[str, np.ndarray]  # a sealed folder's files, uint8
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """What goes to a node for one run."""
+    """A job as it is sent to a node."""
 
     job: dict[str, Any]  # JOB
-    files: dict[str, bytes]  # those that the job names, by what it calls them: a method's file, encoder weights
+    files: dict[str, bytes]  # content by path in the job: a method's file, encoder weights
     code: str  # fingerprint of the code that the node must have
     threads: int
     gpu: bool
@@ -36,7 +36,7 @@ class RemoteJob:
 
 @dataclass(frozen=True)
 class RemoteOutcome:
-    """What comes back: how the worker ended, and the files that it left, compressed."""
+    """An outcome as it is sent back, with the worker's files, compressed."""
 
     device: str
     seconds: float
@@ -46,41 +46,41 @@ class RemoteOutcome:
     files: dict[str, bytes]
 
     def unpack(self, task: Task) -> Outcome:
-        """The outcome, with the files where a worker on this machine would have left them."""
+        """Return the outcome, and write the files as a worker on this machine would."""
         for name, content in self.files.items():
             (task.out / name).write_bytes(zlib.decompress(content))
         return Outcome(task, self.device, self.seconds, self.reason, self.processor, self.died)
 
 
 def pack(task: Task, gpu: bool, timeout_s: float | None, hide: tuple[Path, ...]) -> RemoteJob:
-    """The parcel of a task."""
+    """Return a task as a remote job."""
     job = json.loads(task.job.read_text())
-    named = [name for name in _named(job) if name]
-    files = {name: Path(name).read_bytes() for name in named}
+    module, weights = job["plugin"]["module"], job["budget"]["weights"]
+    files = {name: Path(name).read_bytes() for name in (module if module.endswith(".py") else "", weights) if name}
     return RemoteJob(job, files, _code(job), task.threads, gpu, timeout_s, hide)
 
 
 def read_sealed(folder: Path) -> Sealed:
-    """A sealed folder as it is sent."""
+    """Return the files of a sealed folder."""
     return {path.name: np.fromfile(path, np.uint8) for path in sorted(folder.iterdir())}
 
 
-def run_on_node(parcel: RemoteJob, sealed: Sealed) -> RemoteOutcome:
-    """Unpack, run the worker as it would run on the runner's machine, and collect what it leaves; this happens on a node."""
+def run_on_node(remote: RemoteJob, sealed: Sealed) -> RemoteOutcome:
+    """Unpack the job, run a worker, and collect its files; runs on a node."""
     with scratch() as folder:
-        task = _unpack(parcel, sealed, folder)
-        if _code(json.loads(task.job.read_text())) != parcel.code:
-            reason = f"node {platform.node()} has other code than the machine that sent this; install the same there"
+        task = _unpack(remote, sealed, folder)
+        if _code(json.loads(task.job.read_text())) != remote.code:
+            reason = f"node {platform.node()} has other code than the sending machine; install the same version on both"
             return RemoteOutcome(platform.node(), 0, reason, "", died=False, files={})
-        ended = _attend(start(task, "cuda:0" if parcel.gpu else "cpu", parcel.hide), parcel.timeout_s)
-        left = [path for path in task.out.iterdir() if path.is_file() and path != task.job]
-        files = {path.name: zlib.compress(path.read_bytes(), level=1) for path in left}
+        ended = _wait(start(task, "cuda:0" if remote.gpu else "cpu", remote.hide), remote.timeout_s)
+        paths = [path for path in task.out.iterdir() if path.is_file() and path != task.job]
+        files = {path.name: zlib.compress(path.read_bytes(), level=1) for path in paths}
     device = f"{platform.node()} {ended.device}"
     return RemoteOutcome(device, ended.seconds, ended.reason, ended.processor, ended.died, files)
 
 
-def _attend(worker: Worker, timeout_s: float | None) -> Outcome:
-    """How the worker ends; an interrupt ends it, too."""
+def _wait(worker: Worker, timeout_s: float | None) -> Outcome:
+    """Wait for the worker's outcome; an interrupt kills it."""
     try:
         while (ended := outcome(worker, timeout_s)) is None:
             time.sleep(POLL_S)
@@ -90,37 +90,27 @@ def _attend(worker: Worker, timeout_s: float | None) -> Outcome:
     return ended
 
 
-def _unpack(parcel: RemoteJob, sealed: Sealed, folder: Path) -> Task:
-    """The task as the node sees it."""
-    out, where = folder / "run", folder / "sealed"
-    for made in (out, where):
-        made.mkdir()
+def _unpack(remote: RemoteJob, sealed: Sealed, folder: Path) -> Task:
+    """Write the job's files on the node; return its task."""
+    out, sealed_folder = folder / "run", folder / "sealed"
+    out.mkdir()
+    sealed_folder.mkdir()
     for name, content in sealed.items():
-        content.tofile(where / name)
-        (where / name).chmod(0o444)
-    moved = {name: folder / f"file{number}" / Path(name).name for number, name in enumerate(parcel.files)}
-    for name, path in moved.items():
+        content.tofile(sealed_folder / name)
+        (sealed_folder / name).chmod(0o444)
+    paths = {name: folder / f"file{number}" / Path(name).name for number, name in enumerate(remote.files)}
+    for name, path in paths.items():
         path.parent.mkdir()
-        path.write_bytes(parcel.files[name])
-    (out / "job.json").write_text(json.dumps(_renamed(parcel.job, moved)))
-    return Task("", out / "job.json", where, out, parcel.threads, 0)
-
-
-def _named(job: Mapping[str, Any]) -> tuple[str, str]:
-    """The files that a job names: its method's, unless it is a module, and its encoder's weights; empty without one."""
-    module = job["plugin"]["module"]
-    return module if module.endswith(".py") else "", job["budget"]["weights"]
-
-
-def _renamed(job: dict[str, Any], moved: Mapping[str, Path]) -> dict[str, Any]:
-    """The job with its files where they are now."""
-    module, weights = job["plugin"]["module"], job["budget"]["weights"]
-    plugin = job["plugin"] | {"module": str(moved.get(module, module))}
-    return job | {"plugin": plugin, "budget": job["budget"] | {"weights": str(moved.get(weights, weights))}}
+        path.write_bytes(remote.files[name])
+    module, weights = remote.job["plugin"]["module"], remote.job["budget"]["weights"]
+    plugin = remote.job["plugin"] | {"module": str(paths.get(module, module))}
+    budget = remote.job["budget"] | {"weights": str(paths.get(weights, weights))}
+    (out / "job.json").write_text(json.dumps(remote.job | {"plugin": plugin, "budget": budget}))
+    return Task("", out / "job.json", sealed_folder, out, remote.threads, 0)
 
 
 def _code(job: Mapping[str, Any]) -> str:
-    """Fingerprint of what runs in a worker: the method, what it imports of `methods/`, and the worker itself."""
+    """Return the fingerprint of a worker's code: the method, the modules of `methods/` that it imports, the worker."""
     parts = map(
         plugins.source_of,
         ("benchmark.train.worker", "benchmark.seal.folder", "benchmark.seal.contract", "benchmark.plan.trials"),

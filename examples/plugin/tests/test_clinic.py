@@ -1,4 +1,4 @@
-"""The plug-ins keep the benchmark's contract, and do what they say."""
+"""Tests of the plug-ins: the benchmark's contract, and their values."""
 # ruff: noqa: D103  # the names say it
 
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import torch
 from clinic_plugin.centre_distance import CentreDistance
 from clinic_plugin.make import make
-from clinic_plugin.smooth import steps
+from clinic_plugin.smooth import squared_difference
 
 from benchmark.check import outcomes, targets
 
@@ -18,8 +18,8 @@ def test_every_plug_in_keeps_the_contract(tmp_path, name):
     assert [outcome for outcome in outcomes(target) if outcome.fault] == []
 
 
-def test_an_even_prediction_has_no_steps():
-    assert steps(torch.full((1, 2, 4, 4), 0.5)) == 0
+def test_a_constant_prediction_has_no_difference():
+    assert squared_difference(torch.full((1, 2, 4, 4), 0.5)) == 0
 
 
 def test_a_shift_by_two_rows_is_two_rows_in_mm():

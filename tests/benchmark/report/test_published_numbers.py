@@ -42,7 +42,7 @@ def table(tmp_path):
 
 
 def compared(table, cell=(), **change):
-    """The one line that a number and a cell of ours make."""
+    """Return the one line of the comparison of a number and a cell."""
     (line,) = compare(pd.DataFrame([CELL | dict(cell)]), table(change)).to_dict("records")
     return line
 
@@ -117,7 +117,7 @@ def test_numbers_of_several_files_are_read_together(table):
     assert list(table({"paper": "Roe, 2021"}, name="b.csv").paper) == ["Doe, 2020", "Roe, 2021"]
 
 
-def test_hours_are_no_scores(table, tmp_path):
+def test_hours_are_not_scores(table, tmp_path):
     (tmp_path / "annotation_cost.csv").write_text("annotation,seconds\nfull,239.7\n")
     assert len(table({})) == 1
 
@@ -154,7 +154,7 @@ def test_a_mean_of_distances_may_be_rounded_where_they_are(table):
         table(*regions("10.2", "9.0", "10.0", "11.0", **HD95))
 
 
-def test_the_mean_of_regions_that_are_not_all_printed_is_taken_as_it_is(table):
+def test_the_mean_of_regions_that_are_not_all_printed_is_not_checked(table):
     assert len(table(*regions("0.9", "0.600", "0.700", "0.800")[1:])) == 3
 
 
@@ -221,7 +221,7 @@ def test_a_method_that_we_do_not_have_is_said(table):
     assert line["why"] == "no method here is known to be this one; same protocol"
 
 
-def test_predictions_made_elsewhere_are_not_ours(table):
+def test_external_predictions_are_not_compared_with_papers(table):
     assert pd.isna(compared(table, {"external": True})["mean"])
 
 
@@ -247,7 +247,7 @@ def test_each_of_the_rows_that_differ_in_options_is_compared(table):
     ]
 
 
-def test_every_column_of_ours_has_its_own_lines(table):
+def test_every_column_of_a_report_has_its_own_lines(table):
     cells = [CELL, CELL | {"column": "other", "steps": 300}]
     found = compare(pd.DataFrame(cells), table({}))
     assert found[["column", "comparable"]].values.tolist() == [["acdc scribble:drawn", "yes"], ["other", "no"]]

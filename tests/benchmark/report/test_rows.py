@@ -69,7 +69,7 @@ def test_folds_of_one_family_share_a_column(results):
     assert results(record(split="strat5/0"), record(split="strat5/1")).runs.column.nunique() == 1
 
 
-def test_rows_of_one_label_are_told_apart_by_the_options_that_differ(results):
+def test_rows_of_one_label_are_named_by_the_options_that_differ(results):
     read = results(record(options={"a": 1, "b": 2}), record(options={"a": 1, "b": 3}))
     assert sorted(read.runs.row) == ["pce (b=2)", "pce (b=3)"]
 
@@ -81,7 +81,7 @@ def test_options_that_differ_from_column_to_column_alone_leave_one_row(results):
     assert said == "pce has options by column: octa_phantom scribble:sim: a=1; other scribble:sim: a=0."
 
 
-def test_options_that_differ_within_one_column_tell_rows_apart_in_all(results):
+def test_options_that_differ_within_one_column_name_rows_in_all(results):
     read = results(*(record(options={"a": a}, dataset=dataset) for a, dataset in ((1, "one"), (2, "other"), (3, "other"))))
     assert set(read.runs.row) == {"pce (a=1)", "pce (a=2)", "pce (a=3)"}
     assert not report._options_by_column(read.runs)

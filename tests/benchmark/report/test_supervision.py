@@ -103,7 +103,7 @@ def test_one_patient_gives_no_share(results):
     assert set(frame.reason) == {"the gap has no interval with one patient"}
 
 
-def test_rows_with_gaps_have_no_share_and_are_no_base(results):
+def test_rows_with_gaps_have_no_share_and_are_not_a_base(results):
     runs = [
         ("pce", "point", 0, around(0.5), {}),
         ("pce_dice", "point", 0, around(0.6), {}),
@@ -121,7 +121,7 @@ def test_without_a_base_or_a_full_row_the_reason_says_so(results):
     }
 
 
-def test_full_masks_under_another_budget_are_no_twin(results):
+def test_full_masks_with_another_budget_are_not_the_upper_end(results):
     runs = [("pce", "point", 0, around(0.5), {}), ("pce_dice", "full", 0, around(0.9), {"common": {"steps": 9}})]
     assert supervision.gaps(results(*runs)).empty
 

@@ -20,8 +20,8 @@ from benchmark.report.costs import costs, notes
 from benchmark.report.summary import MEAN, TEST_COLUMNS, Summary, summarise
 from benchmark.report.tables import Table
 from benchmark.score.metrics import BUILT_IN
-from tests.benchmark.report import golden_tables
 from tests.benchmark.report.test_rows import HEADER, record
+from tests.support import golden_tables
 
 HOSTILE = r"a_b%c$d#e&f{g}h\i~j^k<l>m|n µé²–α🙂 --x [y]"
 PAGE = r"""\documentclass[a4paper]{article}
@@ -151,7 +151,7 @@ def test_every_metric_has_a_heading_and_distances_their_unit(summary, metric):
     assert headings["hearts point"] == millimetres
 
 
-def test_hd95_of_what_was_found_stands_beside_hd95_where_something_was_missed(summary):
+def test_hd95_of_found_regions_is_shown_where_a_region_was_missed(summary):
     headings = tables.main_table(summary.cells, ["hd95"]).columns.tolist()
     assert [column for column, heading in headings if heading.startswith("HD95 of found")] == ["hearts scribble:sim"]
 

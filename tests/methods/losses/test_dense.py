@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from benchmark.methods.losses import dense
 from benchmark.methods.losses.dense import dense_crf
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 
 @pytest.mark.parametrize("name", families("dense_crf"))
@@ -46,9 +46,9 @@ def slow_dense_crf(probs, image, sigma_xy, sigma_rgb, scale=0.5):
                 for v in range(h):
                     for u in range(w):
                         far = ((y - v) ** 2 + (x - u) ** 2) / (sigma_xy * scale) ** 2
-                        apart = 255**2 * float((image[i, :, y, x] - image[i, :, v, u]).square().sum()) / sigma_rgb**2
+                        distance = 255**2 * float((image[i, :, y, x] - image[i, :, v, u]).square().sum()) / sigma_rgb**2
                         alike = float((probs[i, :, y, x] * probs[i, :, v, u]).sum())
-                        total += math.exp(-0.5 * (far + apart)) * alike
+                        total += math.exp(-0.5 * (far + distance)) * alike
     return -total / n
 
 
@@ -59,8 +59,8 @@ def test_dense_crf_equals_a_slow_loop(channels, shape, scale):
     torch.manual_seed(0)
     probs = torch.randn(2, 3, *shape, dtype=torch.float64).softmax(1)
     image = torch.rand(2, channels, *shape, dtype=torch.float64)
-    ours = dense_crf(probs, image, sigma_xy=6.0, sigma_rgb=60.0, scale=scale)
-    assert ours.item() == pytest.approx(slow_dense_crf(probs, image, 6.0, 60.0, scale), rel=1e-9)
+    result = dense_crf(probs, image, sigma_xy=6.0, sigma_rgb=60.0, scale=scale)
+    assert result.item() == pytest.approx(slow_dense_crf(probs, image, 6.0, 60.0, scale), rel=1e-9)
 
 
 def test_blocks_of_any_size_give_one_sum(monkeypatch):
@@ -167,9 +167,9 @@ def test_half_precision_is_computed_in_single(method):
     with torch.autocast("cpu", torch.bfloat16):
         assert dense_crf(probs, image, method=method) == expected
     image = image.bfloat16()
-    ours = dense_crf(probs.bfloat16(), image, method=method)
-    assert ours.dtype == torch.float32
-    torch.testing.assert_close(ours, dense_crf(probs, image.float(), method=method), rtol=0.01, atol=0)
+    result = dense_crf(probs.bfloat16(), image, method=method)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, dense_crf(probs, image.float(), method=method), rtol=0.01, atol=0)
 
 
 def test_nothing_predicted_is_zero():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmark.methods.losses import partial_cross_entropy, partial_dice
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 
 @pytest.mark.parametrize("name", families("partial_ce"))

@@ -5,7 +5,7 @@ import torch
 
 from benchmark.methods.losses import gated_crf
 from benchmark.methods.losses.pairwise import half_window
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 
 @pytest.mark.parametrize("name", families("gated_crf"))
@@ -29,9 +29,9 @@ def slow_gated_crf(probs, image, sigma_xy, sigma_rgb, radius):
                     for u in range(max(0, x - radius), min(w, x + radius + 1)):
                         if (v, u) != (y, x):
                             far = ((y - v) ** 2 + (x - u) ** 2) / sigma_xy**2
-                            apart = float((image[i, :, y, x] - image[i, :, v, u]).square().sum()) / sigma_rgb**2
+                            distance = float((image[i, :, y, x] - image[i, :, v, u]).square().sum()) / sigma_rgb**2
                             alike = (probs[i, :, y, x] * probs[i, :, v, u]).sum()
-                            total += math.exp(-0.5 * (far + apart)) * (1 - alike)
+                            total += math.exp(-0.5 * (far + distance)) * (1 - alike)
     return total / (n * h * w)
 
 
@@ -41,8 +41,8 @@ def test_gated_crf_equals_a_slow_loop(channels, radius, shape):
     torch.manual_seed(0)
     probs = torch.randn(2, 3, *shape, dtype=torch.float64).softmax(1)
     image = torch.rand(2, channels, *shape, dtype=torch.float64)
-    ours = gated_crf(probs, image, sigma_xy=2.0, sigma_rgb=0.3, radius=radius)
-    assert ours.item() == pytest.approx(slow_gated_crf(probs, image, 2.0, 0.3, radius).item(), rel=1e-9)
+    result = gated_crf(probs, image, sigma_xy=2.0, sigma_rgb=0.3, radius=radius)
+    assert result.item() == pytest.approx(slow_gated_crf(probs, image, 2.0, 0.3, radius).item(), rel=1e-9)
 
 
 def test_certain_and_equal_pixels_cost_nothing():
@@ -81,6 +81,6 @@ def test_gradients_are_right():
 def test_half_precision_is_computed_in_single():
     torch.manual_seed(0)
     probs, image = torch.randn(1, 2, 8, 8).softmax(1), torch.rand(1, 1, 8, 8)
-    ours = gated_crf(probs.bfloat16(), image.bfloat16())
-    assert ours.dtype == torch.float32
-    torch.testing.assert_close(ours, gated_crf(probs, image), rtol=0.05, atol=0)
+    result = gated_crf(probs.bfloat16(), image.bfloat16())
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, gated_crf(probs, image), rtol=0.05, atol=0)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from benchmark.methods.losses import affinity, batch_prototypes, prsa, sample_prototypes
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 
 def inputs(golden):

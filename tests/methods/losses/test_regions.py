@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmark.methods.losses.regions import intensity_variance, mumford_shah
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 LOSSES = [mumford_shah, intensity_variance]
 
@@ -153,9 +153,9 @@ def test_gradients_are_right(loss):
 def test_half_precision_is_computed_in_single(loss):
     torch.manual_seed(0)
     probs, image = torch.randn(1, 2, 8, 8).softmax(1), torch.rand(1, 1, 8, 8)
-    ours = loss(probs.bfloat16(), image.bfloat16())
-    assert ours.dtype == torch.float32
-    torch.testing.assert_close(ours, loss(probs, image), rtol=0.05, atol=1e-3)
+    result = loss(probs.bfloat16(), image.bfloat16())
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, loss(probs, image), rtol=0.05, atol=1e-3)
     exact = loss(probs, image)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(loss(probs, image), exact)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmark.methods.losses import entropy, total_variation
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 
 @pytest.mark.parametrize("name", families("entropy"))

@@ -9,13 +9,13 @@ from benchmark.methods.losses.labels import partial_cross_entropy
 from benchmark.methods.losses.trees import TreeSum, boruvka, edges, rooted, spanning_trees, tree_energy, tree_filter
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget
-from tests.golden_vectors import Golden, families
+from tests.support.golden_vectors import Golden, families
 
 PRECISIONS = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
-def close(ours, expected, dtype):
-    torch.testing.assert_close(ours.detach(), expected, rtol=0, atol=PRECISIONS[dtype], check_dtype=False)
+def close(result, expected, dtype):
+    torch.testing.assert_close(result.detach(), expected, rtol=0, atol=PRECISIONS[dtype], check_dtype=False)
 
 
 def links(embedding):
@@ -115,7 +115,7 @@ def grey(count, channels, shape, levels, dtype=torch.float32):
 
 @pytest.mark.parametrize("levels", [1, 4, 1024])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_of_edges_of_equal_cost_the_first_is_taken(shape, levels):
+def test_of_edges_of_equal_cost_the_first_is_chosen(shape, levels):
     images = grey(2, 2, shape, levels)
     expected = [{(a, b) for a, ends in slow_tree(image).items() for b in ends if a < b} for image in images]
     assert links(images) == expected
@@ -126,7 +126,7 @@ def test_of_edges_of_equal_cost_the_first_is_taken(shape, levels):
 def test_devices_without_scipy_grow_the_same_rooted_trees(shape, levels, monkeypatch):
     images = grey(3, 1, shape, levels)
     expected = spanning_trees(images)
-    monkeypatch.setattr("benchmark.methods.losses.trees._grown_by_scipy", lambda key, h, w: rooted(boruvka(key, h, w), h, w))
+    monkeypatch.setattr("benchmark.methods.losses.trees._trees_by_scipy", lambda key, h, w: rooted(boruvka(key, h, w), h, w))
     assert torch.equal(spanning_trees(images), expected)
 
 
@@ -151,12 +151,12 @@ def test_every_pixel_leads_to_the_first_of_its_image(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_filter_equals_walks_from_every_pixel(shape):
     signal, embedding = grey(2, 3, shape, 128, torch.float64), grey(2, 2, shape, 4, torch.float64)
-    ours = tree_filter(signal, embedding, 0.3)
-    torch.testing.assert_close(ours, slow_filter(signal, embedding, 0.3), rtol=1e-12, atol=1e-12)
+    result = tree_filter(signal, embedding, 0.3)
+    torch.testing.assert_close(result, slow_filter(signal, embedding, 0.3), rtol=1e-12, atol=1e-12)
 
 
 def test_a_path_multiplies_its_similarities():
-    """Three pixels in a row with similarities 1/2 and 1/4, and a tree of one pixel beside them."""
+    """Three pixels in a row with similarities 1/2 and 1/4, and another tree of one pixel."""
     x = torch.tensor([[1.0, 10.0, 100.0, 7.0]])
     sums = TreeSum.apply(x, torch.tensor([0, 0.5, 0.25, 0]), torch.tensor([0, 0, 1, 3]))
     assert sums.tolist() == [[1 + 5 + 12.5, 0.5 + 10 + 25, 0.125 + 2.5 + 100, 7]]
@@ -168,8 +168,8 @@ def test_deep_chains_reach_from_end_to_end(length):
     similarity = torch.full((length,), 0.9, dtype=torch.float64)
     similarity[0] = 0
     sums = TreeSum.apply(torch.eye(length, dtype=torch.float64), similarity, parent)
-    apart = (torch.arange(length)[:, None] - torch.arange(length)).abs()
-    torch.testing.assert_close(sums, 0.9 ** apart.double(), rtol=1e-12, atol=0)
+    distance = (torch.arange(length)[:, None] - torch.arange(length)).abs()
+    torch.testing.assert_close(sums, 0.9 ** distance.double(), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("name", families("tree_filter"))
@@ -235,7 +235,7 @@ def test_sigma_is_of_the_image_s_tree(scene):
 
 
 def test_the_energy_has_the_gradient_of_finite_differences():
-    """Costs are well apart, so that no tree changes under a small step."""
+    """Costs differ enough that a small step changes no tree."""
     torch.manual_seed(0)
     probs = torch.randn(2, 2, 4, 5, dtype=torch.float64).softmax(1).requires_grad_()
     features = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
@@ -255,7 +255,7 @@ def test_no_gradient_reaches_the_image(scene):
 
 
 def test_labelled_pixels_are_seen_but_not_moved_to(scene):
-    """They take part in every mean, so they get a gradient, but no distance of theirs counts."""
+    """They take part in every mean, so they get a gradient, but their own distances are not counted."""
     probs, image, _, unlabelled = scene
     one = torch.zeros_like(unlabelled)
     one[0, 4, 5] = True
@@ -289,7 +289,7 @@ def test_equal_probabilities_cost_nothing(scene):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (17, 31)])
-def test_odd_sizes_and_other_layouts_are_no_obstacle(shape):
+def test_odd_sizes_and_other_layouts_work(shape):
     torch.manual_seed(0)
     logits = torch.randn(2, 3, *shape).to(memory_format=torch.channels_last).requires_grad_()
     loss = tree_energy(logits.softmax(1), torch.rand(2, 3, *shape), torch.randn(2, 2, 1, 2), torch.ones(2, *shape).bool())

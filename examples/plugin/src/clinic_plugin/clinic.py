@@ -11,7 +11,7 @@ from benchmark.datasets.base import Dataset, Scan, Split
 
 @dataclass
 class Clinic(Dataset):
-    """`PATIENT_VISIT.npz`; the last fifth of the patients is the test part."""
+    """Files are `PATIENT_VISIT.npz`; the last fifth of the patients is the test part."""
 
     root: Path
 
@@ -25,10 +25,10 @@ class Clinic(Dataset):
     redistribute = True
     licence = "Apache-2.0"
     source = "python -m clinic_plugin.make"
-    citation = "none: made up"
+    citation = "none: synthetic"
 
     def patients(self) -> dict[str, list[str]]:
-        """Visits by patient, read off the files' names."""
+        """Return visits by patient, from the files' names."""
         names = sorted(path.stem for path in self.root.glob("*_*.npz"))
         if not names:
             raise InputError(f"{self.root} holds no scans; make some with: python -m clinic_plugin.make {self.root}")
@@ -38,18 +38,18 @@ class Clinic(Dataset):
         return patients
 
     def splits(self) -> list[str]:
-        """There is one."""
+        """Return the only split."""
         return ["default"]
 
     def split(self, name: str) -> Split:
-        """By patient: the last fifth is tested."""
+        """Split by patient: the last fifth is the test part."""
         visits = list(self.patients().values())
         cut = len(visits) - max(1, len(visits) // 5)
         train, test = (tuple(scan for scans in part for scan in scans) for part in (visits[:cut], visits[cut:]))
         return Split(train, (), test)
 
     def load(self, name: str) -> Scan:
-        """One visit; a file that isn't there or lacks something is named."""
+        """Return a visit; raises InputError if its file is missing or incomplete."""
         path = self.root / f"{name}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -1,4 +1,4 @@
-"""Write a made-up data set: `python -m clinic_plugin.make FOLDER`."""
+"""Write a synthetic data set: `python -m clinic_plugin.make FOLDER`."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def make(folder: Path, patients: int = 10) -> None:
-    """Stacks of three slices with a bright ellipsoid; two visits of each patient."""
+    """Write stacks of three slices with a bright ellipsoid; two visits per patient."""
     folder.mkdir(parents=True, exist_ok=True)
     slices, rows, columns = np.indices((3, 40, 48))
     for patient in range(patients):

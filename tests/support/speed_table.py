@@ -1,4 +1,4 @@
-"""What the speed tests measured, as ratios: `python -m tests.speed_table speed.json` writes reports/speed.md.
+"""What the speed tests measured, as ratios: `python -m tests.support.speed_table speed.json` writes reports/speed.md.
 
 A ratio is a cost (processor time, or peak memory) over that of the group's first, in the same run. tests/speed_ratios.csv
 holds what was measured when; a ratio that is NOISE times worse, and more than SLACK, ends with exit status 1. `--keep`
@@ -19,9 +19,10 @@ import torch
 
 NOISE = 1.5  # between runs; with other programs on both cores ratios moved by up to 1.4
 SLACK = 0.002  # of the baseline: what costs next to nothing may cost twice that
+ROOT = Path(__file__).parents[2]
 FILES = {  # committed ratios and report, without a GPU and with one
-    False: (Path(__file__).parent / "speed_ratios.csv", Path(__file__).parents[1] / "reports" / "speed.md"),
-    True: (Path(__file__).parent / "speed_ratios_gpu.csv", Path(__file__).parents[1] / "reports" / "speed-gpu.md"),
+    False: (ROOT / "tests" / "speed_ratios.csv", ROOT / "reports" / "speed.md"),
+    True: (ROOT / "tests" / "speed_ratios_gpu.csv", ROOT / "reports" / "speed-gpu.md"),
 }
 TIMER = " -- -k 'kernels or network or methods' --benchmark-timer=time.perf_counter"
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "medpy")

@@ -1,6 +1,6 @@
 """A results folder written by hand, with whatever can go wrong in one, and the tables that a person has read.
 
-Write those anew, and then read them: python -m tests.benchmark.report.golden_tables
+Write those anew, and then read them: python -m tests.support.golden_tables
 """
 
 import csv
@@ -15,7 +15,7 @@ from benchmark.score.evaluate import COUNTS, METRICS
 from tests.benchmark.report.test_rows import record
 
 FORMATS = ("md", "tex", "csv")
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "benchmark" / "report" / "golden"
 HEADER = ("scan", "patient", "region", "unit", *METRICS, *COUNTS)
 DICE = {  # of five patients; their means are 0.40, 0.75, 0.85, 0.84, 0.72
     "prior": (0.30, 0.35, 0.40, 0.45, 0.50),

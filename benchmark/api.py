@@ -1,0 +1,158 @@
+"""Sweeps and results from Python: `benchmark.run(...)` and `benchmark.load(folder)`; the command line calls the same."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark import InputError
+from benchmark.plan.jobs import Job, Plan, make_plan
+from benchmark.plan.presets import Request
+from benchmark.store import open_results, stored
+from benchmark.train.local import Executor, Running
+from benchmark.train.sweep import Screen, Sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.report.runs import Rows
+
+MakeExecutor = Callable[[int, int, float | None, list[Path]], Executor]  # workers, threads, timeout in s, hidden folders
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Stored runs as data frames."""
+
+    read: "Rows"
+
+    @property
+    def runs(self) -> "pd.DataFrame":
+        """A line for each run: its column, method, split, seed, state, options, costs."""
+        return self.read.runs
+
+    @property
+    def cases(self) -> "pd.DataFrame":
+        """A line for each run, test scan and region, with every metric."""
+        return self.read.cases
+
+    def summary(self, metrics: Sequence[str] = ("dice", "hd95"), reference: str = "") -> "pd.DataFrame":
+        """A line for each method, column, region and metric: mean, spread over seeds, interval, patients, seeds."""
+        from benchmark.report.summary import summarise
+
+        cells = summarise(self.read, reference, metrics).cells
+        return cells[cells.metric.isin(metrics)]
+
+
+def load(folder: str | Path, selection: str = "last") -> Results:
+    """The runs of a results folder, or of a stored set by its name, such as `reference-core`."""
+    from benchmark.report import runs
+
+    if Path(folder).exists():
+        return Results(runs.read(Path(folder), selection))
+    return Results(runs.read_folder(stored(str(folder))[str(folder)], selection))
+
+
+def run(
+    *,
+    preset: str = "",
+    methods: Iterable[str] = (),
+    datasets: Iterable[str] = (),
+    annotations: Iterable[str] = (),
+    splits: Iterable[str] = (),
+    seeds: Iterable[int] = (),
+    budget: Mapping[str, Any] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    metrics: Iterable[str] = (),
+    against: str = "",
+    data: str | Path = "data",
+    results: str | Path = "results",
+    workers: int = 0,
+    device: str = "auto",
+    timeout_s: float = 0,
+    rerun: str = "",
+    screen: Screen | None = None,
+) -> Results:
+    """Train, predict and score what is planned and not yet done; return all runs of the results folder.
+
+    The arguments are the flags of `python -m benchmark run`; `options` are by method or data set, then by name. Without
+    any, the preset `demo`. A failed run does not raise: its state in `runs` is `failed`, with the reason.
+    """
+    request = Request(
+        preset=preset,
+        methods=list(methods),
+        datasets=list(datasets),
+        annotations=list(annotations),
+        splits=list(splits),
+        seeds=list(seeds),
+        budget=[f"{name}={json.dumps(value)}" for name, value in (budget or {}).items()],
+        options=[
+            f"{owner}.{name}={json.dumps(value)}" for owner, own in (options or {}).items() for name, value in own.items()
+        ],
+        metrics=list(metrics),
+        against=against,
+        data=Path(data),
+    )
+    make = local_executor(device)
+    execute(make_plan(request), Path(results), make, workers=workers, timeout_s=timeout_s, rerun=rerun, screen=screen)
+    return load(results)
+
+
+def execute(
+    plan: Plan,
+    results: Path,
+    make: MakeExecutor,
+    *,
+    jobs: Sequence[Job] | None = None,
+    hide: Iterable[Path] = (),
+    workers: int = 0,
+    timeout_s: float = 0,
+    rerun: str = "",
+    screen: Screen | None = None,
+) -> Counter[str]:
+    """Do the jobs of a plan, or some of them, that are not done; return how many are in which state at the end."""
+    if rerun not in ("", "stale", "all"):
+        raise InputError(f"rerun is {rerun!r}; it must be stale or all")
+    if not plan.jobs:
+        raise InputError("there is nothing to run: none of the methods learns from these annotations")
+    hidden = [*hide, results, *(dataset.root for dataset in plan.datasets.values())]
+    executor = make(workers, max(job.budget.threads for job in plan.jobs), timeout_s or None, hidden)
+    return Sweep(plan, open_results(results), executor, screen or Silent(), rerun).run(jobs)
+
+
+def local_executor(device: str) -> MakeExecutor:
+    """Workers on this machine; a device that does not exist is an error at once."""
+    from benchmark.train.local import Local, cores, devices
+
+    slots = devices(device)
+
+    def make(workers: int, threads: int, timeout_s: float | None, hide: list[Path]) -> Executor:
+        each = workers or (max(1, cores() // threads) if slots == ["cpu"] else 1)
+        return Local(slots, each, timeout_s, hide)
+
+    return make
+
+
+def ray_executor(device: str, address: str) -> MakeExecutor:
+    """Workers on a Ray cluster; raises InputError where Ray is not installed."""
+    from benchmark.train.ray.client import Cluster, Ray, check_device
+
+    check_device(device)
+    where = address or os.environ.get("RAY_ADDRESS", "")
+    return lambda workers, threads, timeout_s, hide: Ray(Cluster(where, device, workers, threads, timeout_s), hide)
+
+
+class Silent:
+    """A screen that shows nothing."""
+
+    def planned(self, states: Counter[str]) -> None:
+        """Show nothing."""
+
+    def tick(self, running: list[Running]) -> None:
+        """Show nothing."""
+
+    def ended(self, job: Job, state: str, reason: str, seconds: float) -> None:
+        """Show nothing."""

@@ -1,0 +1,72 @@
+"""Sweeps and results from Python."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import benchmark
+from benchmark import InputError, api
+from benchmark.train import local
+from tests.support.sweeps import InProcess
+
+TINY = {"octa_phantom": {"size": 32, "train": 2, "val": 0, "test": 2}}
+BUDGET = {"steps": 2, "batch": 2, "size": 32}
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Two methods and two seeds on a tiny phantom."""
+    monkeypatch.setattr(local, "Local", InProcess)
+    given = {"datasets": ["octa_phantom"], "seeds": [0, 1], "budget": BUDGET, "options": TINY | {"pce_dice": {}}}
+    return benchmark.run(methods=["prior", "pce"], results=tmp_path / "results", data=tmp_path, **given)
+
+
+def test_a_sweep_gives_its_runs_cases_and_summary_as_frames(made):
+    assert sorted(zip(made.runs.row, made.runs.seed, made.runs.state, strict=True)) == [
+        (row, seed, "done") for row in ("pce", "prior") for seed in (0, 1)
+    ]
+    assert len(made.cases) == 4 * 2
+    line = made.summary(["dice"]).set_index(["method", "region", "metric"]).loc["pce", "mean", "dice"]
+    own = made.cases[made.cases.row == "pce"]
+    assert line["mean"] == pytest.approx(own.groupby("seed").dice.mean().mean())
+    assert line.seeds == 2
+
+
+def test_what_is_stored_is_loaded_again_by_its_folder_or_its_name(made, tmp_path):
+    again = benchmark.load(tmp_path / "results")
+    assert again.cases.dice.tolist() == made.cases.dice.tolist()
+    stored = benchmark.load("smoke")
+    assert {column.split()[0] for column in stored.runs.column} == {"octa_phantom"}
+    assert not np.isnan(stored.cases.dice).all()
+
+
+def test_options_of_a_method_arrive_as_they_are_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "Local", InProcess)
+    made = benchmark.run(
+        methods=["total_variation"], datasets=["octa_phantom"], budget=BUDGET, results=tmp_path / "r", data=tmp_path,
+        options=TINY | {"total_variation": {"weight": 0.25}},
+    )  # fmt: skip
+    assert '"weight": 0.25' in made.runs.options[0]
+
+
+def test_what_is_wrong_is_an_error_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="no method 'pcee'"):
+        benchmark.run(methods=["pcee"], datasets=["octa_phantom"], results=tmp_path)
+    with pytest.raises(InputError, match="rerun is 'some'; it must be stale or all"):
+        benchmark.run(methods=["prior"], datasets=["octa_phantom"], options=TINY, rerun="some", results=tmp_path)
+    with pytest.raises(InputError, match="no stored runs 'nothing'"):
+        benchmark.load("nothing")
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, benchmark; print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)), benchmark.run.__name__)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split("]")[0] == "["
+    with pytest.raises(AttributeError, match="no attribute 'walk'"):
+        benchmark.walk  # noqa: B018
+
+
+def test_the_command_line_makes_the_same_executor():
+    assert isinstance(api.local_executor("cpu")(1, 1, None, []), local.Local)
