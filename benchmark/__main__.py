@@ -37,7 +37,7 @@ DataSet = Annotated[str, typer.Argument(metavar="NAME", help="A data set, NAME:P
 @app.command("list")
 def list_() -> None:
     """Show methods, groups, data sets, annotations and presets."""
-    from benchmark.plan.presets import PRESETS
+    from benchmark.plan.plugins import PRESETS
     from benchmark.terminal import show_list
 
     show_list(PRESETS.glob("*.toml"))

@@ -31,6 +31,7 @@ from benchmark.inputs import explain
 T = TypeVar("T")
 
 PRIOR, BASE, SUPERVISED = ROLES = ("location prior", "base", "supervised")  # of methods in reports
+PRESETS = Path(__file__).parents[1] / "presets"
 NAME = re.compile(r"\w[\w.+-]{0,99}")  # of a method or a data set: folders are called so
 KINDS = {  # -> entry points
     "method": "benchmark.methods",

@@ -13,13 +13,12 @@ from pydantic import Field
 from benchmark import InputError
 from benchmark.inputs import checked, is_there, read_toml
 from benchmark.plan import plugins
-from benchmark.plan.plugins import Plugin
+from benchmark.plan.plugins import PRESETS, Plugin
 from benchmark.seal.contract import Budget
 
 if TYPE_CHECKING:
     from benchmark.datasets.base import Inventory as _Inventory
 
-PRESETS = Path(__file__).parents[1] / "presets"
 PARTED = ("methods", "datasets", "annotations", "splits", "seeds")  # a part of a preset may state these
 
 

@@ -181,7 +181,7 @@ def died(out, reason):
     ("ends", "reason", "died"),
     [
         ("exit 3", "it ended with status 3", False),
-        ("exit 0", "it ended without an outcome", False),
+        ("exit 0", "it ended without writing worker.json", False),
         ("kill -9 $$", "it was killed by SIGKILL", True),
         ("echo 'ValueError: no idea' > error.txt; exit 1", "ValueError: no idea", False),
     ],

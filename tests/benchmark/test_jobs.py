@@ -82,7 +82,7 @@ def test_every_preset_reads(name):
             {"methods": ["procns"], "budget": ["network=smp:FPN/resnet18"]},
             "procns needs decoder/2, which smp:FPN",
         ),
-        ({"budget": ["network=smp:FPN/resnet18", "size=50"]}, "takes no images of 50 px"),
+        ({"budget": ["network=smp:FPN/resnet18", "size=50"]}, "can't take images of 50 px"),
         ({"budget": ["network=smp:Unet/resnet18", "weights=nowhere.pth"]}, "weights is nowhere.pth; it must be a file"),
         ({"budget": ["batch=1", "size=16"]}, "a batch of 1 at size 16 is too small"),
         ({"options": ["gated_crf.wieght=1"]}, "GatedCRF has no 'wieght'; it has weight, sigma_xy"),

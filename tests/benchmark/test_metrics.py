@@ -121,7 +121,7 @@ def test_a_metric_that_does_not_say_what_it_must_is_refused(tmp_path, old, new, 
 
 @pytest.mark.parametrize("name", ["dice", "n_missed", "scan"])
 def test_a_name_that_scores_have_already_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match=f"'{name}' can't name a metric; scores have a column of that name"):
+    with pytest.raises(InputError, match=f"the metric name '{name}' of .* is taken: scores have a column of that name"):
         own(tmp_path, SHARE, name)
 
 

@@ -130,8 +130,8 @@ def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path, fault
     if "raises" in faults:
         assert "raises.py" in (results / "runs" / plan.jobs[0].folder / "error.txt").read_text()
     again = ResultsFolder(results)
-    assert {again.state(job) for job in plan.jobs[:-1]} == {"failed"}
-    assert again.state(plan.jobs[-1]) == "done"
+    assert {state(again, job) for job in plan.jobs[:-1]} == {"failed"}
+    assert state(again, plan.jobs[-1]) == "done"
 
 
 def test_a_run_that_takes_too_long_has_failed(tmp_path):
