@@ -103,7 +103,7 @@ class NetMethod(Method):
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        return poly(self.budget.lr, step, self.budget.steps)
+        return scheduled(self.budget, step, self.budget.steps)
 
     def after_step(self, batch: Batch, progress: float) -> None:
         """Do what is needed after each step, such as updating a teacher."""
@@ -179,9 +179,7 @@ class NetMethod(Method):
 
     def _train(self, augmentation: Augmentation, order: np.random.Generator) -> None:
         budget, threads = self.budget, PREFETCH_THREADS[self.device.type]
-        optimiser = torch.optim.SGD(
-            self.net.parameters(), budget.lr, momentum=budget.momentum, weight_decay=budget.weight_decay
-        )
+        optimiser = optimiser_of(self.net, budget)
         self.net.train()
         often = max(1, budget.steps // 100)  # reading the loss waits for the device
         for step, batch in enumerate(self._batches(augmentation, order, threads)):
@@ -240,6 +238,33 @@ class NetMethod(Method):
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.budget.precision == "bf16")
+
+
+def optimiser_of(net: nn.Module, budget: Budget) -> torch.optim.Optimizer:
+    """The budget's optimiser of a network's weights; AdamW has its own decay rates (0.9, 0.999) of averages."""
+    if budget.optimiser == "adamw":
+        return torch.optim.AdamW(net.parameters(), budget.lr, weight_decay=budget.weight_decay)
+    return torch.optim.SGD(
+        net.parameters(),
+        budget.lr,
+        momentum=budget.momentum,
+        weight_decay=budget.weight_decay,
+        nesterov=budget.optimiser == "nesterov",
+    )
+
+
+def scheduled(budget: Budget, step: int, steps: int) -> float:
+    """The learning rate of a step of so many: a linear warm-up to `lr`, then poly or cosine over the steps that are left."""
+    warmup = round(budget.warmup * steps)
+    if step < warmup:
+        return budget.lr * (step + 1) / warmup
+    decay = {"poly": poly, "cosine": cosine}[budget.schedule]
+    return decay(budget.lr, step - warmup, steps - warmup)
+
+
+def cosine(base: float, step: int, steps: int) -> float:
+    """Half a cosine from `base` to 0 (Loshchilov & Hutter, ICLR 2017, without restarts)."""
+    return base * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def poly(base: float, step: int, steps: int) -> float:

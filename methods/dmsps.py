@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from benchmark.methods import networks
-from benchmark.methods.base import Batch, NetMethod, poly
+from benchmark.methods.base import Batch, NetMethod, scheduled
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pseudo_labels import as_sets, where_open
 from benchmark.seal.contract import IGNORE, Budget
@@ -45,9 +45,9 @@ class DMSPS(NetMethod):
         self.boundary = max(1, round(self.first_stage * budget.steps))  # the second stage's first step
 
     def rate(self, step: int) -> float:
-        """The poly schedule, restarted in each stage."""
+        """The budget's schedule, restarted in each stage."""
         start, end = (0, self.boundary) if step < self.boundary else (self.boundary, self.budget.steps)
-        return poly(self.budget.lr, step - start, end - start)
+        return scheduled(self.budget, step - start, end - start)
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Partial cross-entropy of both decoders plus the loss on their mixed pseudo-label."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmark import InputError
+from benchmark.seal.contract import LATER
 from benchmark.store import Record, stored
 
 
@@ -21,7 +22,11 @@ def column(record: Mapping[str, Any]) -> str:
 
 def budget(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the common budget, without the entries that don't change the training."""
-    return {name: value for name, value in record["common"].items() if name != "snapshots" and (name != "tune" or value)}
+    return {
+        name: value
+        for name, value in record["common"].items()
+        if name != "snapshots" and (name not in LATER or value != LATER[name])
+    }
 
 
 def family(split: str) -> str:

@@ -16,7 +16,7 @@ from benchmark.plan import compare, plugins
 from benchmark.plan.plugins import Plugin
 from benchmark.plan.presets import Part, Request, Row, Settings, apply_flags
 from benchmark.plan.revisions import is_stale, revision
-from benchmark.seal.contract import Budget
+from benchmark.seal.contract import LATER, Budget
 from benchmark.store import ResultsFolder, plain
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Job:
 
 
 def _without_defaults(budget: Budget) -> dict[str, Any]:
-    """Return a budget; zero `snapshots` and `tune` are left out, as in runs from before these existed."""
-    return {name: value for name, value in dataclasses.asdict(budget).items() if value or name not in ("snapshots", "tune")}
+    """Return a budget; fields that older runs lack are left out at their default."""
+    return {name: value for name, value in dataclasses.asdict(budget).items() if name not in LATER or value != LATER[name]}
 
 
 @cache

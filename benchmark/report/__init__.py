@@ -20,6 +20,7 @@ from benchmark.report.summary import MEAN, Summary, patients, summarise
 from benchmark.report.tables import Table
 from benchmark.store import RULES, ResultsFolder, open_results, within
 
+SHOWN = ("steps", "batch", "size", "network", "optimiser", "lr", "warmup", "schedule", "tune")  # of a column's budget
 FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
 
@@ -216,7 +217,7 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     few += ", and its interval leaves out what another seed would change" if seeds == 1 else ""
     said = f"{column}: n = {count} {unit}{few}."
     budget: dict[str, Any] = about["budget"]
-    shown = [f"{name} {budget[name]}" for name in ("steps", "batch", "size", "network", "lr", "tune") if budget.get(name)]
+    shown = [f"{name} {budget[name]}" for name in SHOWN if budget.get(name)]
     said += f" Budget: {', '.join(shown)}." if shown else ""
     depths: dict[str, float] = about["labelled_depth_px"]
     if shares := about["labelled_share"]:

@@ -27,12 +27,19 @@ class Budget:
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: Count = 1
     snapshots: Annotated[int, Field(ge=0)] = 0  # number of evenly spaced steps whose weights are stored, to select from
+    optimiser: Literal["sgd", "nesterov", "adamw"] = "sgd"  # nesterov: SGD with Nesterov momentum
+    schedule: Literal["poly", "cosine"] = "poly"  # of the learning rate, after the warm-up
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the steps in which the rate rises linearly to lr
     tune: Annotated[int, Field(ge=0)] = 0  # random trials of each method's options, in addition to the published values
 
     def __post_init__(self) -> None:
         """Check that batch normalisation gets more than one value per channel at the deepest level."""
         if self.batch * (self.size // 16) ** 2 < 2:
             raise ValueError(f"a batch of {self.batch} at size {self.size} is too small; size must be at least 32")
+
+
+# Fields that were added later: left out of identities and columns at their default, so that older runs stay comparable.
+LATER = {"snapshots": 0, "tune": 0, "optimiser": "sgd", "schedule": "poly", "warmup": 0.0}
 
 
 @dataclass(frozen=True)

@@ -384,3 +384,13 @@ def test_the_budget_of_a_part_can_say_nothing_else(tmp_path):
 def test_a_job_that_two_parts_name_is_run_once(tmp_path):
     text = 'methods = ["prior"]\ndatasets = ["octa_phantom"]\n[[parts]]\nseeds = [0, 1]\n[[parts]]\nseeds = [1, 2]\n'
     assert len(make_plan(Request(preset=preset_file(tmp_path, text))).jobs) == 3
+
+
+def test_fields_that_older_budgets_lack_change_no_identity_at_their_default():
+    def job(*budget):
+        return make_plan(request(methods=["pce"], budget=list(budget))).jobs[0]
+
+    assert job("steps=2").hash == job("steps=2", "optimiser=sgd", "schedule=poly", "warmup=0.0").hash
+    other = job("steps=2", "optimiser=nesterov", "warmup=0.1")
+    assert other.hash != job("steps=2").hash
+    assert other.identity()["budget"] == job("steps=2").identity()["budget"] | {"optimiser": "nesterov", "warmup": 0.1}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmark.methods.augment import IGNORE, Augmentation
-from benchmark.methods.base import Batch, Method, NetMethod, poly, ramp
+from benchmark.methods.base import Batch, Method, NetMethod, optimiser_of, poly, ramp, scheduled
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.seal.contract import Budget, TestScan, WeakData, WeakScan
 from benchmark.train.worker import seed_everything
@@ -167,6 +167,26 @@ def test_the_rate_falls_as_in_the_golden_schedule():
     base, steps = float(golden["in_base_lr"]), int(golden["in_max_iterations"])
     rates = [poly(base, step, steps) for step in golden["in_iteration"].tolist()]
     assert rates == pytest.approx(golden["out_lr_after_step"].tolist(), abs=1e-12)
+
+
+def test_the_rate_rises_in_the_warm_up_and_then_falls_by_its_schedule():
+    budget = Budget(steps=10, lr=0.5, warmup=0.2)
+    rates = [scheduled(budget, step, 10) for step in range(10)]
+    assert rates[:3] == [0.25, 0.5, 0.5]
+    assert rates[3:] == pytest.approx([0.5 * (1 - done / 8) ** 0.9 for done in range(1, 8)])
+    assert scheduled(Budget(steps=10, lr=0.5, schedule="cosine"), 5, 10) == pytest.approx(0.25)
+    assert [scheduled(Budget(steps=4), step, 4) for step in range(4)] == [poly(0.01, step, 4) for step in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "nesterov"),
+    [("sgd", torch.optim.SGD, False), ("nesterov", torch.optim.SGD, True), ("adamw", torch.optim.AdamW, None)],
+)
+def test_a_budget_names_its_optimiser(name, kind, nesterov):
+    made = optimiser_of(torch.nn.Linear(2, 2), Budget(optimiser=name, lr=0.03, weight_decay=0.5))
+    assert type(made) is kind
+    (group,) = made.param_groups
+    assert (group["lr"], group["weight_decay"], group.get("nesterov")) == (0.03, 0.5, nesterov)
 
 
 def test_the_ramp_is_the_golden_sigmoid():
