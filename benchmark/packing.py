@@ -43,15 +43,15 @@ def pack(results: Path, out: Path, every: int = 1) -> int:
     runs: dict[str, _Unpacked] = {}
     sets = {}
     for name, folder in folders.items():
-        there = {record["folder"]: _unpacked(folder, record, every) for record in folder.records()}
+        stored = {record["folder"]: _unpacked(folder, record, every) for record in folder.records()}
         for table in (CASES, SNAPSHOTS):
-            folder.table(table, [run for run, held in there.items() if table in held.tables])  # raises where one is damaged
-        for run, held in there.items():
+            folder.table(table, [run for run, held in stored.items() if table in held.tables])  # raises if one is damaged
+        for run, held in stored.items():
             known = runs.setdefault(run[-KEY:], held)
             if (known.folder, known.record, known.tables) != (held.folder, held.record, held.tables):
                 raise InputError(f"{folder.path(run)} differs from {known.home.path(known.folder)}; remove one of the two")
             runs[run[-KEY:]] = max(known, held, key=lambda each: len(each.log))
-        sets[f"sets/{name}.json"] = _set(folder.plan(), there)
+        sets[f"sets/{name}.json"] = _set(folder.plan(), stored)
     if not runs:
         raise InputError(f"{results} holds no runs to pack")
     _write_packed(out, dict(sorted(runs.items(), key=lambda each: each[1].place)), sets)
@@ -92,11 +92,11 @@ def _thinned(log: Sequence[str], every: int) -> list[str]:
     return [line for number, line in enumerate(log) if number not in dropped]
 
 
-def _set(plan: Record, there: Mapping[str, _Unpacked]) -> Record:
-    """What `sets/<name>.json` says: the plan, with the keys of runs that are there in place of these, and other runs."""
-    runs, others = [], dict.fromkeys(there)
+def _set(plan: Record, stored: Mapping[str, _Unpacked]) -> Record:
+    """What `sets/<name>.json` says: the plan, with the keys of runs that are stored in place of these, and other runs."""
+    runs, others = [], dict.fromkeys(stored)
     for planned in plan["runs"]:
-        held = there.get(planned["folder"])
+        held = stored.get(planned["folder"])
         as_planned = held and planned_by(held.folder, held.record) == planned
         runs.append(planned["folder"][-KEY:] if as_planned else planned)
         if as_planned:

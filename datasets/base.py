@@ -92,10 +92,10 @@ def read_split(dataset: str, name: str) -> dict[str, list[str]]:
     return {role: [patient for r, patient in lines if r == role] for role in ROLES}
 
 
-def stored_split(dataset: str, name: str, there: Iterable[str], root: Path) -> dict[str, tuple[str, ...]]:
-    """Read a stored split: patients (or scans, if each is one patient) by role; all must be `there`, in `root`."""
+def stored_split(dataset: str, name: str, existing: Iterable[str], root: Path) -> dict[str, tuple[str, ...]]:
+    """Read a stored split: patients (or scans, if each is one patient) by role; all must be `existing`, in `root`."""
     roles = read_split(dataset, name)
-    missing = sorted({each for role in roles.values() for each in role} - set(there))
+    missing = sorted({each for role in roles.values() for each in role} - set(existing))
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise InputError(f"split {name} of {dataset} needs {', '.join(missing[:5])}{more}, which {root} lacks")
@@ -117,7 +117,7 @@ class UserDataset(Dataset):
     def set_name(self, name: str) -> None:
         """Set a name that is valid in file names, and check classes and regions; raises InputError if they are not valid."""
         self.name = re.sub(r"^\W|[^\w.-]", "_", name) or "_"
-        refuse_name(self.name, f"the data set in {self.root}")
+        check_name(self.name, f"the data set in {self.root}")
         for each in self.classes:
             if not each.strip() or not each.isprintable():
                 raise InputError(f"{self.root}: a class is called {each!r}; a name consists of printable characters")
@@ -146,7 +146,7 @@ def hashed_folds(patients: Mapping[str, list[str]], count: int) -> list[Split]:
     return folds
 
 
-def refuse_name(name: str, what: str) -> None:
+def check_name(name: str, what: str) -> None:
     """Raise InputError for a name that is not valid as a file name or that would lead to another folder."""
     odd = not name or name.startswith(".") or not name.isprintable() or bool(set(name) & set("/\\"))
     if odd or len(name.encode()) > LONGEST_NAME:
@@ -173,14 +173,14 @@ def check_split(dataset: Dataset, name: str) -> Split:
     if name not in dataset.splits():
         raise InputError(f"{dataset.name} has no split {name!r}; it has {', '.join(dataset.splits())}")
     for part in name.split("/"):
-        refuse_name(part, f"a split of {dataset.name}")
+        check_name(part, f"a split of {dataset.name}")
     split = dataset.split(name)
     owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
     first: dict[str, str] = {}  # patient -> the role of its first scan
     for role, scans in split.roles().items():
         for scan in scans:
             if scan not in owner:
-                refuse_name(scan, f"a scan of split {name}")
+                check_name(scan, f"a scan of split {name}")
                 raise InputError(f"split {name} of {dataset.name} names {scan}, which is not in {dataset.root}")
             if first.setdefault(owner[scan], role) != role:
                 raise InputError(
@@ -199,8 +199,8 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
     def wrong(what: str) -> InputError:
         return InputError(f"{dataset.name}, scan {scan.name}: {what}")
 
-    refuse_name(scan.name, f"a scan of {dataset.name}")
-    refuse_name(scan.patient, f"a patient of {dataset.name}")
+    check_name(scan.name, f"a scan of {dataset.name}")
+    check_name(scan.patient, f"a patient of {dataset.name}")
     image, classes = scan.image, len(dataset.classes)
     if image.ndim != 4 or image.shape[1] != dataset.channels or 0 in image.shape:
         raise wrong(f"the image has shape {image.shape}; it must be (slices, {dataset.channels} channels, height, width)")

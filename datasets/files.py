@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark import InputError
-from benchmark.datasets.base import label_map, refuse_name
+from benchmark.datasets.base import check_name, label_map
 from benchmark.inputs import check_size, named_errors
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -30,7 +30,7 @@ def by_stem(folder: Path, endings: Sequence[str] = PICTURES) -> dict[str, Path]:
         if ending is None or path.name.startswith("."):
             continue
         stem = path.name[: -len(ending)]
-        refuse_name(stem, f"a file in {folder}")
+        check_name(stem, f"a file in {folder}")
         if stem in found:
             raise InputError(f"{folder} holds {found[stem].name} and {path.name}; two files may not have the same name")
         found[stem] = path

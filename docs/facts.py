@@ -257,13 +257,13 @@ def options_of(name: str) -> str:
 
 def options(cls: type, leave_out: Iterable[str] = ()) -> str:
     """A dataclass's fields: default, the range that may be tuned, and the comment in the source."""
-    ranges, said, hints, lines = trials.ranges(cls), comments(cls), get_type_hints(cls), []
+    ranges, meanings, hints, lines = trials.ranges(cls), comments(cls), get_type_hints(cls), []
     for each in dataclasses.fields(cls):
         if each.init and each.name not in leave_out:
             tuned = f"{ranges[each.name].low:g} to {ranges[each.name].high:g}" if each.name in ranges else ""
             choice = codes(map(written, get_args(hints[each.name]))) if get_origin(hints[each.name]) is Literal else ""
-            beside = "; ".join(filter(None, [said.get(each.name, ""), choice]))
-            lines.append([f"`{each.name}`", f"`{default(each)}`", tuned, beside])
+            meaning = "; ".join(filter(None, [meanings.get(each.name, ""), choice]))
+            lines.append([f"`{each.name}`", f"`{default(each)}`", tuned, meaning])
     if not lines:
         return "None."
     if not any(line[2] for line in lines):
@@ -297,14 +297,14 @@ def comments(cls: type) -> dict[str, str]:
 @cache
 def _comments(path: Path, name: str) -> dict[str, str]:
     text = path.read_text()
-    beside = {
+    by_line = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(io.StringIO(text).readline)
         if token.type == tokenize.COMMENT
     }
     body = next(node.body for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == name)
     fields = [node for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
-    return {ast.unparse(node.target): beside.get(node.end_lineno or 0, "") for node in fields}
+    return {ast.unparse(node.target): by_line.get(node.end_lineno or 0, "") for node in fields}
 
 
 # ------------------------------------------------------------------------------------------------------- stored runs
@@ -317,12 +317,12 @@ def reference_result(name: str) -> str:
     if own.empty:
         return "None yet."
     lines = []
-    for (kept, column, row), group in own.groupby(["stored", "column", "method"], sort=False):
+    for (stored, column, row), group in own.groupby(["stored", "column", "method"], sort=False):
         first, scores = group.iloc[0], dict(zip(group.metric, group.score, strict=True))
         what = f"`{column}` {row.removeprefix(name).strip()}".strip()
         state = f"{first.runs}, stale" if first.stale else str(first.runs)
         budget = f"{first.steps} steps, {first['size']} px"
-        lines.append([f"`{kept}`", what, *(scores[metric] for metric in WANTED), state, budget])
+        lines.append([f"`{stored}`", what, *(scores[metric] for metric in WANTED), state, budget])
     below = f"\n\n{MEANS}" + (f" {STALE}" if own.stale.any() else "")
     return table(["set", "data set, annotation", *WANTED.values(), "runs", "budget"], lines) + below
 

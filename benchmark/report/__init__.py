@@ -42,8 +42,8 @@ class ReportOptions:
             ("selection", [self.selection], RULES),
             ("format", self.formats, FORMATS),
         ):
-            if strange := [name for name in given if name not in known]:
-                raise InputError(f"--{flag} is {strange[0]!r}; it must be {', '.join(known)}")
+            if unknown := [name for name in given if name not in known]:
+                raise InputError(f"--{flag} is {unknown[0]!r}; it must be {', '.join(known)}")
         figures.makers_of(self.figures)
 
 
@@ -70,9 +70,9 @@ def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Pa
 def _write_one(results: ResultsFolder, reports: Path, options: ReportOptions, name: str = "") -> Path:
     """Write the report on one results folder, to a folder of that name, else of its plan's name."""
     read = runs.read_folder(results, options.selection)
-    if strange := [name for name in options.metrics if name not in read.metrics]:
+    if unknown := [name for name in options.metrics if name not in read.metrics]:
         raise InputError(
-            f"--metric is {strange[0]!r}; it must be {', '.join(read.metrics)}, or one that the runs were scored with: "
+            f"--metric is {unknown[0]!r}; it must be {', '.join(read.metrics)}, or one that the runs were scored with: "
             "python -m benchmark score --metrics FILE"
         )
     if options.only:
@@ -170,9 +170,9 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
 def notes(read: Rows, summary: Summary) -> list[str]:
     """List the notes below the main table."""
     cells = summary.cells
-    said = [read.title] if read.title else []
+    lines = [read.title] if read.title else []
     priors = ", ".join(row for row, role in read.roles.items() if role == PRIOR) or "prior"
-    said.append(
+    lines.append(
         f"Mean over patients and seeds, ± its spread over seeds, and a {statistics.LEVEL:.0%} interval (crossed bootstrap "
         "of both). HD95: 95th percentile of the pooled surface distances; a region that was not predicted counts as missed, "
         "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, "
@@ -183,17 +183,17 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     known = cells[cells.patients.notna()]
     for column, about in read.about.items():
         if len(of_column := known[known.column == column]):
-            said.append(_about(column, about, of_column, summary))
+            lines.append(_about(column, about, of_column, summary))
     for name, own in read.runs[read.runs.stored != ""].groupby("stored", sort=False):
-        said.append(f"Not trained here: {', '.join(dict.fromkeys(own.row))} (of {name}).")
-    said += _options_by_column(read.runs)
-    said += _exceptions(cells, summary)
-    return said
+        lines.append(f"Not trained here: {', '.join(dict.fromkeys(own.row))} (of {name}).")
+    lines += _options_by_column(read.runs)
+    lines += _exceptions(cells, summary)
+    return lines
 
 
 def _options_by_column(runs: pd.DataFrame) -> list[str]:
     """List the options of a row that differ between columns."""
-    said = []
+    lines = []
     for row, own in runs.drop_duplicates(["row", "column"]).groupby("row", sort=False):
         options = {column: json.loads(text) for column, text in zip(own.column, own.options, strict=True)}
         names = dict.fromkeys(name for each in options.values() for name in each)
@@ -203,8 +203,8 @@ def _options_by_column(runs: pd.DataFrame) -> list[str]:
                 f"{column}: " + ", ".join(f"{name}={ablations.shown(each.get(name))}" for name in telling)
                 for column, each in options.items()
             ]
-            said.append(f"{row} has options by column: {'; '.join(listed)}.")
-    return said
+            lines.append(f"{row} has options by column: {'; '.join(listed)}.")
+    return lines
 
 
 def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Summary) -> str:
@@ -215,41 +215,41 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     seeds = int(cells.seeds.max())
     few = "" if seeds >= 3 else f"; {seeds} {'seed is' if seeds == 1 else 'seeds are'} too few for a paper"
     few += ", and its interval leaves out what another seed would change" if seeds == 1 else ""
-    said = f"{column}: n = {count} {unit}{few}."
+    text = f"{column}: n = {count} {unit}{few}."
     budget: dict[str, Any] = about["budget"]
-    shown = [f"{name} {budget[name]}" for name in SHOWN if budget.get(name)]
-    said += f" Budget: {', '.join(shown)}." if shown else ""
+    shown = [f"{name} {budget[name]}" for name in ("steps", "batch", "size", "network", "lr", "tune") if budget.get(name)]
+    text += f" Budget: {', '.join(shown)}." if shown else ""
     depths: dict[str, float] = about["labelled_depth_px"]
     if shares := about["labelled_share"]:
-        said += f" Labelled, at median depth: {', '.join(_labelled(k, v, depths.get(k)) for k, v in shares.items())}."
+        text += f" Labelled, at median depth: {', '.join(_labelled(k, v, depths.get(k)) for k, v in shares.items())}."
     of_column = summary.columns[summary.columns.column == column].iloc[0]
     if of_column.informative == "no":
-        said += " Uninformative: no method beats the location prior by more than its interval; left out of ranks."
+        text += " Uninformative: no method beats the location prior by more than its interval; left out of ranks."
     elif of_column.informative == "unknown":
-        said += " Without a row `prior` nobody can say whether the column is informative."
+        text += " Without a row `prior` nobody can say whether the column is informative."
     if not pd.isna(of_column.detectable):
-        said += f" Detectable with this n (80 % power): a difference in Dice of {of_column.detectable:.3f}."
-    return said
+        text += f" Detectable with this n (80 % power): a difference in Dice of {of_column.detectable:.3f}."
+    return text
 
 
 def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
     """List exceptions: own budgets, changed code, external rows, and columns where the other HD95 has another top group."""
-    said = _own_budgets(cells)
+    lines = _own_budgets(cells)
     if cells.stale.any():
-        said.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
+        lines.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
     if cells.external.any():
-        said.append("External: predictions made elsewhere, under another budget; compared, but never marked best.")
+        lines.append("External: predictions made elsewhere, under another budget; compared, but never marked best.")
     top = cells[(cells.region == MEAN) & cells.place.isin(["best", "tied"])]
     groups = {key: tuple(own.method) for key, own in top.groupby(["column", "metric"], observed=True)}
     for column in dict.fromkeys(cells.column):
         pooled, larger = (groups.get((column, metric)) for metric in ("hd95", "hd95_max"))
         if pooled and larger and pooled != larger:
-            said.append(
+            lines.append(
                 f"{column}: by HD95 as the larger of both directions' percentiles the top group were {', '.join(larger)}."
             )
     if summary.ranks.empty and len(summary.columns) and (summary.columns.informative == "no").all():
-        said.append("No column is informative, so there are no ranks.")
-    return said
+        lines.append("No column is informative, so there are no ranks.")
+    return lines
 
 
 def _own_budgets(cells: pd.DataFrame) -> list[str]:
@@ -260,7 +260,7 @@ def _own_budgets(cells: pd.DataFrame) -> list[str]:
 
 def _test_notes(summary: Summary) -> list[str]:
     hopeless = summary.tests[summary.tests.p_holm.isna() & summary.tests.p.notna()]
-    said = [
+    lines = [
         f"Method minus reference, paired by patient and seed; the {statistics.LEVEL:.0%} interval decides between tied, "
         "better and worse. Beside it: Wilcoxon signed-rank of per-patient values averaged over seeds, Holm-corrected over "
         "the rows of a column and metric; median difference; rank-biserial correlation from -1 to 1; patients with a "
@@ -269,18 +269,18 @@ def _test_notes(summary: Summary) -> list[str]:
     for column, own in hopeless.groupby("column", observed=True):
         least, count = own.least_p.min(), int(own.tests.iloc[0])
         corrected = f"{min(1, least * count):.3g} corrected for {count} row{'s' * (count > 1)}"
-        said.append(f"{column}: no test; the smallest attainable p is {least:.3g}, {corrected}.")
-    return said
+        lines.append(f"{column}: no test; the smallest attainable p is {least:.3g}, {corrected}.")
+    return lines
 
 
 def _rank_notes(summary: Summary) -> list[str]:
     left_out = summary.columns[summary.columns.informative == "no"].column
-    said = [
+    lines = [
         "Ranks of Dice over the columns that are informative, of rows whose runs are all there and were trained alike; "
         "wins, ties and losses against every other row in every column, by the interval of the paired difference; how often "
         "a row is first when patients and seeds are drawn anew, among rows that have every column."
     ]
-    return said + ([f"Left out as uninformative: {', '.join(left_out)}."] if len(left_out) else [])
+    return lines + ([f"Left out as uninformative: {', '.join(left_out)}."] if len(left_out) else [])
 
 
 AGREEMENT_NOTES = [

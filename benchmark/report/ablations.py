@@ -29,7 +29,7 @@ def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -
     shown = [metric for metric, facts in read.metrics.items() if metric in metrics and facts.better]
     cells = summary.cells[(summary.cells.region == MEAN) & summary.cells.metric.isin(shown)]
     whole = cells[(cells.failed == 0) & (cells.runs == cells.planned) & cells["mean"].notna()]
-    there = set(zip(whole.column, whole.metric, whole.method, strict=True))
+    complete = set(zip(whole.column, whole.metric, whole.method, strict=True))
     values = arrays(read.cases, read.metrics)
     lines: list[dict[str, Any]] = []
     for column, plugin, changed in _varied(read.runs):
@@ -37,16 +37,16 @@ def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -
         for metric, row in product(shown, changed):
             lines.append(of_column.loc[metric, row].to_dict())
             lines[-1] |= {"plugin": plugin, "changed": changed[row], "place": ""}
-            if row != plugin and {(column, metric, row), (column, metric, plugin)} <= there:
+            if row != plugin and {(column, metric, row), (column, metric, plugin)} <= complete:
                 of_cell = values[column, MEAN, metric]
-                lines[-1] |= _apart(of_cell[row], of_cell[plugin], read.metrics[metric])
+                lines[-1] |= _difference(of_cell[row], of_cell[plugin], read.metrics[metric])
     return pd.DataFrame(lines).reindex(columns=[*cells.columns, *COLUMNS])
 
 
 def _varied(runs: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yield column, plug-in, and the changed options of each of its rows; the base first."""
-    ours = runs[~runs.external.astype(bool)].drop_duplicates(["column", "row"])
-    for (column, plugin), own in ours.groupby(["column", "method"], observed=True, sort=False):
+    trained = runs[~runs.external.astype(bool)].drop_duplicates(["column", "row"])
+    for (column, plugin), own in trained.groupby(["column", "method"], observed=True, sort=False):
         options = {row: json.loads(text) for row, text in zip(own.row, own.options, strict=True)}
         budgets = dict(zip(own.row, own.own_budget, strict=True))
         if len(options) < 2 or plugin not in options:
@@ -69,8 +69,8 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) and value else "none" if value is None else json.dumps(value)
 
 
-def _apart(ours: np.ndarray, base: np.ndarray, facts: Facts) -> dict[str, object]:
+def _difference(values: np.ndarray, base: np.ndarray, facts: Facts) -> dict[str, object]:
     """Return the difference to the base, its interval and a verdict."""
-    apart = difference(ours, base, facts)
-    interval = {"difference": apart.mean, "difference_low": apart.low, "difference_high": apart.high}
-    return interval | {"verdict": verdict(apart, facts.better)}
+    diff = difference(values, base, facts)
+    interval = {"difference": diff.mean, "difference_low": diff.low, "difference_high": diff.high}
+    return interval | {"verdict": verdict(diff, facts.better)}

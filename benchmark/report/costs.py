@@ -42,14 +42,14 @@ def costs(read: Rows) -> pd.DataFrame:
 
 def notes(read: Rows, frame: pd.DataFrame) -> list[str]:
     """List the notes below the table of costs."""
-    said = [
+    lines = [
         "Of the runs that are done. Training: seconds on the clock, without imports, mean ± spread over runs; prediction: "
         "of all test scans of a run. Memory: the largest peak of any run's process, libraries included. Labelled pixels: "
         "over the training scans of one run, background included; in parentheses, the share of a class."
     ]
     for column, own in frame.groupby("column", observed=True, sort=False):
-        said += _of_column(str(column), read.about[column], own)
-    return said
+        lines += _of_column(str(column), read.about[column], own)
+    return lines
 
 
 def _of_column(column: str, about: dict[str, Any], own: pd.DataFrame) -> Iterator[str]:

@@ -116,8 +116,8 @@ def _table(table: Table) -> Record:
 
 def _is_numeric(texts: Iterable[str]) -> bool:
     """Whether every cell of a column that is not a gap begins with a number."""
-    said = [text for text in texts if not GAP.match(text)]
-    return bool(said) and all(_value(text) is not None for text in said)
+    filled = [text for text in texts if not GAP.match(text)]
+    return bool(filled) and all(_value(text) is not None for text in filled)
 
 
 def _value(text: str) -> float | None:
@@ -184,8 +184,8 @@ def _picture(case: Case) -> Record:
         "truth": _png(_outline(_indices(_nearest(case.truth))), SOLID),
         "marks": _png(_thickest(np.where(case.marks == UNLABELLED, 0, case.marks + 1).astype(np.uint8)), SOLID),
     }
-    said = {key: getattr(case, key) for key in ("column", "dataset", "annotation", "patient", "scan", "split", "seed")}
-    return {**said, "classes": case.classes, "slice": case.slice + 1, "slices": case.slices, "layers": layers, "rows": rows}
+    facts = {key: getattr(case, key) for key in ("column", "dataset", "annotation", "patient", "scan", "split", "seed")}
+    return {**facts, "classes": case.classes, "slice": case.slice + 1, "slices": case.slices, "layers": layers, "rows": rows}
 
 
 def _named(pictures: list[Record]) -> list[Record]:
@@ -334,16 +334,16 @@ def _facts(read: Rows, column: str) -> list[tuple[str, str]]:
         "patients_scored": int(cases.patient.nunique()),
     }
     facts = {**read.about[column], **own}
-    unsaid = {name for name, value in facts.items() if value == {} and name.startswith("labelled")}  # of older runs
-    return [(name.replace("_", " "), _said(None if name in unsaid else value)) for name, value in facts.items()]
+    unknown = {name for name, value in facts.items() if value == {} and name.startswith("labelled")}  # of older runs
+    return [(name.replace("_", " "), _formatted(None if name in unknown else value)) for name, value in facts.items()]
 
 
-def _said(value: object) -> str:
+def _formatted(value: object) -> str:
     """Format a value of a record."""
     if isinstance(value, dict):
-        return "; ".join(f"{name} {_said(each)}" for name, each in value.items()) or "none"
+        return "; ".join(f"{name} {_formatted(each)}" for name, each in value.items()) or "none"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_said, value)) or "none"
+        return ", ".join(map(_formatted, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return UNKNOWN if value is None else "none" if value == "" else str(value)

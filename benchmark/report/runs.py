@@ -54,7 +54,7 @@ class Rows:
     about: dict[str, dict[str, Any]]  # column -> data set, annotation, budget, labelled share, regions, ...
     set_aside: list[str]  # runs that no table shows, and why
     selection: str = "last"  # which snapshot of each run was scored
-    snapshot_cases: pd.DataFrame | None = None  # CASE_COLUMNS and `selection`, of the runs that kept snapshots
+    snapshot_cases: pd.DataFrame | None = None  # CASE_COLUMNS and `selection`, of the runs that stored snapshots
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # the suite's, and those of its user
 
     @cached_property
@@ -71,8 +71,8 @@ class Rows:
 
     def track(self, name: str) -> "Rows":
         """Keep only the columns of one track: methods with the published values, or with values chosen by trials."""
-        kept = [column for column, about in self.about.items() if _track(about["budget"]) == name]
-        return self._kept(kept, list(dict.fromkeys(self.runs.row)))
+        columns = [column for column, about in self.about.items() if _track(about["budget"]) == name]
+        return self._restricted(columns, list(dict.fromkeys(self.runs.row)))
 
     def only(self, names: Collection[str]) -> "Rows":
         """Keep only these methods, data sets, annotations or columns; raises InputError for any other name.
@@ -86,15 +86,15 @@ class Rows:
         ]
         asked = [kind for kind in kinds if any(called & wanted for called in kind.values())]
         known = dict.fromkeys(name for kind in (labels, *kinds) for called in kind.values() for name in sorted(called))
-        if strange := [name for name in names if name not in known]:
-            raise InputError(f"--only speaks of {strange[0]!r}, which no run has; there are {', '.join(known)}")
+        if unknown := [name for name in names if name not in known]:
+            raise InputError(f"--only speaks of {unknown[0]!r}, which no run has; there are {', '.join(known)}")
         columns = [column for column in self.about if all(kind[column] & wanted for kind in asked)]
-        left = self._kept(columns, [row for row, called in labels.items() if called & wanted] or list(labels))
+        left = self._restricted(columns, [row for row, called in labels.items() if called & wanted] or list(labels))
         if left.runs.empty:
             raise InputError(f"--only {','.join(names)}: no run is of all of these")
         return left
 
-    def _kept(self, columns: Collection[str], rows: Collection[str]) -> "Rows":
+    def _restricted(self, columns: Collection[str], rows: Collection[str]) -> "Rows":
         """Keep only these columns and rows."""
 
         def own(frame: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +129,7 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
     labels = [run["label"] for run in plan["runs"]]
     if plan.get("against"):
         for name, folder in store.stored(plan["against"]).items():
-            records += _beside(plan["runs"], name, folder)
+            records += _comparable_runs(plan["runs"], name, folder)
             labels += [run["label"] for run in folder.plan()["runs"]]
     as_planned = _as_planned(labels, [column_of(run) for run in plan["runs"]])
     records.sort(key=as_planned)
@@ -147,8 +147,8 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
     )
     done = [(record, columns[column], rows[_row(record)]) for record, column in placed if record["state"] == "done"]
     runs[[*COST_FIELDS[:-1]]] = runs[[*COST_FIELDS[:-1]]].astype(float)
-    said = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _completeness(each[0]))}
-    about = {columns[column]: said[columns[column]] for _, column in sorted(placed, key=lambda each: as_planned(each[0])[1])}
+    info = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _completeness(each[0]))}
+    about = {columns[column]: info[columns[column]] for _, column in sorted(placed, key=lambda each: as_planned(each[0])[1])}
     own = _own_metrics(record for record, _, _ in done)
     chosen = _chosen([each for each in done if each[0].get("selected")], own)
     if selection == "last":
@@ -209,31 +209,31 @@ def _as_planned(labels: Iterable[str], columns: Iterable[str]) -> Callable[[Reco
     return place
 
 
-def _beside(planned: list[Record], name: str, folder: ResultsFolder) -> list[Record]:
+def _comparable_runs(planned: list[Record], name: str, folder: ResultsFolder) -> list[Record]:
     """Stored runs that may be compared with planned ones, patient by patient, with or without snapshots."""
     keys = {compare.key(run) for run in planned}
-    kept = [record for record in folder.records() if compare.key(record) in keys and record["state"] == "done"]
-    for record in kept:
+    found = [record for record in folder.records() if compare.key(record) in keys and record["state"] == "done"]
+    for record in found:
         if not folder.has_snapshots(record["folder"]):
             record.pop("selected", None)
-    return [record | {"results": folder, "stored": name} for record in kept]
+    return [record | {"results": folder, "stored": name} for record in found]
 
 
 def _chosen(done: Sequence[Placed], own: Iterable[str]) -> pd.DataFrame | None:
-    """Return the scores of the snapshot that each rule chose; None if no run kept snapshots."""
+    """Return the scores of the snapshot that each rule chose; None if no run stored snapshots."""
     if not done:
         return None
-    kept = _scores(done, ResultsFolder.snapshots)
-    kept = kept[kept.part == "test"]
+    scores = _scores(done, ResultsFolder.snapshots)
+    scores = scores[scores.part == "test"]
     parts = []
     for rule in RULES:
         steps = np.array([record["selected"][rule] for record, _, _ in done])
-        parts.append(kept[kept.step == steps[kept.number]].assign(selection=rule))
+        parts.append(scores[scores.step == steps[scores.number]].assign(selection=rule))
     return pd.concat(parts, ignore_index=True).reindex(columns=[*CASE_COLUMNS, *own, "selection"])
 
 
 def _scores(done: Sequence[Placed], read: Read) -> pd.DataFrame:
-    """Scores of every run, in the order of `done`, and as `number` its place there."""
+    """Scores of every run, in the order of `done`, and as `number` its place in `done`."""
     names = ("number", "home", "run", "folder", "column", "row", "role", "split", "seed")
     homes = list(dict.fromkeys(record["results"] for record, _, _ in done))
     facts = pd.DataFrame(
@@ -321,7 +321,7 @@ def _placed(records: list[Record]) -> tuple[list[tuple[Record, str]], list[str]]
 
 
 def _deduplicate(placed: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
-    """Keep one run for each row, split and seed of a column: of several, one that kept snapshots, else the newest."""
+    """Keep one run for each row, split and seed of a column: of several, one that stored snapshots, else the newest."""
 
     def worth(record: Record) -> tuple[int, bool, str]:
         state = ("missing", "failed", "done").index(record["state"])
@@ -335,13 +335,13 @@ def _deduplicate(placed: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
     return list(best.values())
 
 
-def _belongs(external: Record, ours: Record) -> bool:
+def _belongs(external: Record, run: Record) -> bool:
     """Whether external predictions have the data, the splits and (if it is known) the annotation of a run."""
-    theirs, identity = external["identity"], ours["identity"]
+    given, identity = external["identity"], run["identity"]
     return (
-        all(theirs[key] == identity[key] for key in ("dataset", "dataset_options"))
-        and family(theirs["split"]) == family(identity["split"])
-        and theirs["annotation"] in ("", identity["annotation"])
+        all(given[key] == identity[key] for key in ("dataset", "dataset_options"))
+        and family(given["split"]) == family(identity["split"])
+        and given["annotation"] in ("", identity["annotation"])
     )
 
 
@@ -412,8 +412,8 @@ def _about(record: Record) -> dict[str, Any]:
         "annotation": identity["annotation"],
         "family": family(identity["split"]),
     }
-    kept = {key: record.get(key, default) for key, default in ABOUT.items()}
-    return {**of_data, "budget": record["common"], **kept}
+    facts = {key: record.get(key, default) for key, default in ABOUT.items()}
+    return {**of_data, "budget": record["common"], **facts}
 
 
 ABOUT: dict[str, Any] = {

@@ -28,8 +28,8 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
     With one seed it covers the choice of patients only.
     """
-    there = ~np.isnan(values)
-    values = values[there.any(1)][:, there.any(0)]
+    known = ~np.isnan(values)
+    values = values[known.any(1)][:, known.any(0)]
     if values.shape[1] < 2:
         return np.nan, np.nan
     mean = np.nanmean(values)
@@ -44,11 +44,11 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 def resampled(values: np.ndarray) -> np.ndarray:
     """Means (resamples,) of values (seeds, patients) under the crossed bootstrap; the same draws for the same shape."""
     seeds, patients = _draws(*values.shape)
-    there = ~np.isnan(values)
-    if there.all():
+    known = ~np.isnan(values)
+    if known.all():
         return np.asarray(np.einsum("ij,ij->i", seeds, patients @ values.T) / values.size)
-    total = (seeds * (patients @ np.where(there, values, 0).T)).sum(1)
-    count = (seeds * (patients @ there.T)).sum(1)
+    total = (seeds * (patients @ np.where(known, values, 0).T)).sum(1)
+    count = (seeds * (patients @ known.T)).sum(1)
     return np.divide(total, count, out=np.full(RESAMPLES, np.nan), where=count > 0)
 
 
@@ -58,9 +58,9 @@ def half_width(values: np.ndarray) -> float:
     The mean squares of patients, seeds and rest make the variance of the mean, (MP + MS - ME) / n, never below the share
     of either factor; degrees of freedom as of MP + MS (Satterthwaite, Biometrics 1946). NaN with one patient.
     """
-    there = ~np.isnan(values)
-    n, of_patient, of_seed = there.sum(), there.sum(0), there.sum(1)
-    filled = np.where(there, values, 0)
+    measured = ~np.isnan(values)
+    n, of_patient, of_seed = measured.sum(), measured.sum(0), measured.sum(1)
+    filled = np.where(measured, values, 0)
     grand = filled.sum() / n
     used, known = of_seed > 0, of_patient > 0
     patient = np.divide(filled.sum(0), of_patient, out=np.zeros(len(known)), where=known) - grand
@@ -72,7 +72,7 @@ def half_width(values: np.ndarray) -> float:
     if seeds < 1:
         return float(special.stdtrit(patients, 1 - ALPHA / 2) * np.sqrt(by_patient / n))
     by_seed = (of_seed * seed**2).sum() / seeds
-    rest = np.where(there, values - grand - patient - seed[:, None], 0)
+    rest = np.where(measured, values - grand - patient - seed[:, None], 0)
     by_rest = (rest**2).sum() / max(1, n - patients - seeds - 1)
     variance = max(by_patient + by_seed - by_rest, by_patient, by_seed) / n
     if variance == 0:
@@ -106,10 +106,10 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
-    """Ours minus theirs, arrays (seeds, patients), over the pairs that both have."""
-    apart = ours - theirs
-    return Difference(_mean(apart), *interval(apart))
+def difference(first: np.ndarray, second: np.ndarray) -> Difference:
+    """The first minus the second, arrays (seeds, patients), over the pairs that both have."""
+    differences = first - second
+    return Difference(_mean(differences), *interval(differences))
 
 
 @dataclass(frozen=True)
@@ -125,19 +125,19 @@ class Signed:
     least: float  # the smallest attainable p
 
 
-def signed_rank(ours: np.ndarray, theirs: np.ndarray) -> Signed:
-    """Of ours minus theirs, arrays (seeds, patients); patients without a difference are ties and leave the test."""
-    apart = _per_patient(ours - theirs)
-    moved = apart[apart != 0]
-    counts = int((apart > 0).sum()), int((apart == 0).sum()), int((apart < 0).sum())
-    if not len(moved):
-        return Signed(1.0 if len(apart) else np.nan, _median(apart), 0.0, *counts, least=1.0)
-    ranks = stats.rankdata(abs(moved))
-    effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
-    tied = len(np.unique(abs(moved))) < len(moved)
+def signed_rank(first: np.ndarray, second: np.ndarray) -> Signed:
+    """Of the first minus the second, arrays (seeds, patients); patients without a difference are ties and leave the test."""
+    differences = _per_patient(first - second)
+    nonzero = differences[differences != 0]
+    counts = int((differences > 0).sum()), int((differences == 0).sum()), int((differences < 0).sum())
+    if not len(nonzero):
+        return Signed(1.0 if len(differences) else np.nan, _median(differences), 0.0, *counts, least=1.0)
+    ranks = stats.rankdata(abs(nonzero))
+    effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum())
+    tied = len(np.unique(abs(nonzero))) < len(nonzero)
     every = stats.PermutationMethod(n_resamples=np.inf)  # exact with ties, too, which older SciPy is not by default
-    p = float(stats.wilcoxon(moved, method=every if tied and len(moved) <= FEW else "auto").pvalue)
-    return Signed(p, _median(apart), effect, *counts, least=2.0 ** (1 - len(moved)))
+    p = float(stats.wilcoxon(nonzero, method=every if tied and len(nonzero) <= FEW else "auto").pvalue)
+    return Signed(p, _median(differences), effect, *counts, least=2.0 ** (1 - len(nonzero)))
 
 
 def holm(p: Sequence[float], least: Sequence[float]) -> list[float]:
@@ -173,7 +173,7 @@ def groups(values: Mapping[str, np.ndarray], better: int) -> dict[str, str]:
         return {}
     first = max(means, key=lambda name: means[name])
     others = {name: difference(values[first], values[name]) for name in means if name != first}
-    tied = [name for name, apart in others.items() if not apart.holds]
+    tied = [name for name, diff in others.items() if not diff.holds]
     return dict.fromkeys([first, *tied], "tied") if tied else {first: "best"}
 
 
@@ -195,15 +195,15 @@ def standings(cells: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Standing]:
     ranks: dict[str, list[float]] = {name: [] for name in names}
     counts = {name: np.zeros(3, int) for name in names}  # wins, ties, losses
     for cell in cells:
-        there = list(cell)
-        for name, rank in zip(there, stats.rankdata([-_mean(cell[name]) for name in there]), strict=True):
+        present = list(cell)
+        for name, rank in zip(present, stats.rankdata([-_mean(cell[name]) for name in present]), strict=True):
             ranks[name].append(float(rank))
-        for i, ours in enumerate(there):
-            for theirs in there[i + 1 :]:
-                apart = difference(cell[ours], cell[theirs])
-                outcome = 0 if apart.low > 0 else 2 if apart.high < 0 else 1
-                counts[ours][outcome] += 1
-                counts[theirs][2 - outcome] += 1
+        for i, one in enumerate(present):
+            for other in present[i + 1 :]:
+                diff = difference(cell[one], cell[other])
+                outcome = 0 if diff.low > 0 else 2 if diff.high < 0 else 1
+                counts[one][outcome] += 1
+                counts[other][2 - outcome] += 1
     first = _first(cells, [name for name in names if len(ranks[name]) == len(cells)])
     return {name: _standing(ranks[name], counts[name], first.get(name, np.nan)) for name in names}
 

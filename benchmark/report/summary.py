@@ -108,7 +108,7 @@ def _derived_metrics(cases: pd.DataFrame) -> dict[str, pd.Series]:
 
 def _states(runs: pd.DataFrame) -> pd.DataFrame:
     """Per column and row: how many runs are done, planned, failed; `whole` if its mean may be compared."""
-    ours = runs[~runs.external].drop_duplicates(["column", "split", "seed"]).groupby("column", observed=True).size()
+    planned = runs[~runs.external].drop_duplicates(["column", "split", "seed"]).groupby("column", observed=True).size()
     grouped = runs.groupby(["column", "row"], observed=True, sort=False)
     states = grouped.agg(
         runs=("state", lambda states: int((states == "done").sum())),
@@ -118,7 +118,7 @@ def _states(runs: pd.DataFrame) -> pd.DataFrame:
         external=("external", "all"),
         role=("role", "max"),  # a run that is missing doesn't say it
     ).reset_index()
-    states["planned"] = np.where(states.external, states.runs, states.column.map(ours)).astype(int)
+    states["planned"] = np.where(states.external, states.runs, states.column.map(planned)).astype(int)
     states["whole"] = (states.failed == 0) & (states.runs > 0) & (states.runs == states.planned)
     return states
 
@@ -170,11 +170,11 @@ def _cell(values: np.ndarray, facts: Facts) -> dict[str, object]:
     }
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray, facts: Facts) -> statistics.Difference:
-    """Ours minus theirs; its interval is cut off at what a difference in this metric can be."""
-    apart = statistics.difference(ours, theirs)
+def difference(first: np.ndarray, second: np.ndarray, facts: Facts) -> statistics.Difference:
+    """The first minus the second; its interval is cut off at what a difference in this metric can be."""
+    diff = statistics.difference(first, second)
     least, most = facts.low, facts.high
-    return replace(apart, low=max(apart.low, least - most), high=min(apart.high, most - least))
+    return replace(diff, low=max(diff.low, least - most), high=min(diff.high, most - least))
 
 
 def _counts(cases: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, int]]:
@@ -208,20 +208,20 @@ class _Comparison:
     def __init__(self, states: pd.DataFrame, values: Mapping[Cell, Values], reference: str, read: Rows) -> None:
         self.values, self.wanted, self.metrics, self.roles = values, reference, read.metrics, read.roles
         self.whole = _rows(states[states.whole])
-        self.ours = _rows(states[states.whole & ~states.external])
+        self.trained = _rows(states[states.whole & ~states.external])
         self.all = list(dict.fromkeys(states.column))
 
     def cell(self, column: str, region: str, metric: str, rows: Mapping[str, list[str]]) -> Values:
         """Return the values of these rows."""
-        there = self.values.get((column, region, metric), {})
-        return {row: there[row] for row in rows.get(column, []) if row in there and not np.isnan(there[row]).all()}
+        values = self.values.get((column, region, metric), {})
+        return {row: values[row] for row in rows.get(column, []) if row in values and not np.isnan(values[row]).all()}
 
     def places(self, column: str, region: str, metric: str) -> dict[str, str]:
         """Return `best` or `tied` for rows with the common budget."""
         key = column, region, metric
         if key not in self._places:
             better = self.metrics[metric].better
-            self._places[key] = statistics.groups(self.cell(*key, self.ours), better) if better else {}
+            self._places[key] = statistics.groups(self.cell(*key, self.trained), better) if better else {}
         return self._places[key]
 
     @cached_property
@@ -230,8 +230,8 @@ class _Comparison:
 
     def reference(self, column: str) -> str:
         """The row that others are compared with in a column; empty if there is none."""
-        there = self.ours.get(column, [])
-        return (self.wanted if self.wanted in there else "") if self.wanted else default_reference(there, self.roles)
+        rows = self.trained.get(column, [])
+        return (self.wanted if self.wanted in rows else "") if self.wanted else default_reference(rows, self.roles)
 
     def tests(self, metrics: Iterable[str]) -> pd.DataFrame:
         """Test every row against the reference of its column; p-values are corrected over rows of a column and metric."""
@@ -246,10 +246,10 @@ class _Comparison:
         signed = [statistics.signed_rank(cell[row], cell[reference]) for row in others]
         corrected = statistics.holm([each.p for each in signed], [each.least for each in signed])
         for row, test, p in zip(others, signed, corrected, strict=True):
-            apart = difference(cell[row], cell[reference], self.metrics[metric])
+            diff = difference(cell[row], cell[reference], self.metrics[metric])
             yield {
-                "column": column, "metric": metric, "method": row, "reference": reference, "difference": apart.mean,
-                "low": apart.low, "high": apart.high, "verdict": verdict(apart, self.metrics[metric].better),
+                "column": column, "metric": metric, "method": row, "reference": reference, "difference": diff.mean,
+                "low": diff.low, "high": diff.high, "verdict": verdict(diff, self.metrics[metric].better),
                 "p": test.p, "p_holm": p, "least_p": test.least, "median": test.median, "rank_biserial": test.rank_biserial,
                 "wins": test.wins, "ties": test.ties, "losses": test.losses, "tests": len(others),
             }  # fmt: skip
@@ -258,7 +258,7 @@ class _Comparison:
         """Of each column: does any method beat the location priors, and what difference to the reference could be found?"""
         lines = []
         for column in self.all:
-            cell, reference = self.cell(column, MEAN, "dice", self.ours), self.reference(column)
+            cell, reference = self.cell(column, MEAN, "dice", self.trained), self.reference(column)
             priors = [own for row, own in cell.items() if self.roles.get(row) == PRIOR]
             methods = {row: own for row, own in cell.items() if self.roles.get(row) != PRIOR}
             beaten = any(all(statistics.difference(own, prior).low > 0 for prior in priors) for own in methods.values())
@@ -277,15 +277,15 @@ class _Comparison:
 
     def ranks(self, informative: list[str]) -> pd.DataFrame:
         """How rows that were trained alike stand in Dice over these columns."""
-        cells = [self.cell(column, MEAN, "dice", self.ours) for column in informative]
+        cells = [self.cell(column, MEAN, "dice", self.trained) for column in informative]
         standings = statistics.standings([cell for cell in cells if len(cell) > 1])
         lines = [{"method": row, **vars(standing)} for row, standing in standings.items()]
         names = ["method", "mean_rank", "cells", "wins", "ties", "losses", "first"]
         return pd.DataFrame(lines, columns=names).sort_values("mean_rank", kind="stable", ignore_index=True)
 
     def agreement(self, datasets: Mapping[str, str]) -> pd.DataFrame:
-        """How alike two columns of a data set order three methods or more that were trained alike, location priors apart."""
-        cells = {column: self.cell(column, MEAN, "dice", self.ours) for column in self.all}
+        """How alike two columns of a data set order three methods or more that were trained alike; no location priors."""
+        cells = {column: self.cell(column, MEAN, "dice", self.trained) for column in self.all}
         lines = []
         for one, other in combinations(self.all, 2):
             both = {row: cells[one][row] for row in cells[one] if row in cells[other] and self.roles.get(row) != PRIOR}
@@ -309,11 +309,11 @@ def _rows(states: pd.DataFrame) -> dict[str, list[str]]:
     return {str(column): list(own.row) for column, own in states.groupby("column", observed=True, sort=False)}
 
 
-def verdict(apart: statistics.Difference, better: int) -> str:
+def verdict(diff: statistics.Difference, better: int) -> str:
     """Return better, worse or tied, by the interval; other if no direction is better, empty without an interval."""
-    if np.isnan(apart.low):
+    if np.isnan(diff.low):
         return ""
-    return "tied" if not apart.holds else "better" if better * apart.mean > 0 else "worse" if better else "other"
+    return "tied" if not diff.holds else "better" if better * diff.mean > 0 else "worse" if better else "other"
 
 
 # --------------------------------------------------------------------------------------------------------- selection
@@ -335,8 +335,8 @@ def _leaks(read: Rows) -> pd.DataFrame:
             chosen = {rule: by_rule[rule][column, region, metric][row] for rule in RULES}
             line |= {rule: float(np.nanmean(values)) for rule, values in chosen.items()}
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
-                apart = difference(chosen[rule], own, BUILT_IN[metric])
-                line |= {name: apart.mean, f"{name}_low": apart.low, f"{name}_high": apart.high}
+                diff = difference(chosen[rule], own, BUILT_IN[metric])
+                line |= {name: diff.mean, f"{name}_low": diff.low, f"{name}_high": diff.high}
             lines.append(line | {"patients": own.shape[1], "seeds": own.shape[0]})
     return pd.DataFrame(lines, columns=LEAK_COLUMNS)
 

@@ -75,7 +75,7 @@ def gaps(read: Rows, dice: Values | None = None) -> pd.DataFrame:
     if not twins:
         return pd.DataFrame(columns=GAP_COLUMNS)
     values = by_patient(read.cases[read.cases.column.isin([*twins, *twins.values()])]) if dice is None else dice
-    rows = _ours(read.runs)
+    rows = _trained(read.runs)
     lines = []
     for column, full in twins.items():
         ends = _ends(read, rows, values, column, full)
@@ -107,7 +107,7 @@ class _Row:
     reason: str
 
 
-def _ours(runs: pd.DataFrame) -> dict[str, dict[str, _Row]]:
+def _trained(runs: pd.DataFrame) -> dict[str, dict[str, _Row]]:
     """Return the rows of this suite by column."""
     own = runs[~runs.external.astype(bool)]
     planned = own.drop_duplicates(["column", "split", "seed"]).groupby("column", observed=True).size()
@@ -128,14 +128,14 @@ def _ends(read: Rows, rows: Mapping[str, Mapping[str, _Row]], values: Values, co
     if not tops:
         return _GapBounds(reason=f"no complete row {read.named(SUPERVISED)} in {full}")
     base = max(bases, key=lambda row: float(np.nanmean(values[column][row])))
-    top = next(row for row in read.roles if row in tops)  # a variant only where the method itself is not there
+    top = next(row for row in read.roles if row in tops)  # a variant only where the method itself is missing
     return _GapBounds(base, top, (values[column][base], values[full][top]))
 
 
 def _complete(rows: Mapping[str, Mapping[str, _Row]], values: Values, column: str, roles: Sequence[str]) -> list[str]:
     """The rows of a column that have one of these roles, all their runs, and a value."""
-    there = {row for row, own in values.get(column, {}).items() if own.notna().any(axis=None)}
-    return [row for row, own in rows[column].items() if own.role in roles and not own.reason and row in there]
+    scored = {row for row, own in values.get(column, {}).items() if own.notna().any(axis=None)}
+    return [row for row, own in rows[column].items() if own.role in roles and not own.reason and row in scored]
 
 
 def _gap(ends: _GapBounds) -> dict[str, object]:
@@ -145,11 +145,11 @@ def _gap(ends: _GapBounds) -> dict[str, object]:
     base, full = _aligned(*ends.values)
     if not base.size:
         return {"patients": 0, "seeds": 0}
-    apart = statistics.difference(full, base)
+    gap = statistics.difference(full, base)
     return {
-        "gap": apart.mean,
-        "gap_low": apart.low,
-        "gap_high": apart.high,
+        "gap": gap.mean,
+        "gap_low": gap.low,
+        "gap_high": gap.high,
         "patients": base.shape[1],
         "seeds": base.shape[0],
     }
@@ -165,14 +165,14 @@ def _share(own: pd.DataFrame, ends: Sequence[pd.DataFrame], gap: Mapping[str, An
         return {"reason": "the gap's interval includes 0"}
     if gap["gap"] < 0:
         return {"reason": "full masks are worse than the base"}
-    ours, base, full = _aligned(own, *ends)
-    if ours.shape[1] < 2:
+    method, base, full = _aligned(own, *ends)
+    if method.shape[1] < 2:
         return {"reason": "fewer than two patients are in both columns"}
-    part, whole = statistics.resampled(ours - base), statistics.resampled(full - base)  # the same draws: one shape
+    part, whole = statistics.resampled(method - base), statistics.resampled(full - base)  # the same draws: one shape
     shares = np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole != 0)
     low, high = np.nanquantile(shares, [statistics.ALPHA / 2, 1 - statistics.ALPHA / 2])
-    share = float(np.nanmean(ours - base) / np.nanmean(full - base))
-    return {"share": share, "low": low, "high": high, "patients": ours.shape[1], "seeds": ours.shape[0]}
+    share = float(np.nanmean(method - base) / np.nanmean(full - base))
+    return {"share": share, "low": low, "high": high, "patients": method.shape[1], "seeds": method.shape[0]}
 
 
 def _aligned(*frames: pd.DataFrame) -> list[np.ndarray]:
@@ -182,8 +182,8 @@ def _aligned(*frames: pd.DataFrame) -> list[np.ndarray]:
         seeds, names = seeds.intersection(frame.index), names.intersection(frame.columns)
     arrays = [frame.loc[seeds, names].to_numpy(float) for frame in frames]
     known = ~np.any([np.isnan(each) for each in arrays], axis=0)
-    used, there = known.any(1), known.any(0)
-    return [np.where(known, each, np.nan)[used][:, there] for each in arrays]
+    used, shared = known.any(1), known.any(0)
+    return [np.where(known, each, np.nan)[used][:, shared] for each in arrays]
 
 
 # ------------------------------------------------------------------------------------------------------ hours and levels
@@ -226,7 +226,7 @@ def _hours(annotation: annotations.Annotation, about: Mapping[str, Any], costs: 
 def levels(read: Rows, what: str) -> pd.DataFrame:
     """LEVEL_COLUMNS: columns that differ in nothing but the `density` or the `noise` of their marks, from two levels on.
 
-    `annotation` is theirs without it. Of columns with the same level, as of two simulators, only the last is kept.
+    `annotation` is the columns' own without it. Of columns with the same level, as of two simulators, only the last counts.
     """
     lines = []
     for column, about in read.about.items():

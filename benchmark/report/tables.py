@@ -1,4 +1,4 @@
-"""Tables as text, from one summary: cells for people to read, as Markdown and LaTeX; the numbers go to CSV beside them."""
+"""Tables as text, from one summary: cells for people to read, as Markdown and LaTeX; the numbers go to CSV next to them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ def main_table(
 ) -> pd.DataFrame:
     """Methods down, data sets and metrics across; of one region, or of their mean.
 
-    HD95 of what all found stands beside HD95 in columns where something was missed. Raises ValueError for an unknown metric.
+    HD95 of what all found follows HD95 in columns where something was missed. Raises ValueError for an unknown metric.
     """
     asked, own = _asked(metrics, known), cells[cells.region == region]
-    beside = (own.metric == "hd95_found") & own.column.isin(_missing(own) if "hd95" in asked else ())
-    shown = own[own.metric.isin(asked) | beside]
+    extra = (own.metric == "hd95_found") & own.column.isin(_missing(own) if "hd95" in asked else ())
+    shown = own[own.metric.isin(asked) | extra]
     named = shown.assign(heading=_headings(shown, known))
     texts = {(line.column, line.heading, _label(line)): cell(line, known) for line in named.itertuples(index=False)}
     series = pd.Series(texts, dtype=object)
@@ -130,8 +130,8 @@ def leak_table(summary: Summary) -> pd.DataFrame:
 
 
 def ablation_table(frame: pd.DataFrame, known: Known = BUILT_IN) -> pd.DataFrame:
-    """What each row of a plug-in changes, its scores, and their differences to those of the base."""
-    apart = zip(frame.difference, frame.difference_low, frame.difference_high, frame.metric, strict=True)
+    """What each row of a plug-in changes, its scores, and their values to those of the base."""
+    values = zip(frame.difference, frame.difference_low, frame.difference_high, frame.metric, strict=True)
     return pd.DataFrame(
         {
             "data": frame.column,
@@ -139,7 +139,7 @@ def ablation_table(frame: pd.DataFrame, known: Known = BUILT_IN) -> pd.DataFrame
             "method": [_label(line) for line in frame.itertuples(index=False)],
             "changed": frame.changed.replace("", "(base)"),
             "mean": [cell(line, known) for line in frame.itertuples(index=False)],
-            "difference": ["" if pd.isna(mean) else _number(mean, low, high, known[of]) for mean, low, high, of in apart],
+            "difference": ["" if pd.isna(mean) else _number(mean, low, high, known[of]) for mean, low, high, of in values],
             "by interval": frame.verdict.fillna(""),
         }
     ).set_index("data")
@@ -165,25 +165,25 @@ def cost_table(frame: pd.DataFrame) -> pd.DataFrame:
     ).set_index("data")
 
 
-def published_table(beside: pd.DataFrame) -> pd.DataFrame:
+def published_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Published numbers, each with the number of this suite if there is one."""
-    digits = [_digits(BUILT_IN[metric]) for metric in beside.metric]
+    digits = [_digits(BUILT_IN[metric]) for metric in frame.metric]
 
     def number(value: float, places: int) -> str:
         return "" if pd.isna(value) else f"{value:.{places}f}"
 
-    theirs = zip(beside.published_mean, beside.published_std, digits, strict=True)
-    ours = zip(beside["mean"], beside.low, beside.high, beside.metric, strict=True)
+    printed = zip(frame.published_mean, frame.published_std, digits, strict=True)
+    measured = zip(frame["mean"], frame.low, frame.high, frame.metric, strict=True)
     return pd.DataFrame(
         {
-            "data": beside.column,
-            "paper": beside.paper,
-            "method": beside.method,
-            "region": beside.region,
-            "metric": [BUILT_IN[metric].title for metric in beside.metric],
-            "published": [number(mean, d) + ("" if pd.isna(std) else f" ± {number(std, d)}") for mean, std, d in theirs],
-            "ours": ["" if pd.isna(m) else _number(m, low, high, BUILT_IN[of], sign="") for m, low, high, of in ours],
-            "comparable": [f"{c}: {why}" if why else c for c, why in zip(beside.comparable, beside.why, strict=True)],
+            "data": frame.column,
+            "paper": frame.paper,
+            "method": frame.method,
+            "region": frame.region,
+            "metric": [BUILT_IN[metric].title for metric in frame.metric],
+            "published": [number(mean, d) + ("" if pd.isna(std) else f" ± {number(std, d)}") for mean, std, d in printed],
+            "ours": ["" if pd.isna(m) else _number(m, low, high, BUILT_IN[of], sign="") for m, low, high, of in measured],
+            "comparable": [f"{c}: {why}" if why else c for c, why in zip(frame.comparable, frame.why, strict=True)],
         }
     ).set_index("data")
 
@@ -249,8 +249,8 @@ def _label(line: object) -> str:
 def _headings(shown: pd.DataFrame, known: Known) -> list[str]:
     """Of each line the metric's title, with the unit that its column's distances have, from whichever row has one."""
     distances = shown.metric.isin([metric for metric, facts in known.items() if facts.distance])
-    told = shown[distances & shown.unit.notna() & (shown.unit != "")]
-    units = {key: ", ".join(sorted(set(own.unit))) for key, own in told.groupby(["column", "metric"], observed=True)}
+    with_unit = shown[distances & shown.unit.notna() & (shown.unit != "")]
+    units = {key: ", ".join(sorted(set(own.unit))) for key, own in with_unit.groupby(["column", "metric"], observed=True)}
     return [
         known[metric].title + (f" ({units[column, metric]})" if (column, metric) in units else "")
         for column, metric in zip(shown.column, shown.metric, strict=True)

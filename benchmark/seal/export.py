@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmark import InputError, __version__
 from benchmark.datasets.annotations import check_simulable, resolve, to_labels
-from benchmark.datasets.base import Dataset, Inventory, Scan, refuse_name
+from benchmark.datasets.base import Dataset, Inventory, Scan, check_name
 from benchmark.datasets.simulate import VERSION, Annotator
 from benchmark.images import UNLABELLED
 
@@ -24,7 +24,7 @@ def simulate(dataset: Dataset, text: str, out: Path, *, seed: int = 0) -> int:
     annotation = resolve(text, (), "a simulation")
     scans = [scan for names in dataset.patients().values() for scan in names]
     for name in scans:
-        refuse_name(name, f"a scan of {dataset.name}")  # it becomes a file's name
+        check_name(name, f"a scan of {dataset.name}")  # it becomes a file's name
     _empty_folder(out)
     flat = _is_flat(dataset, scans)
     annotator, files = Annotator(dataset, scans, annotation, seed), {}

@@ -22,7 +22,7 @@ RIGHT = "a function that takes FigureData and gives a FigureSpec, or None where 
 def draw(source: FigureData, folder: Path, kinds: Sequence[str] = KINDS, own: Iterable[Maker] = ()) -> list[SavedFigure]:
     """Save every figure that these runs make, and return them in reading order; one with nothing to show is left out.
 
-    own: makers of figures beside the suite's, which `makers_of` finds.
+    own: makers of figures in addition to the suite's, which `makers_of` finds.
     """
     with mpl.rc_context(SETTINGS):
         return [save(spec, folder, kinds) for spec in _specs(source, [*makers(), *own])]
@@ -48,16 +48,16 @@ def makers_of(files: Iterable[str]) -> list[Maker]:
 
 def _specs(source: FigureData, found: Iterable[Maker]) -> Iterator[FigureSpec]:
     """The figures, each made when it is asked for: together they would need much memory."""
-    taken = {"montage"}
+    names = {"montage"}
     for make in found:
         spec = make(source)
         if spec is None:
             continue
         if not isinstance(spec, FigureSpec):
             raise InputError(f"the figure {make.__name__} gives {type(spec).__name__}; it must be {RIGHT}")
-        if not plugins.NAME.fullmatch(spec.name) or spec.name in taken:
+        if not plugins.NAME.fullmatch(spec.name) or spec.name in names:
             raise InputError(
                 f"the figure name {spec.name!r} of {make.__name__} is taken, or can't name a file; give another"
             )
-        taken.add(spec.name)
+        names.add(spec.name)
         yield spec

@@ -82,8 +82,8 @@ class _ColumnCases:
     def __init__(self, read: Rows, results: ResultsFolder, column: str) -> None:
         self.read, self.results, self.column, self.about = read, results, column, read.about[column]
         runs = read.runs[(read.runs.column == column) & (read.runs.state == "done")]
-        ours = runs[~runs.external.astype(bool)]
-        self.seed = int((ours if len(ours) else runs).seed.min()) if len(runs) else 0
+        trained = runs[~runs.external.astype(bool)]
+        self.seed = int((trained if len(trained) else runs).seed.min()) if len(runs) else 0
         self.runs = runs[runs.seed == self.seed]
         splits = self.runs.split.unique()
         self.pictures = {split: CasePictures.of(results.root, self.about["dataset"], split) for split in splits}

@@ -59,13 +59,13 @@ def _front(panel: Any, own: pd.DataFrame, better: int) -> None:
 
 
 def _devices(timed: pd.DataFrame) -> str:
-    """On what the times were taken, and where they can't be compared."""
+    """The devices that the times were measured on, and where they can't be compared."""
     by_column = {str(column): sorted(set(own.device.dropna())) for column, own in timed.groupby("column", sort=False)}
     all_of_them = sorted({device for devices in by_column.values() for device in devices})
     mixed = [column for column, devices in by_column.items() if len(devices) > 1]
-    said = f"Times on {', '.join(all_of_them)}." if all_of_them else "The runs do not say on what device they were timed."
+    text = f"Times on {', '.join(all_of_them)}." if all_of_them else "The runs do not say on what device they were timed."
     where = "in all columns" if len(mixed) == len(by_column) else f"in {', '.join(mixed)}"
-    return said + (f" Not comparable, since from different devices, {where}." if mixed else "")
+    return text + (f" Not comparable, since from different devices, {where}." if mixed else "")
 
 
 def _trials(source: FigureData, columns: Sequence[str]) -> str:

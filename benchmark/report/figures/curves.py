@@ -58,21 +58,21 @@ def learning_curves(source: FigureData) -> FigureSpec | None:
         headed(panel, column)
         panel.set_ylabel("" if number % across else "test Dice of snapshots")
     shown = {*losses, *dice}
-    caption = _said(every, snapshots=bool(below))
+    caption = _caption(every, snapshots=bool(below))
     legend = {row: how for row, how in source.styles.items() if row in {row for _, row in shown}}
     return FigureSpec(
         "learning_curves", "Learning curves", caption, figure, source.origin(runs[_pairs(runs, shown)]), legend
     )
 
 
-def _said(columns: Sequence[str], *, snapshots: bool) -> str:
+def _caption(columns: Sequence[str], *, snapshots: bool) -> str:
     """Return the notes below the curves."""
-    said = (
+    text = (
         "Training loss, mean over the runs of a method (of each seed the first), a moving mean over "
         f"{SMOOTH} of {LINES} places. Losses of different methods are sums of different terms: compare their course only."
     )
-    said += " Test Dice of snapshots: what nobody may select by." if snapshots else ""
-    return said + (f" Not shown: {', '.join(columns[COLUMNS:])}." if len(columns) > COLUMNS else "")
+    text += " Test Dice of snapshots: what nobody may select by." if snapshots else ""
+    return text + (f" Not shown: {', '.join(columns[COLUMNS:])}." if len(columns) > COLUMNS else "")
 
 
 def _drawn(panel: Any, curves: Mapping[str, Curve], source: FigureData, markers: Any) -> None:
@@ -93,7 +93,7 @@ def _pairs(runs: pd.DataFrame, keys: Iterable[Key]) -> np.ndarray:
 
 
 def losses_of(runs: pd.DataFrame, results: ResultsFolder) -> dict[Key, Curve]:
-    """Of each column and row the mean loss over its runs, on a grid of steps, smoothed; none where none was kept."""
+    """Of each column and row the mean loss over its runs, on a grid of steps, smoothed; none where none was stored."""
     logged: dict[Key, list[Curve]] = {}
     for column, row, folder in zip(runs.column, runs.row, runs.folder, strict=True):
         if curve := _loss(folder, results.log(folder)):
@@ -103,17 +103,17 @@ def losses_of(runs: pd.DataFrame, results: ResultsFolder) -> dict[Key, Curve]:
 
 def snapshots_of(runs: pd.DataFrame, results: ResultsFolder) -> dict[Key, Curve]:
     """Of each column and row the mean test Dice over its runs, by step."""
-    kept: dict[Key, list[dict[str, Any]]] = {}
-    there = {record["folder"]: record.get("snapshots", []) for record in results.records()} if len(runs) else {}
+    snapshots: dict[Key, list[dict[str, Any]]] = {}
+    recorded = {record["folder"]: record.get("snapshots", []) for record in results.records()} if len(runs) else {}
     for column, row, folder in zip(runs.column, runs.row, runs.folder, strict=True):
-        lines = there.get(folder, [])  # none of stored runs that others are compared with
-        kept.setdefault((column, row), []).extend(line for line in lines if line["test_dice"] is not None)
-    means = {key: pd.DataFrame(lines).groupby("step").test_dice.mean() for key, lines in kept.items() if lines}
+        lines = recorded.get(folder, [])  # none of stored runs that others are compared with
+        snapshots.setdefault((column, row), []).extend(line for line in lines if line["test_dice"] is not None)
+    means = {key: pd.DataFrame(lines).groupby("step").test_dice.mean() for key, lines in snapshots.items() if lines}
     return {key: (mean.index.to_numpy(), mean.to_numpy()) for key, mean in means.items()}
 
 
 def _snapshot_cases(source: FigureData) -> Iterable[str]:
-    """The folders of runs that kept snapshots."""
+    """The folders of runs that stored snapshots."""
     return [] if source.read.snapshot_cases is None else source.read.snapshot_cases.folder.unique()
 
 
@@ -165,10 +165,10 @@ def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -
         "masked share": {f"masked_{k}": k for k in classes},
         "changed since last pass": {"changed": 0},
     }
-    there = {title: {column: k for column, k in own.items() if column in lines} for title, own in values.items()}
-    there = {title: own for title, own in there.items() if own}
-    figure, panels = grid(len(there), 2.0)
-    for panel, (title, own) in zip(panels, there.items(), strict=True):
+    shown = {title: {column: k for column, k in own.items() if column in lines} for title, own in values.items()}
+    shown = {title: own for title, own in shown.items() if own}
+    figure, panels = grid(len(shown), 2.0)
+    for panel, (title, own) in zip(panels, shown.items(), strict=True):
         for column, k in own.items():
             known = lines[lines[column].notna()]
             panel.plot(known.step + 1, known[column], color=_colour(k), label=f"class {k}")
@@ -181,7 +181,7 @@ def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -
         if "changed" not in own:
             panel.legend(frameon=False)
     figure.suptitle(plain(wrapped(name, 100)), fontsize=8)
-    caption = f"Pseudo-labels of one run, {name}: {'; '.join(there)}."
+    caption = f"Pseudo-labels of one run, {name}: {'; '.join(shown)}."
     return FigureSpec("pseudo_labels", "Pseudo-labels of one run", caption, figure, origin)
 
 

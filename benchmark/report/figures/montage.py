@@ -48,7 +48,7 @@ def _montage(name: str, column: str, cases: Sequence[Case], roles: Mapping[str, 
         _write(panel, place, -6, wrapped(heading, 15), va="baseline")
     for number, (case, rule) in enumerate(zip(cases, RULES[len(cases)], strict=True)):
         top = number * len(blocks[0])
-        _write(panel, 0, top + TILE + 3, _said(case, rule), va="top", ha="left")
+        _write(panel, 0, top + TILE + 3, _case_label(case, rule), va="top", ha="left")
         for place, method in enumerate(methods, 2):
             dice = case.scores.get(method, {}).get("dice", np.nan)
             _write(panel, place, top + TILE + LINE / 2, "no Dice" if np.isnan(dice) else f"Dice {dice:.3f}", va="center")
@@ -75,11 +75,11 @@ def _chosen(cases: Sequence[Case], roles: Mapping[str, str]) -> tuple[list[str],
         known = [value for value in dice if not np.isnan(value)]
         return roles.get(row) == PRIOR or row == reference, float(np.mean(known)) if known else -1.0
 
-    kept = set(sorted(rows, key=worth, reverse=True)[:METHODS])
-    return [row for row in rows if row in kept], [row for row in rows if row not in kept]
+    chosen = set(sorted(rows, key=worth, reverse=True)[:METHODS])
+    return [row for row in rows if row in chosen], [row for row in rows if row not in chosen]
 
 
-def _said(case: Case, rule: str) -> str:
+def _case_label(case: Case, rule: str) -> str:
     """Return the name of a case, for below its image."""
     dice = [scores["dice"] for scores in case.scores.values() if not np.isnan(scores["dice"])]
     mean = f"mean Dice {np.mean(dice):.3f}" if dice else "no Dice"
@@ -164,14 +164,14 @@ def _nearest(labels: np.ndarray) -> np.ndarray:
 
 
 def _marked(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """Draw an annotation over a tile; thin strokes are kept if the image is reduced."""
+    """Draw an annotation over a tile; thin strokes stay visible if the image is reduced."""
     shown = _nearest(marks)
     height, width = _shape(marks)
     if height < len(marks):
         places = np.argwhere(marks != UNLABELLED)
         up, left = (TILE - height) // 2, (TILE - width) // 2
-        there = (places * (height, width) // marks.shape) + (up, left)
-        shown[tuple(there.T)] = marks[tuple(places.T)]
+        pixels = (places * (height, width) // marks.shape) + (up, left)
+        shown[tuple(pixels.T)] = marks[tuple(places.T)]
     colours = COLOURS[shown % len(COLOURS)]
     return np.where((shown != UNLABELLED)[..., None], colours, image)
 

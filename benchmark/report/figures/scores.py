@@ -60,15 +60,15 @@ def paired(source: FigureData) -> FigureSpec | None:
     """Each method minus the reference: a dot per patient, and the mean difference with its interval on top."""
     references = source.summary.columns.set_index("column").reference
     shown = {column: references[column] for column in dict.fromkeys(source.cells.column) if references[column]}
-    apart = {column: _differences(source, column, reference) for column, reference in shown.items()}
-    apart = {column: own for column, own in apart.items() if own}
-    if not apart:
+    differences = {column: _differences(source, column, reference) for column, reference in shown.items()}
+    differences = {column: own for column, own in differences.items() if own}
+    if not differences:
         return None
-    methods = [row for row in source.styles if any(row in own for own in apart.values())]
-    many = sum(len(each.by_patient) for own in apart.values() for each in own.values()) > DOTS
-    figure, panels = grid(len(apart), height_of(methods), methods, sharey=True)
+    methods = [row for row in source.styles if any(row in own for own in differences.values())]
+    many = sum(len(each.by_patient) for own in differences.values() for each in own.values()) > DOTS
+    figure, panels = grid(len(differences), height_of(methods), methods, sharey=True)
     listed(panels, methods)
-    for panel, (column, own) in zip(panels, apart.items(), strict=True):
+    for panel, (column, own) in zip(panels, differences.items(), strict=True):
         scale = [each for row, each in own.items() if source.read.roles.get(row) != PRIOR] or list(own.values())
         _differing(panel, {methods.index(method): each for method, each in own.items()}, scale, many=many)
         headed(panel, column)
@@ -79,15 +79,15 @@ def paired(source: FigureData) -> FigureSpec | None:
         "difference with its 95 % interval (crossed bootstrap, paired by patient and seed). "
         "An arrow: a mean beyond the panel."
     )
-    pairs = [(column, row) for column, own in apart.items() for row in (*own, shown[column])]
+    pairs = [(column, row) for column, own in differences.items() for row in (*own, shown[column])]
     runs = source.shown(*zip(*pairs, strict=True))
-    there = {each.verdict for own in apart.values() for each in own.values()}
-    legend = {name: how | {"linestyle": "-"} for name, how in VERDICTS.items() if name in there}
+    verdicts = {each.verdict for own in differences.values() for each in own.values()}
+    legend = {name: how | {"linestyle": "-"} for name, how in VERDICTS.items() if name in verdicts}
     return FigureSpec("paired", "Differences to the reference by patient", caption, figure, source.origin(runs), legend)
 
 
 @dataclass(frozen=True, eq=False)
-class _Apart:
+class _Paired:
     """A method minus the reference."""
 
     by_patient: np.ndarray  # (patients,), means over seeds
@@ -97,7 +97,7 @@ class _Apart:
     verdict: str  # one of VERDICTS
 
 
-def _differences(source: FigureData, column: str, reference: str) -> dict[str, _Apart]:
+def _differences(source: FigureData, column: str, reference: str) -> dict[str, _Paired]:
     """Of each method of a column that has a mean, as the reference has."""
     known = list(source.cells[source.cells.column == column].method)
     tests = source.summary.tests
@@ -114,12 +114,12 @@ def _differences(source: FigureData, column: str, reference: str) -> dict[str, _
             mean, low, high = map(float, tested.loc[method, ["difference", "low", "high"]])
         else:
             mean, (low, high) = float(np.nanmean(both)), statistics.interval(both.to_numpy())
-        said = verdict(statistics.Difference(mean, low, high), source.facts.better)
-        found[method] = _Apart(by_patient, mean, low, high, said or "tied")
+        result = verdict(statistics.Difference(mean, low, high), source.facts.better)
+        found[method] = _Paired(by_patient, mean, low, high, result or "tied")
     return found
 
 
-def _differing(panel: Any, lines: Mapping[int, _Apart], scale: Iterable[_Apart], *, many: bool) -> None:
+def _differing(panel: Any, lines: Mapping[int, _Paired], scale: Iterable[_Paired], *, many: bool) -> None:
     """The differences of one column, each at its height, on a scale for some of them: a location prior may be far away."""
     together = np.concatenate([[0.0], *([*each.by_patient, each.mean, each.low, each.high] for each in scale)])
     together = together[~np.isnan(together)]
@@ -131,9 +131,9 @@ def _differing(panel: Any, lines: Mapping[int, _Apart], scale: Iterable[_Apart],
         if not edges[0] <= each.mean <= edges[1]:
             beyond(panel, height, each.mean, edges)
             continue
-        beside = 0.55 * (np.arange(len(each.by_patient)) * 0.6180339887 % 1 - 0.5)  # the golden ratio spreads any number
+        offset = 0.55 * (np.arange(len(each.by_patient)) * 0.6180339887 % 1 - 0.5)  # the golden ratio spreads any number
         dots = {"color": "#9a9a9a", "markersize": 2.5 if many else 4, "alpha": 0.6, "markeredgewidth": 0, "rasterized": many}
-        panel.plot(np.sort(each.by_patient), height + beside, ".", **dots)
+        panel.plot(np.sort(each.by_patient), height + offset, ".", **dots)
         how = VERDICTS[each.verdict]
         panel.hlines(height, each.low, each.high, color=how["color"], linewidth=1.8, zorder=3)
         panel.plot(each.mean, height, markeredgecolor="white", markeredgewidth=0.5, markersize=6, zorder=4, **how)

@@ -62,14 +62,14 @@ class Provenance:
     def line(self) -> str:
         """Return the line below the figure: n, and the hashes of the runs or, if there are many, a digest of them."""
         unnamed = self.runs - len(self.hashes)
-        said = f"{self.runs} run{'s' * (self.runs != 1)}"
+        text = f"{self.runs} run{'s' * (self.runs != 1)}"
         if len(self.hashes) > FEW:
             digest = hashlib.sha256("".join(f"{each}\n" for each in self.hashes).encode()).hexdigest()
-            said += f", digest {digest[:12]} (all hashes in the file's metadata)"
+            text += f", digest {digest[:12]} (all hashes in the file's metadata)"
         elif self.hashes:
-            said += f": {self.short}"
-        said += f"; {unnamed} without a hash" if unnamed > 0 else ""
-        return f"{self.n}; {said}" if self.n else said
+            text += f": {self.short}"
+        text += f"; {unnamed} without a hash" if unnamed > 0 else ""
+        return f"{self.n}; {text}" if self.n else text
 
     @property
     def short(self) -> str:
@@ -136,7 +136,7 @@ class FigureData:
         return runs[(runs.state == "done") & pd.MultiIndex.from_frame(runs[["column", "row"]]).isin(wanted)]
 
     def origin(self, runs: pd.DataFrame) -> Provenance:
-        """What is said of these runs; predictions from elsewhere, which stand in several columns, count once."""
+        """The provenance of these runs; predictions from elsewhere, which stand in several columns, count once."""
         once = runs.drop_duplicates("folder")
         columns = list(dict.fromkeys(runs.column))
         counts = [self.patient_counts.get(column, 0) for column in columns]
@@ -160,8 +160,8 @@ def grid(count: int, height: float, names: Sequence[str] = (), across: int = ACR
     """A figure with so many panels of a height (inches), so many in a row; names stand left of each row of panels."""
     across = min(count, across)
     down = -(-count // across)
-    beside = 0.068 * max((len(line) for name in names for line in wrapped(name).split("\n")), default=0)
-    width = min(WIDEST, beside + PANEL * across) if across < ACROSS else beside + 1.9 * across
+    margin = 0.068 * max((len(line) for name in names for line in wrapped(name).split("\n")), default=0)
+    width = min(WIDEST, margin + PANEL * across) if across < ACROSS else margin + 1.9 * across
     figure = Figure((width, (height + 0.65) * down), dpi=DPI, layout="constrained")  # letters are as wide as in the PNG
     panels = list(figure.subplots(down, across, squeeze=False, **how).flat)
     for unused in panels[count:]:
@@ -188,8 +188,8 @@ def beyond(panel: Any, height: int, value: float, edges: tuple[float, float]) ->
     """Draw an arrow with the value at the edge of a panel, instead of a dot outside it."""
     left = value < edges[0]
     panel.plot(edges[0] if left else edges[1], height, "<" if left else ">", color=GREY, clip_on=False)
-    beside = {"textcoords": "offset points", "va": "center", "ha": "left" if left else "right", "fontsize": 6.5}
-    panel.annotate(f"{value:.2f}", (edges[0] if left else edges[1], height), (5 if left else -5, 0), color=DARK, **beside)
+    placing = {"textcoords": "offset points", "va": "center", "ha": "left" if left else "right", "fontsize": 6.5}
+    panel.annotate(f"{value:.2f}", (edges[0] if left else edges[1], height), (5 if left else -5, 0), color=DARK, **placing)
 
 
 def headed(panel: Any, text: str) -> None:
@@ -265,10 +265,10 @@ def _put_below(spec: FigureSpec) -> None:
 
 def _metadata(origin: Provenance, kind: str) -> dict[str, Any]:
     """Every run's hash, and no stamp of the time."""
-    said = {"Keywords": f"runs: {origin.short}"}
+    keywords = {"Keywords": f"runs: {origin.short}"}
     if kind == "pdf":
-        return {"CreationDate": None, "Subject": origin.line, **said}
-    return {"Description": origin.line, **said} | ({"Date": None} if kind == "svg" else {})
+        return {"CreationDate": None, "Subject": origin.line, **keywords}
+    return {"Description": origin.line, **keywords} | ({"Date": None} if kind == "svg" else {})
 
 
 def _range(counts: Iterable[int]) -> str:

@@ -29,7 +29,7 @@ from benchmark.report.figures.style import (
 from benchmark.report.supervision import BASES
 
 SHARES = (-0.6, 1.6)  # of a gap: what lies beyond is an arrow at the edge
-CLOSE = 0.035  # of a panel's width: names of formats that are nearer to each other are moved apart
+CLOSE = 0.035  # of a panel's width: names of formats that are nearer to each other are spread out
 
 
 def gap(source: FigureData) -> FigureSpec | None:
@@ -78,14 +78,14 @@ def _edges(known: pd.DataFrame) -> tuple[float, float]:
 
 
 def _no_gap(frame: pd.DataFrame) -> str:
-    """What is said of columns without any share."""
-    said = []
+    """The notes on columns without any share."""
+    notes = []
     for column, own in frame.groupby("column", observed=True, sort=False):
         if own.share.isna().all():
             line = own.sort_values("gap", na_position="first").iloc[-1]  # a complete row: its reason is that of the column
             between = "" if np.isnan(line.gap_low) else f" (gap {line.gap:.3f} [{line.gap_low:.3f}, {line.gap_high:.3f}])"
-            said.append(f"No share for {column}: {line.reason}{between}.")
-    return " ".join(said)
+            notes.append(f"No share for {column}: {line.reason}{between}.")
+    return " ".join(notes)
 
 
 def hours(source: FigureData) -> FigureSpec | None:
@@ -119,14 +119,14 @@ def hours(source: FigureData) -> FigureSpec | None:
 
 
 def _formats(panel: Any, formats: pd.DataFrame) -> None:
-    """Names of formats above a panel, at their hours, moved apart where they are too near."""
+    """Names of formats above a panel, at their hours, spread out where they are too near."""
     low, high = np.log(panel.get_xlim())
     places = (np.log(formats.x.to_numpy()) - low) / (high - low)
-    apart = places.copy()
-    for i in range(1, len(apart)):
-        apart[i] = max(apart[i], apart[i - 1] + 2 * CLOSE)
-    apart -= max(0.0, float(apart[-1]) - 1)
-    for place, moved, name in zip(places, apart, formats.annotation_of_marks, strict=True):
+    spread = places.copy()
+    for i in range(1, len(spread)):
+        spread[i] = max(spread[i], spread[i - 1] + 2 * CLOSE)
+    spread -= max(0.0, float(spread[-1]) - 1)
+    for place, moved, name in zip(places, spread, formats.annotation_of_marks, strict=True):
         panel.axvline(np.exp(low + place * (high - low)), color="#cccccc", linewidth=0.7, zorder=0)
         panel.annotate(
             plain(name), (place, 1), (moved, 1.06), "axes fraction", rotation=90, ha="center", va="bottom", fontsize=6.5,
@@ -180,12 +180,12 @@ def _levels(source: FigureData, what: str, axis: str) -> FigureSpec | None:
 
 
 def _lines(panel: Any, cells: pd.DataFrame, styles: Mapping[str, Mapping[str, Any]], *, log: bool) -> None:
-    """A line per method through its means with their intervals, each a little beside the others."""
+    """A line per method through its means with their intervals, each shifted a little from the others."""
     methods = [method for method in styles if method in set(cells.method)]
     low, high = (np.log(cells.x) if log else cells.x).agg(["min", "max"])
-    for method, beside in zip(methods, np.linspace(-0.012, 0.012, len(methods)) * (high - low), strict=True):
+    for method, offset in zip(methods, np.linspace(-0.012, 0.012, len(methods)) * (high - low), strict=True):
         own = cells[cells.method == method].sort_values("x")
-        x = own.x * np.exp(beside) if log else own.x + beside
+        x = own.x * np.exp(offset) if log else own.x + offset
         panel.vlines(x, own.low, own.high, color=styles[method]["color"], linewidth=0.8, alpha=0.6)
         panel.plot(x, own["mean"], **styles[method])
 
