@@ -217,7 +217,7 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     few += ", and its interval leaves out what another seed would change" if seeds == 1 else ""
     text = f"{column}: n = {count} {unit}{few}."
     budget: dict[str, Any] = about["budget"]
-    shown = [f"{name} {budget[name]}" for name in ("steps", "batch", "size", "network", "lr", "tune") if budget.get(name)]
+    shown = [f"{name} {budget[name]}" for name in SHOWN if budget.get(name)]
     text += f" Budget: {', '.join(shown)}." if shown else ""
     depths: dict[str, float] = about["labelled_depth_px"]
     if shares := about["labelled_share"]:
