@@ -15,7 +15,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "docs.extension"]
 exclude_patterns = ["_build"]
 nitpicky = True
 # what other packages document can't be looked up without a network
-nitpick_ignore_regex = [("py:.*", r"((np|numpy|torch|pathlib|collections|abc|pd|pandas)\.|Tensor$|Path$|Any$|tuple\[).*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"((np|numpy|torch|pathlib|collections|abc|pd|pandas)\.|Tensor$|Path$|Any$|tuple\[|Spacing$|Plugin$).*")
+]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4  # links such as evaluation.md#intervals

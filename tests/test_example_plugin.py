@@ -43,7 +43,12 @@ def test_the_package_comes_from_where_it_was_installed(run):
 
 def test_its_plug_ins_are_listed(run):
     shown = run("-m", "benchmark", "list")
-    for text in ("smooth ", "clinic ", "similar predictions of neighbouring pixels", "centre_distance (from clinic_plugin.centre_distance)"):
+    for text in (
+        "smooth ",
+        "clinic ",
+        "similar predictions of neighbouring pixels",
+        "centre_distance (from clinic_plugin.centre_distance)",
+    ):
         assert text.lower() in shown.lower(), text
 
 

@@ -17,6 +17,7 @@ from benchmark import InputError
 from benchmark.__main__ import main
 from benchmark.plan.jobs import select_shard, state
 from benchmark.seal import contract
+from benchmark.seal import folder as sealed
 from benchmark.seal.contract import Budget
 from benchmark.store import ResultsFolder
 from benchmark.train import local
@@ -324,7 +325,7 @@ def test_encoder_weights_travel_with_the_run(tmp_path):
         made.mkdir()
     weights.write_text("these weights")
     scan = contract.WeakScan(np.zeros((1, 1, 32, 32), np.float32), np.full((1, 32, 32), 3, np.uint8))
-    folder.seal(folder, {"train": [scan]}, [contract.TestScan(scan.image)], 2, 1)
+    sealed.seal(folder, {"train": [scan]}, [contract.TestScan(scan.image)], 2, 1)
     body = "os.remove(self.where); raise RuntimeError(open(budget.weights).read())"  # the original can't be what is read
     plugin = {"kind": "method", "name": "reads", "module": write_method(tmp_path, "reads", body), "cls": ""}
     budget = dataclasses.asdict(Budget(size=32, network="smp:unet/resnet18", weights=str(weights)))
