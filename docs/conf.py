@@ -15,7 +15,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "docs.extension"]
 exclude_patterns = ["_build"]
 nitpicky = True
 # what other packages document can't be looked up without a network
-nitpick_ignore_regex = [
+OTHERS = r"((np|numpy|torch|pathlib|collections|abc|pd|pandas)\.|Tensor$|Path$|Any$|tuple\[|Spacing$|Plugin$).*"
+nitpick_ignore_regex = [("py:.*", OTHERS)]
     ("py:.*", r"((np|numpy|torch|pathlib|collections|abc|pd|pandas)\.|Tensor$|Path$|Any$|tuple\[|Spacing$|Plugin$).*")
 ]
 
