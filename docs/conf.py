@@ -17,8 +17,6 @@ nitpicky = True
 # what other packages document can't be looked up without a network
 OTHERS = r"((np|numpy|torch|pathlib|collections|abc|pd|pandas)\.|Tensor$|Path$|Any$|tuple\[|Spacing$|Plugin$).*"
 nitpick_ignore_regex = [("py:.*", OTHERS)]
-    ("py:.*", r"((np|numpy|torch|pathlib|collections|abc|pd|pandas)\.|Tensor$|Path$|Any$|tuple\[|Spacing$|Plugin$).*")
-]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4  # links such as evaluation.md#intervals
