@@ -92,9 +92,9 @@ def test_each_of_several_results_folders_gets_a_report(results, tmp_path):
 
 
 def test_an_older_report_is_replaced(results, tmp_path):
-    wish = ReportOptions(formats=["md"])
-    (report.write(results, tmp_path, wish) / "left-over").write_text("")
-    assert not (report.write(results, tmp_path, wish) / "left-over").exists()
+    options = ReportOptions(formats=["md"])
+    (report.write(results, tmp_path, options) / "left-over").write_text("")
+    assert not (report.write(results, tmp_path, options) / "left-over").exists()
 
 
 def test_latex_is_balanced_and_escaped(results):
