@@ -17,6 +17,7 @@ SPLITS = Path(__file__).parent / "splits"
 ROLES = ("train", "val", "test")
 MOST_CLASSES = 31  # that a set holds
 LEAST_MM, MOST_MM = 1e-6, 1e6  # between two pixels; microscopes have the least
+HELD_OUT = "@val"  # after the name of a split: its held-out scans are scored, and no test scan is read
 LONGEST_NAME = 150  # bytes; file systems allow 255, and endings are added to names
 
 
@@ -78,6 +79,11 @@ class Dataset(ABC):
     @abstractmethod
     def split(self, name: str) -> Split:
         """Return the scans of a split; its parts are disjoint by patient."""
+
+    def find_split(self, name: str) -> Split:
+        """Return the split of that name; of `NAME@val` the held-out scans are scored, to choose settings without test scans."""
+        split = self.split(name.removesuffix(HELD_OUT))
+        return Split(split.train, (), split.val) if name.endswith(HELD_OUT) else split
 
 
 def read_split(dataset: str, name: str) -> dict[str, list[str]]:
@@ -170,11 +176,11 @@ def label_map(array: np.ndarray, what: str) -> np.ndarray:
 
 def check_split(dataset: Dataset, name: str) -> Split:
     """Check that a split is disjoint by patient and has training and test scans, and return it."""
-    if name not in dataset.splits():
+    if name.removesuffix(HELD_OUT) not in dataset.splits():
         raise InputError(f"{dataset.name} has no split {name!r}; it has {', '.join(dataset.splits())}")
     for part in name.split("/"):
         check_name(part, f"a split of {dataset.name}")
-    split = dataset.split(name)
+    split = dataset.find_split(name)
     owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
     first: dict[str, str] = {}  # patient -> the role of its first scan
     for role, scans in split.roles().items():
@@ -189,7 +195,8 @@ def check_split(dataset: Dataset, name: str) -> Split:
                 )
     for role in ("train", "test"):
         if not split.roles()[role]:
-            raise InputError(f"split {name} of {dataset.name} has no {role} scans")
+            what = "held-out" if role == "test" and name.endswith(HELD_OUT) else role
+            raise InputError(f"split {name} of {dataset.name} has no {what} scans")
     return split
 
 

@@ -30,8 +30,9 @@ def budget(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def family(split: str) -> str:
-    """Return the partition that a fold belongs to: `strat5` of `strat5/0`."""
-    return split.partition("/")[0]
+    """Return the partition that a fold belongs to: `strat5` of `strat5/0`, `strat5@val` of `strat5/0@val`."""
+    fold, at, part = split.partition("@")
+    return fold.partition("/")[0] + at + part
 
 
 def check_match(planned: Iterable[Record], name: str) -> None:

@@ -202,18 +202,21 @@ def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[st
 
 
 def _splits(part: Part, surveys: "Iterable[Inventory]", required: Iterable[str]) -> dict[str, list[str]]:
-    """Return the part's splits on each data set, by name or family; without any, the data set's first.
+    """Return the part's splits on each data set, by name or family, also with `@val`; without any, the data set's first.
 
     Raises InputError for a data set that has none of them, and for a required split that no data set has.
     """
+    from benchmark.datasets.base import HELD_OUT
+
     chosen: dict[str, list[str]] = {}
     found = set()
     for dataset in (survey.dataset for survey in surveys):
-        known = dataset.splits()
-        wanted = part.splits or known[:1]
+        names = dataset.splits()
+        known = names + [name + HELD_OUT for name in names]
+        wanted = part.splits or names[:1]
         chosen[dataset.name] = [split for split in known if {split, compare.family(split)} & set(wanted)]
         if not chosen[dataset.name]:
-            raise InputError(f"{dataset.name} has no split {', '.join(wanted)}; it has {', '.join(known)}")
+            raise InputError(f"{dataset.name} has no split {', '.join(wanted)}; it has {', '.join(names)}")
         found |= {name for split in chosen[dataset.name] for name in (split, compare.family(split))}
     if unknown := [split for split in required if split not in found]:
         raise InputError(f"no data set of this run has a split {unknown[0]!r}; chosen are {chosen}")
@@ -236,7 +239,7 @@ def _check_selection(job: Job, dataset: "Dataset") -> None:
     budget = job.budget
     if budget.snapshots > budget.steps:
         raise InputError(f"snapshots is {budget.snapshots}; it must be at most the number of steps, {budget.steps}")
-    if (budget.snapshots or budget.tune) and not dataset.split(job.split).val:
+    if (budget.snapshots or budget.tune) and not dataset.find_split(job.split).val:
         having = ", ".join(split for split in dataset.splits() if dataset.split(split).val) or "none"
         what = "snapshots" if budget.snapshots else "tune"
         raise InputError(

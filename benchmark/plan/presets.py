@@ -124,7 +124,7 @@ def _filter(stated: list[Any], named: list[Any]) -> list[Any]:
     """Return those values of a part that a flag names, also as a group, a form of annotation, a family or fold of splits."""
     members = [member for name in named for member in (name, *plugins.groups().get(name, []))]
     found = [one for one in stated if {one, *(str(one).partition(sign)[0] for sign in ":/")} & set(members)]
-    return found + [name for name in named if "/" in str(name) and str(name).partition("/")[0] in stated]
+    return found + [name for name in named if {"/", "@"} & set(str(name)) and re.split("[/@]", str(name))[0] in stated]
 
 
 def _assignment(text: str) -> tuple[str, Any]:

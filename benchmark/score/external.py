@@ -198,7 +198,7 @@ def _scored(
     survey, annotation = Inventory(dataset, options), predictions.annotation
     scored: list[Scored] = []
     for split in splits:
-        look, tests = survey.look(split), dataset.split(split).test
+        look, tests = survey.look(split), dataset.find_split(split).test
         for name, found in maps.items():
             job = External(
                 method=name,

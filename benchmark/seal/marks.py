@@ -40,7 +40,7 @@ class SealKey:
 
 def seal_split(folder: Path, dataset: Dataset, key: SealKey, pictures: "PictureWriter") -> "AnnotationStatistics":
     """Write the sealed folder of a split, and missing pictures of its test scans; return annotation statistics."""
-    split, annotation = dataset.split(key.split), parse(key.annotation)
+    split, annotation = dataset.find_split(key.split), parse(key.annotation)
     statistics = AnnotationStatistics(dataset.classes)
     annotate = Annotator(dataset, split.train, annotation, key.seed)
 

@@ -107,7 +107,7 @@ class Sweep:
         """Score a run that has ended, and store it."""
         job, lock = self.active.pop(event.task)
         reason, dataset, out = event.reason, self.plan.datasets[job.dataset], event.task.out
-        split, record = dataset.split(job.split), self._record(job, event)
+        split, record = dataset.find_split(job.split), self._record(job, event)
         tables: Tables = {}
         if not reason:
             try:

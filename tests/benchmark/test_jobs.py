@@ -9,7 +9,7 @@ import torch
 
 from benchmark import InputError
 from benchmark.methods import networks
-from benchmark.plan import plugins
+from benchmark.plan import compare, plugins
 from benchmark.plan.jobs import make_plan
 from benchmark.plan.presets import PRESETS, Request, apply_flags, read_preset
 from benchmark.seal.contract import LATER, Budget
@@ -110,6 +110,25 @@ def test_what_is_mistyped_is_said_before_data_are_read_or_missed(flags, tmp_path
 def test_values_of_flags_are_toml_or_text():
     (job,) = make_plan(request(methods=["gated_crf"], options=[*SMALL, "gated_crf.weight=0.5", "gated_crf.radius=3"])).jobs
     assert job.options == {"weight": 0.5, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 3}
+
+
+def test_held_out_scans_can_be_scored_in_place_of_test_scans():
+    options = [*SMALL, "octa_phantom.val=3"]
+    (test,), (held_out,) = (
+        make_plan(request(methods=["pce"], options=options, splits=[s])).jobs for s in ("default", "default@val")
+    )
+    dataset = make_plan(request(methods=["pce"], options=options)).datasets["octa_phantom"]
+    split, chosen = dataset.split("default"), dataset.find_split(held_out.split)
+    assert (chosen.train, chosen.val, chosen.test) == (split.train, (), split.val)
+    assert compare.column({"identity": test.identity(), "common": {}}) != compare.column(
+        {"identity": held_out.identity(), "common": {}}
+    )
+    with pytest.raises(InputError, match="split default@val of octa_phantom has no held-out scans"):
+        make_plan(request(methods=["pce"], options=[*SMALL, "octa_phantom.val=0"], splits=["default@val"]))
+
+
+def test_folds_of_held_out_scans_are_a_family():
+    assert compare.family("strat5/0@val") == compare.family("strat5@val") == "strat5@val"
 
 
 def test_flags_set_options_of_data_sets_that_a_path_names(tmp_path):
