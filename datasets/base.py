@@ -62,6 +62,7 @@ class Dataset(ABC):
     source: str  # where to get it
     citation: str
     drawn: tuple[str, ...] = ()  # names of annotations that people drew, on some scans or on all
+    usual_form: str = "scribble"  # of annotation: the one that its task is published with
     by_path: bool = False  # the folder is given as `NAME:PATH`; else it has the name of the set
 
     @abstractmethod
@@ -81,7 +82,7 @@ class Dataset(ABC):
         """Return the scans of a split; its parts are disjoint by patient."""
 
     def find_split(self, name: str) -> Split:
-        """Return the split of that name; of `NAME@val` the held-out scans are scored, to choose settings without test scans."""
+        """Return a split; of `NAME@val` the held-out scans are scored, so that settings are not chosen on test scans."""
         split = self.split(name.removesuffix(HELD_OUT))
         return Split(split.train, (), split.val) if name.endswith(HELD_OUT) else split
 

@@ -19,6 +19,7 @@ class Faz(Pictures):
     regions = {"faz": (1,)}
     channels = 1
     modality = "OCTA"
+    usual_form = "point"
     tolerance = 2.0
     redistribute = True
     licence = "CC BY 4.0"

@@ -18,6 +18,7 @@ class NerveUs(Pictures):
     regions = {"vessel": (1,), "nerve": (2,)}
     channels = 1
     modality = "ultrasound"
+    usual_form = "point"
     tolerance = 2.0
     redistribute = True
     licence = "CC BY 4.0"

@@ -76,6 +76,7 @@ class OctaPhantom(Phantom):
     """A dark avascular zone in a capillary network, with dark drop-outs elsewhere (as OCTA of the macula)."""
 
     name = "octa_phantom"
+    usual_form = "point"
     classes = ("background", "faz")
     regions = {"faz": (1,)}
     channels = 1
@@ -135,6 +136,7 @@ class PolypPhantom(Phantom):
     """A polyp on mucosa of nearly its own colour, with folds, highlights and dark corners (as in colonoscopy)."""
 
     name = "polyp_phantom"
+    usual_form = "block"
     classes = ("background", "polyp")
     regions = {"polyp": (1,)}
     channels = 3

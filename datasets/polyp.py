@@ -32,6 +32,7 @@ class Polyp(Pictures):
     regions = {"polyp": (1,)}
     channels = 3
     modality = "endoscopy"
+    usual_form = "block"
     tolerance = 2.0
     redistribute = False
     licence = "academic and research use"

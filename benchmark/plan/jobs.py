@@ -161,7 +161,7 @@ def make_plan(request: Request) -> Plan:
         jobs=list(planned.jobs.values()),
         datasets={name: survey.dataset for name, survey in datasets.items()},
         not_claimed=sorted(planned.not_claimed),
-        warnings=list(planned.warnings),
+        warnings=[*preset.notes, *planned.warnings],
         against=request.against,
         metrics=metrics,
     )

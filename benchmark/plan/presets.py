@@ -19,6 +19,13 @@ from benchmark.seal.contract import Budget
 if TYPE_CHECKING:
     from benchmark.datasets.base import Inventory as _Inventory
 
+# Named budgets: `published` is that of the literature; docs/explanation/equal-budget.md tells how `short` was chosen.
+SHORT = Budget(steps=1000, batch=8, size=96, lr=0.03, optimiser="nesterov", warmup=0.1)
+BUDGETS = {"published": Budget(), "short": SHORT, "laptop": dataclasses.replace(SHORT, steps=200, size=64)}
+FREE = ("network", "weights", "threads", "snapshots", "tune")  # what a named budget leaves as it is
+
+PHANTOMS = ("octa_phantom", "fundus_phantom", "polyp_phantom")  # of the modalities of ProCNS's tasks
+
 PARTED = ("methods", "datasets", "annotations", "splits", "seeds")  # a part of a preset may state these
 
 
@@ -45,11 +52,13 @@ class Preset:
     annotations: list[str] = field(default_factory=lambda: ["scribble"])
     splits: list[str] = field(default_factory=list)  # empty: each data set's first; strat5: all its folds
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = field(default_factory=lambda: [0])
-    budget: dict[str, Any] = field(default_factory=dict)  # and [budget.dataset.NAME], [budget.method.NAME] with `reason`
+    budget: dict[str, Any] = field(default_factory=dict)  # `name`: a named one to start from; also [budget.dataset.NAME],
+    # and [budget.method.NAME] with `reason`
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # [options.NAME], [options.METHOD.dataset.NAME]
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # [variants.LABEL] method = "...", and options
     metrics: list[str] = field(default_factory=list)  # of plug-ins, in addition to the suite's: .py files or names
     parts: list[Part] = field(default_factory=list)  # [[parts]], one after the other; empty: the preset is its only part
+    notes: list[str] = field(default_factory=list)  # shown before the runs
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Request:
     annotations: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
-    budget: list[str] = field(default_factory=list)  # NAME=VALUE
+    budget: list[str] = field(default_factory=list)  # NAME=VALUE, or the name of a budget
     options: list[str] = field(default_factory=list)  # METHOD.NAME=VALUE
     metrics: list[str] = field(default_factory=list)
     against: str = ""  # stored runs to compare with
@@ -96,9 +105,14 @@ def _check_shapes(preset: Preset, what: str) -> None:
 
 
 def apply_flags(request: Request) -> Preset:
-    """Return the preset with the flags in place of its values; without methods and data sets, the demo."""
-    name = request.preset or ("" if request.methods or request.datasets else "demo")
-    preset = read_preset(name) if name else Preset(name="report")
+    """Return the preset with the flags in place of its values; without methods and data sets, the demo.
+
+    Methods alone are compared on the data sets that are found; without any, on phantoms.
+    """
+    if request.preset or not (request.methods or request.datasets):
+        preset = read_preset(request.preset or "demo")
+    else:
+        preset = Preset(name="report") if request.datasets else _on_what_is_found(request)
     flags = {name: getattr(request, name) for name in PARTED if getattr(request, name)}
     whole = checked(Preset, {**vars(preset), **flags, "metrics": request.metrics or preset.metrics}, "the command line")
     of_all = {name: getattr(whole, name) for name in PARTED} | {"methods": whole.methods or list(whole.variants)}
@@ -120,11 +134,38 @@ def apply_flags(request: Request) -> Preset:
     return dataclasses.replace(whole, parts=parts)
 
 
+def _on_what_is_found(request: Request) -> Preset:
+    """Return a preset of the data sets in the data folder, or else of phantoms, each with its task's form of annotation."""
+    known = {name: plugins.describe(plugin) for name, plugin in plugins.find("data set").items()}
+    found = [name for name, facts in known.items() if not facts.get("by_path") and (request.data / name).is_dir()]
+    if found:
+        budget, note = "short", f"data sets found in {request.data}: {', '.join(found)}"
+    else:
+        budget = "laptop"
+        note = f"no data sets in {request.data}, so phantoms are used; for yours: --data FOLDER, with FOLDER/NAME for each"
+    forms = {name: request.annotations or [known[name].get("usual_form", "scribble")] for name in found or PHANTOMS}
+    parts = [Part(datasets=[name], annotations=form) for name, form in forms.items()]
+    if not request.budget:
+        note += f"; the budget is {budget}, and --budget published is the published one"
+    return Preset(name="report", budget={"name": budget}, parts=parts, notes=[note])
+
+
 def _filter(stated: list[Any], named: list[Any]) -> list[Any]:
     """Return those values of a part that a flag names, also as a group, a form of annotation, a family or fold of splits."""
     members = [member for name in named for member in (name, *plugins.groups().get(name, []))]
     found = [one for one in stated if {one, *(str(one).partition(sign)[0] for sign in ":/")} & set(members)]
     return found + [name for name in named if {"/", "@"} & set(str(name)) and re.split("[/@]", str(name))[0] in stated]
+
+
+def expand(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a budget with those of its named budget, if it has a `name`."""
+    name = given.get("name")
+    if name is None:
+        return dict(given)
+    if name not in BUDGETS:
+        raise InputError(f"{name!r} is not a budget; give {', '.join(BUDGETS)}, and fields as NAME=VALUE")
+    fields = {field: value for field, value in dataclasses.asdict(BUDGETS[name]).items() if field not in FREE}
+    return fields | {field: value for field, value in given.items() if field != "name"}
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -154,7 +195,7 @@ class Settings:
     def __init__(self, preset: Preset, request: Request) -> None:
         self.preset, self.data = preset, request.data
         self.splits_may_be_unused = bool(request.datasets and not request.splits)  # they may be of other data sets
-        self.budget_flags = dict(_assignment(text) for text in request.budget)
+        self.budget_flags = expand(dict(_assignment(text if "=" in text else f"name={text}") for text in request.budget))
         self.option_flags: dict[str, dict[str, Any]] = {}
         for text in request.options:
             name, value = _assignment(text)
@@ -205,8 +246,8 @@ class Settings:
 
     def budget(self, row: Row, dataset: str, part_budget: Mapping[str, Any]) -> tuple[Budget, Budget, str]:
         """Return the method's budget, the common budget, and the reason if they differ."""
-        given = {k: v for k, v in self.preset.budget.items() if k not in ("dataset", "method")}
-        given |= {**self.preset.budget.get("dataset", {}).get(dataset, {}), **part_budget}
+        given = expand({k: v for k, v in self.preset.budget.items() if k not in ("dataset", "method")})
+        given |= expand(self.preset.budget.get("dataset", {}).get(dataset, {})) | expand(part_budget)
         overrides = self.preset.budget.get("method", {})
         special = dict(overrides.get(row.label, overrides.get(row.plugin.name, {})))
         reason = special.pop("reason", "")

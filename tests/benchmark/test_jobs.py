@@ -9,10 +9,11 @@ import torch
 
 from benchmark import InputError
 from benchmark.methods import networks
-from benchmark.plan import compare, plugins
+from benchmark.plan import compare, plugins, presets
 from benchmark.plan.jobs import make_plan
-from benchmark.plan.presets import PRESETS, Request, apply_flags, read_preset
+from benchmark.plan.presets import PHANTOMS, PRESETS, Request, apply_flags, read_preset
 from benchmark.seal.contract import LATER, Budget
+from tests.twins import pictures
 
 SMALL = ["octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=1", "octa_phantom.test=2"]
 
@@ -76,7 +77,8 @@ def test_every_preset_reads(name):
         ({"budget": ["stepps=3"]}, "budget has no 'stepps'; it has steps, batch"),
         ({"budget": ["steps=0"]}, "budget: steps: .*greater than or equal to 1"),
         ({"budget": ["steps=lots"]}, "budget: steps: .*integer.*'lots'"),
-        ({"budget": ["steps"]}, "'steps' is not a setting; it must be NAME=VALUE"),
+        ({"budget": ["steps"]}, "'steps' is not a budget; give published, short, laptop, and fields as NAME=VALUE"),
+        ({"options": ["weight"]}, "'weight' is not a setting; it must be NAME=VALUE"),
         ({"budget": ["network=vnet"]}, "no network 'vnet'; there are unet and smp:"),
         (
             {"methods": ["procns"], "budget": ["network=smp:FPN/resnet18"]},
@@ -90,7 +92,6 @@ def test_every_preset_reads(name):
         ({"options": ["entropy.weight=1"]}, "'entropy', which is not in this run; it has pce, gated_crf, octa_phantom"),
         ({"options": ["octa_phantom.size=8"]}, "size is 8; it must be at least 32"),
         ({"methods": []}, "name methods with --methods; there are losses, teachers, "),
-        ({"datasets": []}, "name data sets with --datasets; there are acdc"),
         ({"methods": ["nowhere.py"]}, "there is no file nowhere.py"),
         ({"seeds": [-1]}, "the command line: seeds.0: .*greater than or equal to 0"),
         ({"seeds": [2**32]}, "the command line: seeds.0: .*less than 4294967296"),
@@ -110,6 +111,45 @@ def test_what_is_mistyped_is_said_before_data_are_read_or_missed(flags, tmp_path
 def test_values_of_flags_are_toml_or_text():
     (job,) = make_plan(request(methods=["gated_crf"], options=[*SMALL, "gated_crf.weight=0.5", "gated_crf.radius=3"])).jobs
     assert job.options == {"weight": 0.5, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 3}
+
+
+SMALL_PHANTOMS = [f"{name}.{field}" for name in PHANTOMS for field in ("size=32", "train=2", "val=0", "test=2")]
+
+
+def test_methods_alone_are_compared_on_phantoms_where_no_data_are_found(tmp_path):
+    plan = make_plan(Request(methods=["procns", "pce"], options=SMALL_PHANTOMS, data=tmp_path / "none"))
+    forms = {(job.dataset, job.annotation) for job in plan.jobs}
+    assert forms == {("octa_phantom", "point"), ("fundus_phantom", "scribble:sim"), ("polyp_phantom", "block")}
+    assert {job.budget for job in plan.jobs} == {presets.BUDGETS["laptop"]}
+    assert "phantoms are used; for yours: --data FOLDER" in plan.warnings[0]
+
+
+def test_methods_alone_are_compared_on_the_data_that_are_found(tmp_path):
+    pictures.faz(tmp_path)
+    plan = make_plan(Request(methods=["procns", "pce"], data=tmp_path))
+    assert {(job.dataset, job.annotation) for job in plan.jobs} == {("faz", "point")}
+    assert {job.budget for job in plan.jobs} == {presets.BUDGETS["short"]}
+    assert plan.warnings[0].startswith(f"data sets found in {tmp_path}: faz; the budget is short")
+    plan = make_plan(Request(methods=["pce"], data=tmp_path, annotations=["block"], budget=["steps=5"]))
+    assert {(job.annotation, job.budget.steps, job.budget.lr) for job in plan.jobs} == {("block", 5, 0.03)}
+
+
+def test_a_budget_has_a_name(tmp_path):
+    def budget_of(**given):
+        (job,) = make_plan(request(methods=["pce"], options=SMALL, **given)).jobs
+        return job.budget
+
+    assert budget_of(budget=["short"]) == presets.BUDGETS["short"]
+    assert budget_of(budget=["steps=7", "short", "threads=2"]) == replace(presets.BUDGETS["short"], steps=7, threads=2)
+    preset = preset_file(
+        tmp_path, 'budget = { name = "short", network = "smp:Unet/resnet18", size = 64 }\nannotations = ["block"]'
+    )
+    named = replace(presets.BUDGETS["short"], network="smp:Unet/resnet18", size=64)
+    assert budget_of(preset=preset) == named
+    assert budget_of(preset=preset, budget=["published"]) == Budget(network="smp:Unet/resnet18")
+    wrong = preset_file(tmp_path, 'budget = { name = "shrt" }')
+    with pytest.raises(InputError, match="'shrt' is not a budget; give published, short"):
+        budget_of(preset=wrong)
 
 
 def test_held_out_scans_can_be_scored_in_place_of_test_scans():
