@@ -47,11 +47,20 @@ def list_() -> None:
 def run(
     preset: Annotated[str, typer.Option(help="A preset, or TOML file; without methods and data sets: demo.")] = "",
     methods: Annotated[str, typer.Option(metavar="A,B,...", help="Methods, groups, variants or .py files.")] = "",
-    datasets: Annotated[str, typer.Option(metavar="A,B,...", help="Data sets, or .py files.")] = "",
+    datasets: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Data sets, or .py files; default: those that are found.")
+    ] = "",
     annotations: Annotated[str, typer.Option(metavar="A,B,...", help="full, scribble, point, block, ...")] = "",
-    splits: Annotated[str, typer.Option(metavar="A,B,...", help="Splits or families: strat5 is strat5/0 to /4.")] = "",
+    splits: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,...", help="Splits or families: strat5 is strat5/0 to /4; NAME@val scores held-out scans."
+        ),
+    ] = "",
     seeds: Annotated[str, typer.Option(metavar="0,1,...", help="One run of every method per seed.")] = "",
-    budget: Annotated[str, typer.Option(metavar="NAME=VALUE,...", help="steps, batch, size, lr, threads, ...")] = "",
+    budget: Annotated[
+        str, typer.Option(metavar="NAME=VALUE,...", help="published, short or laptop; then steps, batch, size, lr, ...")
+    ] = "",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="Set an option.")] = None,
     metrics: Annotated[
         str, typer.Option(metavar="A,B,...", help="Also score the runs with these metrics of yours: .py files or names.")
