@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from PIL import Image
 
 from benchmark.__main__ import main
 from benchmark.datasets.base import SPLITS
+from benchmark.plan import plugins
+from benchmark.plan.presets import PHANTOMS
 from benchmark.train import local
 from tests.support.sweeps import BUDGET, TINY, InProcess, write_method
 from tests.twins import acdc as twin
@@ -287,6 +290,22 @@ def test_check_says_how_many_checks_ran(run):
     status, shown, _ = run("check", "prior")
     assert status == 0
     assert shown.splitlines()[-1].startswith("14 checks ran, 0 failed" if "no GPU" in shown else "15 checks ran, 0 failed")
+
+
+@pytest.mark.slow
+def test_the_command_of_the_readme_compares_procns_with_every_baseline_on_phantoms(run, tmp_path):
+    """As it is typed, with few steps on small images."""
+    small = [f"--set={name}.{field}" for name in PHANTOMS for field in ("size=32", "train=2", "val=0", "test=2")]
+    status, shown, errors = run("run", "--methods", "procns,baselines", "--budget", "steps=2,batch=2,size=32", *small)
+    assert status == 0, errors + shown
+    assert "no data sets in data, so phantoms are used" in errors + shown
+    table = (tmp_path / "reports/report/table.md").read_text()
+    for column in ("octa_phantom point", "fundus_phantom scribble:sim", "polyp_phantom block"):
+        assert f"{column} Dice" in table
+        assert f"{column} HD95" in table
+    rows = re.findall(r"^\| *`?(\w+)`? *\|", table, re.M)
+    assert {"procns", *plugins.groups()["baselines"]} <= set(rows)
+    assert {path.suffix for path in (tmp_path / "reports/report").rglob("*")} >= {".tex", ".csv", ".html", ".pdf", ".png"}
 
 
 @pytest.mark.slow
