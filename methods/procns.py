@@ -1,10 +1,11 @@
 """ProCNS: class prototypes calibrate pseudo-labels; noisy pseudo-labels are masked and get soft labels instead.
 
 Three parts: `prsa` (benchmark.methods.losses), noise perception and masking (ANPM, below) and `soft_labels`. Defaults
-follow the published code in all that changes results, with three exceptions that `reference` restores: the learning rate of
+follow the published code in all that changes results, with four exceptions that `reference` restores: the learning rate of
 the first phase is above the base rate; the curve is fitted in iterations and evaluated at epoch numbers; the empty corners
-of a rotation get background as pseudo-label (except on FAZ). The other deviations don't change results, or replace code that
-can't run; the last three are the rules of this suite for all methods ("there" is the published code):
+of a rotation get background as pseudo-label (except on FAZ); prototypes take one pixel of each cell of a coarse map, where
+every mark counts here (`batch_prototypes`). The other deviations don't change results on data of the published size, or
+replace code that can't run; the last two are the rules of this suite for all methods ("there" is the published code):
 
 - Pseudo-labels start with all classes allowed, there as the dense mask; both are overwritten before they are read.
 - The running average is stored in half precision.
@@ -12,8 +13,9 @@ can't run; the last three are the rules of this suite for all methods ("there" i
 - Masks are copied, there changed in place. A curve whose fit does not converge does not fire; there the run ends.
 - The bandwidth of the smoothing is constant. There cross-validation finds it: for Dice values always the smallest one.
 - A batch without an unlabelled pixel has no PRSA; there it divides by zero.
-- Epochs are those of the published runs, as shares of the steps (`ProCNS`); there each is a pass over the images.
-- Every mark has a part in its class's prototypes (`batch_prototypes`); there one pixel of a coarse cell is looked at.
+- Epochs are shares of the steps (`ProCNS`), there passes over the images. The last prediction that is averaged is that of
+  the first phase's last step, there of one epoch before.
+- The image's corners that a rotation leaves are 0; the published FAZ loader fills them with 0.8.
 - Augmentation is seeded by step and row; there the random flips of a worker repeat with every epoch.
 - The last step is scored and every method has the same number of steps. There the best of thousands of evaluations on the
   test set is, and polyps get twice the steps.
@@ -91,7 +93,7 @@ class ProCNS(NetMethod):
     anpm: bool = True
     soft_labels: bool = True
     prototypes: Literal["both", "batch", "sample"] = "both"  # of the encoder, over the batch; of the decoder, per sample
-    reference: bool = False  # follow the published code in the three exceptions above
+    reference: bool = False  # follow the published code in the four exceptions above
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network, and set the state of both phases."""
