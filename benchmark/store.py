@@ -79,6 +79,8 @@ class Worker(Sound):
     memory_mib: float | None = None
     device_memory_mib: float | None = None
     device: str = ""
+    facts: dict[str, bool | int | float | str] = {}  # that the method stated
+    notes: dict[str, str] = {}  # what tables say of its yes-or-no facts
 
 
 class Snapshot(Sound):

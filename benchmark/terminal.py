@@ -78,7 +78,7 @@ def show_not_claimed(plan: "Plan") -> None:
 
 
 def show_warnings(warnings: Iterable[str]) -> None:
-    """Print the warnings about the data."""
+    """Print what a plan or a table warns of."""
     for warning in warnings:
         Console().print(Text(f"warning: {warning}"), soft_wrap=True)
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +34,8 @@ class Method(ABC):
     # What a report takes it for: "location prior" looks at no image, "base" does nothing but fit the annotations, and
     # "supervised" is a base that stands for full supervision on full masks. A subclass doesn't inherit it.
     role: ClassVar[str] = ""
+    # Yes-or-no facts that tables mention where they did not hold in all runs of a row: {"fired": "noise was suppressed"}.
+    notes: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
@@ -42,6 +44,21 @@ class Method(ABC):
     @abstractmethod
     def predict(self, scan: TestScan) -> np.ndarray:
         """Return labels, uint8 (slices, height, width), of an image (slices, channels, height, width), at native size."""
+
+    def left_out(self, budget: Budget) -> str:
+        """Say what of the method this budget leaves no time for, to warn before training; empty: nothing."""
+        return ""
+
+    def report(self, **facts: bool | float | str) -> None:
+        """State facts of this run, such as `anpm_fired=True`: finite numbers, yes or no, or up to 100 characters of text.
+
+        They are stored with the run; a later value replaces an earlier one. Raises ValueError for anything else.
+        """
+        for name, value in facts.items():
+            short = len(value) <= 100 if isinstance(value, str) else isinstance(value, int | float) and math.isfinite(value)
+            if not short:
+                raise ValueError(f"{name} is {value!r:.100}; a fact is a finite number, yes or no, or a short text")
+        self.facts: dict[str, bool | float | str] = {**getattr(self, "facts", {}), **facts}
 
     def keep(self, done: int, budget: Budget) -> None:
         """Keep a snapshot if one is due after `done` steps; the last step needs none, as the method itself is that state."""
@@ -122,7 +139,7 @@ class NetMethod(Method):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.memory: Tensor | None = None
         self.memory_fill = IGNORE
-        self.snapshots = []
+        self.snapshots, self.facts = [], {}
         images, sets = zip(*(self.prepare(scan, data.classes, budget.size) for scan in data), strict=True)
         self.images, self.allowed = torch.cat(images), np.concatenate(sets)
         self.build(data.channels, data.classes, budget)

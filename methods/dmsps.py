@@ -21,7 +21,7 @@ class DMSPS(NetMethod):
     """Dynamically mixed soft pseudo-labels in two stages (Han et al., Medical Image Analysis 2024).
 
     Loss of both stages: 1/2 (pCE_1 + pCE_2) + weight / 2 (CE(p_1, q) + CE(p_2, q)), q = a p_1 + (1 - a) p_2 without
-    gradient, a ~ U(0, 1) per batch (the published code adds 0.1 to a). The main decoder predicts.
+    gradient, a ~ U(0, 1) per batch (the published 2-D code adds 0.1 to a in the second stage). The main decoder predicts.
 
     The published code passes probabilities as logits to the cross-entropy, so it applies a second softmax; its weight of 8
     belongs to that. Near uniform predictions, a second softmax divides the gradient towards q by the number of classes.
@@ -61,7 +61,9 @@ class DMSPS(NetMethod):
         """End the first stage: confident predictions become the memory of the second."""
         if round(progress * self.budget.steps) + 1 == self.boundary and self.boundary < self.budget.steps:
             self.memory = self._expanded()
-            self.log(self.boundary - 1, expanded=float((self.memory != IGNORE).double().mean()))
+            expanded = float((self.memory != IGNORE).double().mean())
+            self.log(self.boundary - 1, expanded=expanded)
+            self.report(expanded=round(expanded, 4))
 
     @torch.no_grad()
     def _expanded(self) -> Tensor:

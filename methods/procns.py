@@ -1,10 +1,11 @@
 """ProCNS: class prototypes calibrate pseudo-labels; noisy pseudo-labels are masked and get soft labels instead.
 
 Three parts: `prsa` (benchmark.methods.losses), noise perception and masking (ANPM, below) and `soft_labels`. Defaults
-follow the published code in all that changes results, with three exceptions that `reference` restores: the learning rate of
+follow the published code in all that changes results, with four exceptions that `reference` restores: the learning rate of
 the first phase is above the base rate; the curve is fitted in iterations and evaluated at epoch numbers; the empty corners
-of a rotation get background as pseudo-label (except on FAZ). The other deviations don't change results, or replace code that
-can't run; the last three are the rules of this suite for all methods ("there" is the published code):
+of a rotation get background as pseudo-label (except on FAZ); prototypes take one pixel of each cell of a coarse map, where
+every mark counts here (`batch_prototypes`). The other deviations don't change results on data of the published size, or
+replace code that can't run; the last two are the rules of this suite for all methods ("there" is the published code):
 
 - Pseudo-labels start with all classes allowed, there as the dense mask; both are overwritten before they are read.
 - The running average is stored in half precision.
@@ -12,7 +13,9 @@ can't run; the last three are the rules of this suite for all methods ("there" i
 - Masks are copied, there changed in place. A curve whose fit does not converge does not fire; there the run ends.
 - The bandwidth of the smoothing is constant. There cross-validation finds it: for Dice values always the smallest one.
 - A batch without an unlabelled pixel has no PRSA; there it divides by zero.
-- Passes are counted in steps times batch size, as no method here trains on partial batches.
+- Epochs are shares of the steps (`ProCNS`), there passes over the images. The last prediction that is averaged is that of
+  the first phase's last step, there of one epoch before.
+- The image's corners that a rotation leaves are 0; the published FAZ loader fills them with 0.8.
 - Augmentation is seeded by step and row; there the random flips of a worker repeat with every epoch.
 - The last step is scored and every method has the same number of steps. There the best of thousands of evaluations on the
   test set is, and polyps get twice the steps.
@@ -20,9 +23,9 @@ can't run; the last three are the rules of this suite for all methods ("there" i
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,14 +38,20 @@ from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
 from benchmark.methods.pseudo_labels import running_average
 from benchmark.seal.contract import IGNORE, Budget, Range
 
-# For each published task: the first phase's share of all steps, and the confidence above which a disagreement is noise.
-# FAZ: 100 epochs of 59 steps in 30,000; polyp: 100 of 75 in 60,000; ODOC: 400 of 66 in 30,000, where 66 follows from the
-# sizes of the public fundus sets (789 images) and is not stated.
+# For each published task: an epoch's and the first phase's share of all steps, and the confidence above which a
+# disagreement is noise. FAZ: 100 epochs of 59 steps in 30,000; polyp: 100 of 75 in 60,000; ODOC: 400 of 66 in 30,000, where
+# 66 follows from the sizes of the public fundus sets (789 images) and is not stated.
 SETTINGS = {
-    "FAZ-point": {"phase_one": 100 * 59 / 30000, "confidence": 0.5},
-    "ODOC-scribble": {"phase_one": 400 * 66 / 30000, "confidence": 0.3},
-    "Polyp-block": {"phase_one": 100 * 75 / 60000, "confidence": 0.5},
+    "": {"epoch": 59 / 30000, "phase_one": 0.2, "confidence": 0.5},
+    "FAZ-point": {"epoch": 59 / 30000, "phase_one": 100 * 59 / 30000, "confidence": 0.5},
+    "ODOC-scribble": {"epoch": 66 / 30000, "phase_one": 400 * 66 / 30000, "confidence": 0.3},
+    "Polyp-block": {"epoch": 75 / 60000, "phase_one": 100 * 75 / 60000, "confidence": 0.5},
 }
+LEAST = 0.01  # share of a running average below which a prediction is left out
+COARSEST = 5  # published epochs between two averagings, at most
+POINTS, FEWEST = 60, 45  # steps before the first fit of a curve; see `first_fit`
+BETWEEN = 15  # steps between two fits, at least
+MASKINGS = 8  # of the second phase, at least
 BANDWIDTH = 10**-0.3  # of the smoothing; what the published search chooses for values in [0, 1]
 
 
@@ -53,13 +62,24 @@ class ProCNS(NetMethod):
     First phase: partial cross-entropy and PRSA with prototypes of the labels, while each training image's predictions are
     averaged. Second phase: the labels of this average are learnt too and define the prototypes. Once the training Dice of a
     class is flat (the class has "fired"), pixels where the network predicts it, or background, against their pseudo-label
-    are masked, and learn soft labels instead. After each pass the log gets the masked share of each class, the fitted
-    curves, the pass at which a class fired, and the share of pseudo-labels that changed.
+    are masked, and learn soft labels instead. The log gets the masked share of each class, the fitted curves, the epoch at
+    which a class fired, and the share of pseudo-labels that changed.
+
+    An epoch is a share of the steps: that of the published task, also with `reference`. So runs of any length on any number
+    of images go through the same stages, and on as much data as published an epoch is a pass, as there. In every epoch of
+    the first phase predictions are averaged; in every epoch of the second, curves are fitted, and after the first that is
+    flat, noise is masked. Left out of this is what changes little and costs much:
+
+    - averagings with less than 1 % of the average in the end; where the others would take longer than the phase's training,
+      there is one in up to 5 epochs, with the weight of these (`averagings`);
+    - fits within 15 steps of another, and those of too few points (`first_fit`);
+    - maskings beyond 8 where these would take longer than the phase's training.
     """
 
     needs = ("encoder/8", "decoder/2")
+    notes: ClassVar[Mapping[str, str]] = {"anpm_fired": "noise suppression acted"}
 
-    setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's values for the next two
+    setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's epoch, and next two values
     phase_one: float | None = None  # share of the steps; without a setting 0.2
     confidence: float | None = None  # above which a disagreement is noise; without a setting 0.5
     prsa_weight: Annotated[float, Range(0.01, 1)] = 0.1
@@ -73,24 +93,39 @@ class ProCNS(NetMethod):
     anpm: bool = True
     soft_labels: bool = True
     prototypes: Literal["both", "batch", "sample"] = "both"  # of the encoder, over the batch; of the decoder, per sample
-    reference: bool = False  # follow the published code in the three exceptions above
+    reference: bool = False  # follow the published code in the four exceptions above
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network, and set the state of both phases."""
         super().build(channels, classes, budget)
-        given = {"phase_one": 0.2, "confidence": 0.5} | SETTINGS.get(self.setting, {})
-        share = given["phase_one"] if self.phase_one is None else self.phase_one
-        self.threshold = given["confidence"] if self.confidence is None else self.confidence
+        self.epoch, self.boundary = self.times(budget)
+        self.threshold = SETTINGS[self.setting]["confidence"] if self.confidence is None else self.confidence
         faz = self.setting == "FAZ-point"
         self.sigma = self.sigma_rgb / math.sqrt(3) if faz and channels == 1 else self.sigma_rgb  # grey counts three times
         if self.reference and not faz:
             self.memory_fill = 0
-        self.classes, self.boundary = classes, max(1, round(share * budget.steps))  # the second phase's first step
+        self.classes = classes
         self.average: Tensor | None = None  # of the first phase's predictions, float16 (slices, k, h, w)
         self.calibrated: Tensor | None = None  # pseudo-labels at the end of the first phase, uint8 (slices, h, w)
-        self.dice: list[Tensor] = []  # of each step of the second phase since the last pass, (k,)
+        self.dice: list[Tensor] = []  # of each step of the second phase since the last fit, (k,)
         self.history = np.empty((0, classes))  # of each step before that
         self.fired: list[int] = []  # classes whose labels are known to be noisy
+        if self.anpm and self.boundary < budget.steps:
+            self.report(anpm_fired=False)
+
+    def times(self, budget: Budget) -> tuple[float, int]:
+        """Steps of a published epoch, and the first step of the second phase."""
+        given = SETTINGS[self.setting]
+        share = given["phase_one"] if self.phase_one is None else self.phase_one
+        return given["epoch"] * budget.steps, max(1, round(share * budget.steps))
+
+    def left_out(self, budget: Budget) -> str:
+        """Say so where the second phase ends before the first fit of a curve."""
+        epoch, boundary = self.times(budget)
+        first, length = first_fit(epoch, budget.steps - boundary), max(0, budget.steps - boundary)
+        if not self.anpm or self.phase_one == 1 or length > first:
+            return ""
+        return f"{budget.steps} steps leave noise suppression out: the second phase has {length} and it needs {first + 1}"
 
     def rate(self, step: int) -> float:
         """Poly; with `reference` counted from the start of the second phase and one step late, as published."""
@@ -106,7 +141,7 @@ class ProCNS(NetMethod):
         decoder = features.decoder[2] if self.prototypes != "batch" else None
         loss, refined = partial_cross_entropy(logits, batch.allowed), None
         if self.prsa_weight:
-            pairs = prsa(logits, batch.image, labels, batch.labels == IGNORE, encoder, decoder,
+            pairs = prsa(logits, batch.image, labels, batch.labels == IGNORE, encoder, decoder, nearest=self.reference,
                          sigma_xy=self.sigma_xy, sigma_rgb=self.sigma, radius=self.radius)  # fmt: skip
             loss, refined = loss + self.prsa_weight * pairs.loss, pairs.refined
         if batch.memory is None:
@@ -117,63 +152,79 @@ class ProCNS(NetMethod):
         loss = loss + self.pseudo_weight * wrong / (~noisy).sum().clamp(min=1)
         if self.soft_labels:
             if refined is None:
-                refined = affinity(encoder, decoder, labels, logits) * logits
+                refined = affinity(encoder, decoder, labels, logits, nearest=self.reference) * logits
             loss = loss + self.soft_weight * soft_dice(logits, soft_labels(refined), noisy)
         return loss
 
     def after_step(self, batch: Batch, progress: float) -> None:
-        """End the first phase: its pseudo-labels become the memory of the second."""
-        if round(progress * self.budget.steps) + 1 != self.boundary or self.boundary >= self.budget.steps:
+        """Average predictions; end the first phase, whose pseudo-labels become the memory; find and mask noise."""
+        done, steps = round(progress * self.budget.steps) + 1, self.budget.steps
+        if max(done, self.boundary) >= steps:  # what follows would not be used
             return
-        if self.average is None:  # a short first phase
-            self._refresh(self._slices(), self.boundary)
-        self.log(self.boundary - 1, second_phase=self.boundary)
-        average: Any = self.average
-        self.calibrated = average.argmax(1).to(torch.uint8)
-        self.memory, self.average = self.calibrated.clone(), None
+        if done <= self.boundary:
+            self._average(done)
+        elif self.anpm:
+            self._perceive(done)
 
-    def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:
-        """Average predictions in the first phase; find and mask noise in the second."""
-        done = round(progress * self.budget.steps)
-        if done < self.boundary:
-            self._refresh(slices, done)
-        elif done > self.boundary and self.anpm:
-            self._perceive(slices, done)
+    def _average(self, done: int) -> None:
+        """Average predictions where it is time to; at the end of the phase make pseudo-labels of them."""
+        at, newest = averagings(self.boundary, self.epoch, self.alpha, self._affordable(self.boundary))
+        if done in at:
+            self._refresh(done, newest)
+        if done == self.boundary:
+            self.log(done - 1, second_phase=done)
+            self.report(averagings=len(at))
+            average: Any = self.average
+            self.calibrated = average.argmax(1).to(torch.uint8)
+            self.memory, self.average = self.calibrated.clone(), None
 
-    def _refresh(self, slices: Iterator[tuple[Tensor, Tensor]], done: int) -> None:
+    def _refresh(self, done: int, newest: float) -> None:
         shape, first, changed = (len(self.images), self.classes, *self.images.shape[2:]), self.average is None, 0
         average = torch.zeros(shape, dtype=torch.float16) if self.average is None else self.average
-        for index, image in slices:
+        for index, image in self._slices():
             old = average[index].to(self.device)  # argmax on the CPU takes longer than a whole pass on a GPU
-            new = running_average(old.float(), self.probs(image), self.alpha).half()
+            new = running_average(old.float(), self.probs(image), newest).half()
             changed += int((old.argmax(1) != new.argmax(1)).sum())
             average[index] = new.cpu()
         if not first:
             self.log(done - 1, changed=changed / average[:, 0].numel())
         self.average = average
 
-    def _perceive(self, slices: Iterator[tuple[Tensor, Tensor]], done: int) -> None:
+    def _perceive(self, done: int) -> None:
         """Fit the curves of classes that have not fired; once one has, mask every image."""
+        passed, length, fired = done - self.boundary, self.budget.steps - self.boundary, len(self.fired)
+        often = max(MASKINGS, self._affordable(length))
+        seen: dict[str, float] = {}
+        if passed >= first_fit(self.epoch, length) and _ends(passed, max(self.epoch, BETWEEN)):
+            seen |= self._fit_curves(passed)
+        if len(self.fired) > fired or (self.fired and _ends(passed, max(self.epoch, 1, length / often))):
+            seen |= self._mask(self._slices())
+        if seen:
+            self.log(done - 1, **seen)
+
+    def _fit_curves(self, passed: int) -> dict[str, float]:
+        """Find out which classes fire after so many steps of the phase; returns values for the log."""
+        epoch, recent = int(passed / self.epoch + 1e-9) - 1, len(self.dice)
         history = self.history = np.concatenate([self.history, torch.stack(self.dice).cpu().numpy()])
-        self.dice, per_epoch = [], len(self.images) / self.budget.batch
-        epoch = int(len(history) / per_epoch + 1e-9) - 1
-        if epoch < 2:  # too short a curve
-            return
+        self.dice = []
         seen: dict[str, float] = {}
         for k in range(1, self.classes):
-            seen[f"dice_{k}"] = history[-max(1, round(per_epoch)) :, k].mean()
+            seen[f"dice_{k}"] = history[-recent:, k].mean()
             if k in self.fired:
                 continue
-            curve = _fitted(history[:, k], per_epoch, epoch, reference=self.reference)
+            curve = _fitted(history[:, k], self.epoch, epoch, reference=self.reference)
             if math.isfinite(curve[0]):
                 a, b, c = curve  # logged with x in steps
-                seen |= {f"curve_{k}_a": a, f"curve_{k}_b": b, f"curve_{k}_c": c * (1 if self.reference else per_epoch**b)}
+                seen |= {f"curve_{k}_a": a, f"curve_{k}_b": b, f"curve_{k}_c": c * (1 if self.reference else self.epoch**b)}
             if _flat(curve, epoch, self.r):
                 self.fired.append(k)
+                self.report(anpm_fired=True)
                 seen[f"fired_{k}"] = epoch
-        if self.fired:
-            seen |= self._mask(slices)
-        self.log(done - 1, **seen)
+        return seen
+
+    def _affordable(self, steps: int) -> float:
+        """How often predicting all images takes as long as these steps: a slice takes a third of a training step on it."""
+        return 3 * steps * self.budget.batch / len(self.images)
 
     def _mask(self, slices: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Mask noise in the pseudo-labels of every image; returns values for the log."""
@@ -189,7 +240,40 @@ class ProCNS(NetMethod):
         for k in range(self.classes):
             own = calibrated == k
             seen[f"masked_{k}"] = float((noisy & own).sum() / own.sum().clamp(min=1))
+        self.report(masked=round(float(noisy.double().mean()), 4))
         return seen
+
+
+# ----------------------------------------------------------------------------------------------------------- the times
+
+
+def averagings(boundary: int, epoch: float, alpha: float, affordable: float) -> tuple[list[int], float]:
+    """The steps of the first phase after which predictions are averaged, and the weight of the newest.
+
+    The last is the phase's last step, `boundary`; before it one in every m epochs of so many steps each, with the weight
+    1 - (1 - alpha)^m. What would have less than 1 % of the average in the end is left out. m is 1, or more where there
+    would be more averagings than are `affordable`, but at most 5 if an epoch has a step.
+    """
+    lasting = math.log(LEAST) / math.log(1 - min(alpha, 1 - LEAST))  # epochs
+    m = max(1, 1 / epoch, min(COARSEST, lasting / affordable))
+    count = math.ceil(min(lasting, boundary / epoch) / m)
+    return [boundary - int(number * m * epoch) for number in reversed(range(count))], 1 - (1 - alpha) ** m
+
+
+def first_fit(epoch: float, length: float) -> int:
+    """The step of a second phase of so many steps after which curves are fitted for the first time.
+
+    After 3 epochs, as published, and 60 steps, or three quarters of a phase of less than 80 steps, but never fewer than 45.
+    On curves 0.95 (1 - exp(-epoch / tau)) with noise of standard deviation 0.1 and tau = 100, 26 % of 1000-step runs fire
+    before half of their time if curves are fitted from step 30 on, 14 % from 45 and 4 % from 60; with 0.05: 4, 2 and 0 %.
+    """
+    interval, least = max(epoch, BETWEEN), max(3 * epoch, FEWEST, min(POINTS, 0.75 * length))
+    return math.ceil(math.ceil(least / interval - 1e-9) * interval - 1e-9)
+
+
+def _ends(done: int, interval: float) -> bool:
+    """Whether a step ends one of the intervals of so many steps."""
+    return int(done / interval + 1e-9) > int((done - 1) / interval + 1e-9)
 
 
 # ---------------------------------------------------------------------------------- noise perception and masking (ANPM)

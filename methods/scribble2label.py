@@ -13,21 +13,24 @@ from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pseudo_labels import as_sets, running_average, where_open
 from benchmark.seal.contract import IGNORE, Budget, Range, everything
 
+PASSES = 100
+
 
 @dataclass
 class Scribble2Label(NetMethod):
     """Partial cross-entropy, then also on confident pixels of averaged predictions (Lee & Jeong, MICCAI 2020).
 
-    Constants of WSL4MIS: W <- alpha p + (1 - alpha) W for every training slice. A pixel without a single allowed class
-    gets the label c where W_c > confidence. Deviations from the code of WSL4MIS:
+    Constants of the authors' code and of WSL4MIS: W <- alpha p + (1 - alpha) W for every training slice. A pixel without a
+    single allowed class gets the label c where W_c > confidence. Deviations from the code of WSL4MIS:
 
     - W starts from zeros, so it is compared with `confidence` times 1 - (1 - alpha)^m after m refreshes. WSL4MIS compares
       it with `confidence`, which no pixel exceeds before the 8th refresh; from the 21st on both agree within 1 %.
-    - W is refreshed 100 times; in WSL4MIS 600 times in 60,000 steps, which predicts more slices than training uses. The
-      100 refreshes cost about a seventh of the training of 30,000 steps on ACDC, and average over a longer part of it.
-      Short runs on many slices refresh less often (`passes`), so that refreshing never takes longer than training.
-    - Predictions are made in evaluation mode; in WSL4MIS in training mode, slice by slice, which distorts the batch
-      statistics.
+    - W is refreshed 100 times, about as often as in the authors' code; in WSL4MIS 600 times in 60,000 steps, which predicts
+      more slices than training uses. Short runs on many slices refresh less often (`passes`), so that refreshing never
+      takes longer than training, and a refresh then has the weight of those that it stands for: W always forgets at the
+      same share of the steps.
+    - Predictions are made in evaluation mode, as in the authors' code; in WSL4MIS in training mode, slice by slice, which
+      distorts the batch statistics.
     - Labels are made at network size and augmented like the image. Empty corners are unlabelled; in WSL4MIS background.
     - A batch without a confident pixel adds 0 to the loss; in WSL4MIS NaN. A class that a mark excludes is never a label.
 
@@ -36,7 +39,7 @@ class Scribble2Label(NetMethod):
 
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the confident pixels
     confidence: float = 0.8
-    alpha: float = 0.2  # of the newest prediction in the running average
+    alpha: float = 0.2  # of the newest prediction in the running average, with 100 refreshes
     warm_up: float = 0.1  # share of the steps without confident pixels
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
@@ -48,7 +51,7 @@ class Scribble2Label(NetMethod):
     @property
     def passes(self) -> int:  # type: ignore[override]
         """Number of refreshes, the last unused; to predict a slice costs a third of a training step on it."""
-        return min(100, max(2, 3 * self.budget.steps * self.budget.batch // len(self.images)))
+        return min(PASSES, max(2, 3 * self.budget.steps * self.budget.batch // len(self.images)))
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the marks; after the warm-up, the confident pixels too."""
@@ -64,15 +67,18 @@ class Scribble2Label(NetMethod):
         if progress == 1:  # they would not be used
             return
         self.refreshes += 1
+        kept = (1 - self.alpha) ** (PASSES / self.passes)  # of the average
         shape = (len(self.images), self.classes, *self.images.shape[2:])
         average = torch.zeros(shape, dtype=torch.float16) if self.average is None else self.average
         memory = torch.full((shape[0], *shape[2:]), IGNORE, dtype=torch.uint8)
         for index, image in slices:
-            average[index] = new = running_average(average[index].float(), self.probs(image).cpu(), self.alpha).half()
-            labels = confident_labels(new.float(), self.confidence * (1 - (1 - self.alpha) ** self.refreshes))
+            average[index] = new = running_average(average[index].float(), self.probs(image).cpu(), 1 - kept).half()
+            labels = confident_labels(new.float(), self.confidence * (1 - kept**self.refreshes))
             memory[index] = where_open(labels, torch.from_numpy(self.allowed[index.numpy()].astype(np.int32)))
         self.average, self.memory = average, memory
-        self.log(round(progress * self.budget.steps) - 1, confident=float((memory != IGNORE).double().mean()))
+        confident = float((memory != IGNORE).double().mean())
+        self.log(round(progress * self.budget.steps) - 1, confident=confident)
+        self.report(confident=round(confident, 4))
 
 
 def confident_labels(average: Tensor, confidence: float) -> Tensor:

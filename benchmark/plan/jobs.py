@@ -100,7 +100,7 @@ class Plan:
     jobs: list[Job]
     datasets: "dict[str, Dataset]"
     not_claimed: list[tuple[str, str]]  # method, annotation
-    warnings: list[str]  # about the data
+    warnings: list[str]  # about the data, and about what budgets leave out
     against: str = ""  # stored runs that reports compare these with
     metrics: Sequence[Plugin] = ()  # of plug-ins; runs are scored with them too
 
@@ -154,14 +154,15 @@ def make_plan(request: Request) -> Plan:
     planned = _Planned()
     for part in preset.parts:
         _add(planned, part, settings, {name: surveys[name] for name in part.datasets})
-    _check_networks(planned.jobs.values(), datasets, {row.label: row.cls for row in rows})
+    classes = {row.label: row.cls for row in rows}
+    _check_networks(planned.jobs.values(), datasets, classes)
     plan = Plan(
         name=preset.name,
         title=preset.title,
         jobs=list(planned.jobs.values()),
         datasets={name: survey.dataset for name, survey in datasets.items()},
         not_claimed=sorted(planned.not_claimed),
-        warnings=[*preset.notes, *planned.warnings],
+        warnings=[*preset.notes, *planned.warnings, *_left_out(planned.jobs.values(), classes)],
         against=request.against,
         metrics=metrics,
     )
@@ -299,6 +300,13 @@ def _check_networks(jobs: Iterable[Job], surveys: "Mapping[str, Inventory]", met
             raise InputError(str(error)) from error
         if missing:
             raise InputError(f"{job.method} needs {' and '.join(missing)}, which {job.budget.network} does not make")
+
+
+def _left_out(jobs: Iterable[Job], methods: Mapping[str, Any]) -> list[str]:
+    """Say which parts of methods their budgets leave no time for, each once."""
+    kinds = {(job.method, job.dataset, job.budget): job for job in jobs}.values()
+    said = ((job.method, plugins.configure(methods[job.method], job.options).left_out(job.budget)) for job in kinds)
+    return list(dict.fromkeys(f"{method}: {text}" for method, text in said if text))
 
 
 def select_shard(jobs: Sequence[Job], which: str) -> list[Job]:

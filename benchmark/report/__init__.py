@@ -110,7 +110,9 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
     }
     for name, frame in (numbers | {"runs": read.runs}).items():
         if len(frame):
-            frame = frame.drop(columns="role", errors="ignore")  # which run.json has
+            frame = frame.drop(columns=["role", "notes"], errors="ignore")  # which run.json has
+            if name == "runs" and not frame.facts.any():
+                frame = frame.drop(columns="facts")
             # 12 digits: the last ones of a sum differ between processors
             frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.12g")
     made = list(_tables(read, summary, numbers, options.metrics))
@@ -187,6 +189,7 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     for name, own in read.runs[read.runs.stored != ""].groupby("stored", sort=False):
         lines.append(f"Not trained here: {', '.join(dict.fromkeys(own.row))} (of {name}).")
     lines += _options_by_column(read.runs)
+    lines += _stated(read.runs)
     lines += _exceptions(cells, summary)
     return lines
 
@@ -204,6 +207,22 @@ def _options_by_column(runs: pd.DataFrame) -> list[str]:
                 for column, each in options.items()
             ]
             lines.append(f"{row} has options by column: {'; '.join(listed)}.")
+    return lines
+
+
+def _stated(runs: pd.DataFrame) -> list[str]:
+    """List the facts that a method has a note for, by row and the columns where they don't hold in all runs."""
+    lines = []
+    for row, own in runs[(runs.notes != "") & (runs.facts != "")].groupby("row", sort=False):
+        notes = {name: text for stated in dict.fromkeys(own.notes) for name, text in json.loads(stated).items()}
+        for fact, text in notes.items():
+            counted = []
+            for column, of_column in own.groupby("column", sort=False):
+                held = [facts[fact] for facts in map(json.loads, of_column.facts) if isinstance(facts.get(fact), bool)]
+                if not all(held):
+                    counted.append(f"{sum(held)} of {len(held)} run{'s' * (len(held) > 1)} of {column}")
+            if counted:
+                lines.append(f"`{row}`: {text} in {', '.join(counted)}.")
     return lines
 
 

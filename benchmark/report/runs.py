@@ -34,6 +34,7 @@ COST_FIELDS = ("fit_s", "predict_s", "parameters", "memory_mib", "device_memory_
 RUN_COLUMNS = [
     *("folder", "column", "row", "role", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
     *("hash", "method", "options", "data", "stored", *COST_FIELDS),  # options as JSON; data: the split's fingerprint
+    *("facts", "notes"),  # as JSON: what the method stated, and what tables say of it; empty without
 ]
 CASE_COLUMNS = ["folder", "column", "row", "role", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
 # of methods whose runs don't say it, as those from before 2026-11-28; nothing else in reports knows a method by its name
@@ -289,6 +290,7 @@ def _run(record: Record) -> Record:
         "data": record["identity"]["data"],
         "options": json.dumps(record["identity"]["options"], sort_keys=True),
         **spent,
+        **{name: json.dumps(held) if (held := record.get("worker", {}).get(name)) else "" for name in ("facts", "notes")},
     }
 
 

@@ -34,6 +34,9 @@ class MyMethod(NetMethod):
     # def after_step(self, batch, progress):           after each step: update a teacher, log with self.log(step, name=value)
     # def after_pass(self, slices, progress):          after each pass over the data: `slices` yields (index, image)
     # def rate(self, step):                            another schedule of the learning rate
+    # def left_out(self, budget):                      what this budget is too short for, as a sentence; "" if nothing
+    #
+    # self.report(converged=True) states a fact about the run, which is stored with it; see docs/howto/add-a-method.md.
     #
     # self.memory is a CPU tensor with a row per training slice: labels (slices, h, w) with IGNORE, or float16 (slices,
     # classes, h, w). batch.memory has its rows, augmented like the image. self.rng is a random generator. A method without a

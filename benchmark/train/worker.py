@@ -57,7 +57,7 @@ def main(job_path: str, sealed_path: str, out_path: str) -> None:
 
 
 def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
-    """Fit, then open the test images and predict; return times and sizes."""
+    """Fit, then open the test images and predict; return times, sizes, and the facts that the method states."""
     from benchmark.train.numerics import repeatable  # loads torch
 
     plugin = plugins.Plugin(**job["plugin"])
@@ -74,6 +74,7 @@ def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
         "predict_s": round(time.perf_counter() - fitted, 3),
         **_sizes(method),
         **_machine(),
+        **_facts(method),
     }
 
 
@@ -187,6 +188,12 @@ def _sizes(method: Any) -> dict[str, Any]:
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 2**20),
         "device_memory_mib": torch.cuda.max_memory_allocated() // 2**20 if cuda else 0,
     }
+
+
+def _facts(method: Any) -> dict[str, Any]:
+    """Return what the method reported, and the notes that tables make of it; nothing if it reported nothing."""
+    facts = getattr(method, "facts", {})
+    return {"facts": facts, "notes": {name: text for name, text in method.notes.items() if name in facts}} if facts else {}
 
 
 def _machine() -> dict[str, Any]:

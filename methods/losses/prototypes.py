@@ -26,6 +26,7 @@ def prsa(
     encoder: Tensor | None,
     decoder: Tensor | None,
     *,
+    nearest: bool = False,
     sigma_xy: float = 6.0,
     sigma_rgb: float = 0.1,
     radius: int = 5,
@@ -36,9 +37,9 @@ def prsa(
     unlabelled); U is `pair_mask` (n, h, w); image (n, c, h, w); features of the network get no gradient; one of them
     may be None, and its prototypes are then left out. The sum of k is over all pixels and, as published, counts neighbours
     outside the image as black pixels at the origin: both only add a constant. 0 if U is empty (the published code divides
-    by zero).
+    by zero). `nearest`: as in `batch_prototypes`.
     """
-    refined = affinity(encoder, decoder, labels, logits) * logits
+    refined = affinity(encoder, decoder, labels, logits, nearest=nearest) * logits
     kernel = Kernel(sigma_xy, sigma_rgb, radius)
     centres = pair_mask[:, None].to(refined.dtype)
     agreement, mass = Agreement.apply(refined.softmax(1), image, centres, kernel)
@@ -49,7 +50,9 @@ def prsa(
 
 
 @torch.no_grad()
-def affinity(encoder: Tensor | None, decoder: Tensor | None, labels: Tensor, like: Tensor) -> Tensor:
+def affinity(
+    encoder: Tensor | None, decoder: Tensor | None, labels: Tensor, like: Tensor, *, nearest: bool = False
+) -> Tensor:
     """Clipped cosine of each pixel's features with each class's prototype, as shares of their sum, shaped as `like`.
 
     A class without a label has a zero prototype and affinity 0.
@@ -58,9 +61,9 @@ def affinity(encoder: Tensor | None, decoder: Tensor | None, labels: Tensor, lik
         given = [maps.float() if maps.dtype.itemsize < 4 else maps for maps in (encoder, decoder) if maps is not None]
         parts = []
         if encoder is not None:
-            parts.append(batch_prototypes(given[0], labels, like.shape[1]).expand(len(like), -1, -1))
+            parts.append(batch_prototypes(given[0], labels, like.shape[1], nearest=nearest).expand(len(like), -1, -1))
         if decoder is not None:
-            parts.append(sample_prototypes(given[-1], labels, like.shape[1]))
+            parts.append(sample_prototypes(given[-1], labels, like.shape[1], nearest=nearest))
         unit = F.normalize(torch.cat(parts, 2), dim=2).split([maps.shape[1] for maps in given], 2)  # (n, k, c) of each
         shares = torch.empty_like(like, dtype=unit[0].dtype)
         for n in range(len(like)):  # one sample at a time: the enlarged features need most memory
@@ -75,29 +78,34 @@ def affinity(encoder: Tensor | None, decoder: Tensor | None, labels: Tensor, lik
     return shares
 
 
-def batch_prototypes(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean features of each class over the whole batch (1, k, c).
+def batch_prototypes(features: Tensor, labels: Tensor, classes: int, *, nearest: bool = False) -> Tensor:
+    """Mean features of each class over the whole batch (1, k, c); an absent class has zeros, 255 belongs to no class.
 
-    Labels (n, h, w) are resized to the map by nearest neighbour; an absent class has zeros, 255 belongs to no class.
+    A cell of the map counts for a class by the share of its pixels in labels (n, h, w) that the class has. So a mark of one
+    pixel counts, and dense labels count as on the published grid in the mean over the grid's places. `nearest`: that grid,
+    which takes one pixel of each cell, its first.
     """
-    total, count = _sums(features, labels, classes)
-    return total.sum(0, keepdim=True) / count.sum(0, keepdim=True).clamp(min=1)
+    total, count = (part.sum(0, keepdim=True) for part in _sums(features, labels, classes, nearest))
+    return total / torch.where(count > 0, count, 1)
 
 
-def sample_prototypes(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+def sample_prototypes(features: Tensor, labels: Tensor, classes: int, *, nearest: bool = False) -> Tensor:
     """Mean features of each class of each sample (n, k, c); otherwise as `batch_prototypes`."""
-    total, count = _sums(features, labels, classes)
-    return total / count.clamp(min=1)
+    total, count = _sums(features, labels, classes, nearest)
+    return total / torch.where(count > 0, count, 1)
 
 
-def _sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Sum of the features of each sample's pixels of each class (n, k, c), and their number (n, k, 1)."""
-    rows, columns = (
-        torch.arange(small, device=labels.device) * large // small
-        for small, large in zip(features.shape[-2:], labels.shape[-2:], strict=True)
-    )
-    grid = labels[:, rows][:, :, columns]
-    member = torch.stack([grid == k for k in range(classes)], 1).to(features.dtype)
+def _sums(features: Tensor, labels: Tensor, classes: int, nearest: bool) -> tuple[Tensor, Tensor]:
+    """Sum of the features of each sample's cells of each class (n, k, c), and the number of these (n, k, 1)."""
+    if nearest:
+        rows, columns = (
+            torch.arange(small, device=labels.device) * large // small
+            for small, large in zip(features.shape[-2:], labels.shape[-2:], strict=True)
+        )
+        labels = labels[:, rows][:, :, columns]
+    member = torch.stack([labels == k for k in range(classes)], 1).to(features.dtype)
+    if not nearest:
+        member = F.adaptive_avg_pool2d(member, features.shape[-2:])
     return torch.einsum("nkhw,nchw->nkc", member, features), member.sum((2, 3))[..., None]
 
 

@@ -51,6 +51,15 @@ def test_groups_are_resolved_and_nothing_runs_twice():
     assert len(labels) == len(set(labels)) == len(plugins.groups()["baselines"])
 
 
+def test_a_plan_warns_of_what_a_budget_leaves_out_once_for_a_row():
+    plan = make_plan(
+        request(methods=["pce", "procns"], seeds=[0, 1], annotations=["point", "scribble"], budget=["steps=50"])
+    )
+    said = "procns: 50 steps leave noise suppression out: the second phase has 40 and it needs 46"
+    assert plan.warnings == [said]
+    assert not make_plan(request(methods=["procns"], budget=["steps=500"])).warnings
+
+
 def test_without_flags_it_is_the_demo():
     demo = read_preset("demo")
     assert len(demo.methods) == 5

@@ -65,6 +65,27 @@ def test_a_run_says_what_it_rests_on(finished):
     assert run["code"] == plan.jobs[0].code
 
 
+def test_what_a_method_states_is_stored_with_its_note(tmp_path, finished):
+    fit = (
+        "self.report(fired=True, share=0.25); self.report(fired=False, of='a'); type(self).notes = {'fired': 'f', 'x': 'x'}"
+    )
+    plan = small_plan([write_method(tmp_path, "states", fit)])
+    run_sweep(plan, tmp_path / "results")
+    worker = ResultsFolder(tmp_path / "results").record(plan.jobs[0].folder)["worker"]
+    assert worker["facts"] == {"fired": False, "share": 0.25, "of": "a"}
+    assert worker["notes"] == {"fired": "f"}
+    plan, results, _ = finished
+    assert "facts" not in ResultsFolder(results).record(plan.jobs[0].folder)["worker"]
+
+
+@pytest.mark.parametrize("value", ["float('nan')", "[1]", "'a' * 101", "None"])
+def test_a_fact_that_can_not_be_stored_ends_the_run(tmp_path, value):
+    plan = small_plan([write_method(tmp_path, "states", f"self.report(share={value})")])
+    ((_, state, reason),) = run_sweep(plan, tmp_path / "results").lines
+    assert state == "failed"
+    assert reason.endswith("a fact is a finite number, yes or no, or a short text")
+
+
 def test_training_time_is_of_training_alone(finished):
     """The prior counts marks on two images; importing torch, which takes a second or more, is not included."""
     plan, results, _ = finished

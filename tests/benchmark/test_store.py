@@ -131,6 +131,7 @@ def test_a_folder_that_can_not_be_written_is_named(tmp_path):
         ({"label": None}, r"\(label is None, and should be a valid string\)"),
         ({"revision": "2"}, r"\(revision is '2', and should be a valid integer\)"),
         ({"role": 5}, r"\(role is 5, and should be a valid string\)"),
+        ({"worker": {"facts": {"a": [1]}}}, r"\(worker.facts.a.bool is \[1\], and should be a valid boolean\)"),
         ({"worker": {"fit_s": "x"}}, r"\(worker.fit_s is 'x', and should be a valid number\)"),
         ({"labelled_share": {"a": "b"}}, r"\(labelled_share.a is 'b', and should be a valid number\)"),
         ({"scans": ["a", 5]}, r"\(scans.1 is 5, and should be a valid string\)"),

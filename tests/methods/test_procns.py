@@ -14,9 +14,13 @@ from benchmark.methods.base import Batch
 from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
 from benchmark.methods.procns import (
     BANDWIDTH,
+    BETWEEN,
     SETTINGS,
     ProCNS,
+    _ends,
+    averagings,
     fires,
+    first_fit,
     fit_curve,
     mask_noise,
     smooth,
@@ -361,33 +365,143 @@ def test_settings_hold_the_published_shares():
         method = built(setting=name)
         method.build(1, 3, Budget(steps=steps, size=32))
         assert (method.boundary, method.threshold) == (first_phase, threshold)
-    assert set(SETTINGS) == {"FAZ-point", "ODOC-scribble", "Polyp-block"}
+    assert set(SETTINGS) == {"", "FAZ-point", "ODOC-scribble", "Polyp-block"}
     method = built(setting="FAZ-point", phase_one=0.5)
     assert method.boundary == 15000
 
 
-def test_a_short_run_has_both_phases_and_a_refresh_between():
-    """A pass takes two steps: the average is refreshed after each pass of the first phase, but not at its end."""
-    method, log = learnt(phase_one=0.2)
+def test_a_short_run_averages_and_the_last_time_where_the_phase_ends():
+    """An epoch of 60 steps is an eighth of a step: an average is made after each step, and as if it were eight epochs."""
+    method, log = learnt(phase_one=0.2, anpm=False)
     assert method.boundary == 12
-    assert [line["step"] for line in log.lines if set(line) == {"step", "changed"}] == [3, 5, 7, 9]  # the first has no rival
-    assert len(method.history) == 48
-    assert not method.dice
+    assert [line["step"] for line in log.lines if set(line) == {"step", "changed"}] == [10, 11]  # the first has no rival
+    assert method.facts == {"averagings": 3}
+    assert log.values("second_phase") == [12]
+    assert len(method.dice) == 48
     method, _ = learnt(Budget(steps=4, batch=3, size=32), phase_one=0.25)
     assert method.calibrated is not None
-    assert len(method.history) == 3
+    assert len(method.dice) == 3
+    assert method.facts == {"averagings": 1, "anpm_fired": False}
 
 
 def test_a_first_phase_alone_keeps_no_pseudo_labels():
     method, _ = learnt(Budget(steps=8, batch=3, size=32), phase_one=1.0)
     assert method.memory is None
     assert not method.dice
+    assert not method.facts
+
+
+# ------------------------------------------------------------------------------------------------ time, as a share
+
+EPOCH = 59 / 30000
+
+
+def averaged(predictions, at, newest):
+    """The running average of predictions (steps, ...) after those steps."""
+    average = np.zeros_like(predictions[0])
+    for step in at:
+        average = newest * predictions[step - 1] + (1 - newest) * average
+    return average
+
+
+@pytest.mark.parametrize("steps", [1000, 30000])
+def test_the_average_is_that_of_every_published_epoch(steps):
+    """All but the oldest 0.9 %, which are left out."""
+    rng, epoch, boundary = np.random.default_rng(0), EPOCH * steps, steps // 5
+    predictions = rng.random((boundary, 50))
+    found = averaged(predictions, *averagings(boundary, epoch, 0.2, affordable=30))
+    every = [boundary - int(j * epoch) for j in reversed(range(int(boundary / epoch)))]
+    assert 100 <= len(every) <= 102
+    np.testing.assert_allclose(found, averaged(predictions, every, 0.2), rtol=0, atol=0.015)
+    assert len(averagings(boundary, epoch, 0.2, affordable=30)[0]) == 21
+
+
+def test_the_averagings_depend_on_the_images_only_where_they_would_outlast_the_training():
+    few, several = (averagings(200, 1.97, 0.2, 3 * 200 * 8 / images) for images in (21, 200))
+    assert few == several
+    acdc, newest = averagings(200, 1.97, 0.2, 3 * 200 * 8 / 1330)
+    assert acdc == [161, 171, 181, 191, 200]
+    assert newest == pytest.approx(1 - 0.8**5)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2, 0.99, 1.0])
+@pytest.mark.parametrize("epoch", [0.02, 0.6, 1.25, 59, 75])
+@pytest.mark.parametrize("boundary", [1, 2, 38, 3750])
+def test_there_is_always_an_averaging_and_never_two_after_one_step(alpha, epoch, boundary):
+    at, newest = averagings(boundary, epoch, alpha, affordable=1.5)
+    assert at == sorted(set(at))
+    assert at[0] >= 1
+    assert at[-1] == boundary
+    assert 0 < newest <= 1
+
+
+@pytest.mark.parametrize(
+    ("epoch", "length", "step"),
+    [(59, 24000, 177), (75, 52500, 225), (5.9, 2400, 60), (1.97, 800, 60), (1.1, 60, 45), (0.98, 400, 60), (0.6, 240, 60)],
+)
+def test_curves_are_fitted_from_three_epochs_and_enough_steps_on(epoch, length, step):
+    assert first_fit(epoch, length) == step
+
+
+def fires_at(steps, tau, seed=0, until=1.0):
+    """The share of the second phase after which a class with such a training Dice fires; tau in published epochs."""
+    length, epoch = round(0.8 * steps), EPOCH * steps
+    rng = np.random.default_rng(seed)
+    curve = 0.95 * (1 - np.exp(-np.arange(length) / epoch / tau)) + rng.normal(0, 0.02, length)
+    for done in range(first_fit(epoch, length), round(until * length)):
+        at = int(done / epoch + 1e-9) - 1
+        if _ends(done, max(epoch, BETWEEN)) and fires(curve, batches_per_epoch=epoch, epoch=at):
+            return done / length
+    return math.nan
+
+
+@pytest.mark.parametrize("tau", [20, 50])
+def test_a_class_fires_at_the_same_share_of_500_1000_and_3000_steps(tau):
+    """Where its curve has dropped to a twentieth of its slope: after 3 tau epochs of 407."""
+    for steps in (500, 1000, 3000):
+        assert fires_at(steps, tau) == pytest.approx(3 * tau / 407, abs=0.05)
+
+
+def test_a_class_does_not_fire_before_it_has_learnt():
+    """tau is a time constant of 300 steps of 1000, as a curve of a few points fired at a Dice of 0.04."""
+    assert all(math.isnan(fires_at(1000, 300 / (1000 * EPOCH), seed, until=0.2)) for seed in range(3))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_run_of_500_steps_fits_curves_while_it_lasts(setting):
+    method = ProCNS(setting=setting)
+    assert method.left_out(Budget(steps=500)) == ""
+    epoch, boundary = method.times(Budget(steps=500))
+    assert boundary + first_fit(epoch, 500 - boundary) < 500
+
+
+def test_a_budget_that_leaves_noise_suppression_out_is_told():
+    said = ProCNS(setting="ODOC-scribble").left_out(Budget(steps=300))
+    assert said == "300 steps leave noise suppression out: the second phase has 36 and it needs 46"
+    assert ProCNS().left_out(Budget(steps=300)) == ""
+    assert not ProCNS(anpm=False).left_out(Budget(steps=20))
+    assert not ProCNS(phase_one=1).left_out(Budget(steps=20))
+
+
+@pytest.mark.parametrize(("images", "maskings"), [(21, 407), (1330, 14), (10**5, 8)])
+def test_masking_takes_no_longer_than_training_unless_it_were_less_than_eight_times(images, maskings):
+    method = built()
+    method.budget, method.images, method.fired = Budget(steps=1000, batch=8), range(images), [1]
+    method.epoch, method.boundary = method.times(method.budget)
+    done = []
+    method.log, method._slices = (lambda *_, **__: None), list
+    method._fit_curves, method._mask = (lambda _: {}), (lambda _: done.append(1) or {"masked_1": 0.0})
+    for step in range(method.boundary, 1000):
+        method.after_step(None, step / 1000)
+    assert len(done) == pytest.approx(maskings, abs=1)
 
 
 @pytest.mark.slow
 def test_noise_is_perceived_masked_and_logged():
     method, log = learnt(Budget(steps=120, batch=3, size=32))
     assert method.fired == [1]
+    assert method.facts["anpm_fired"] is True
+    assert method.facts["masked"] == pytest.approx(float((method.memory == IGNORE).double().mean()), abs=1e-4)
     (epoch,) = log.values("fired_1")
     assert epoch >= 2
     assert log.values("masked_1")

@@ -249,6 +249,7 @@ def test_the_second_stage_begins_with_labels_that_both_decoders_are_sure_of():
     method, log = learnt("dmsps", 40, uncertainty=0.9)
     assert list(logged(log, "expanded")) == [19]
     assert logged(log, "expanded")[19] > 0.1
+    assert method.facts["expanded"] == pytest.approx(logged(log, "expanded")[19], abs=1e-4)
     labelled = method.memory != IGNORE
     marked = torch.from_numpy(method.allowed) != 3
     assert labelled.any()
@@ -425,6 +426,21 @@ def test_the_average_starts_from_zeros_and_is_compared_as_if_it_had_not(rounds):
     expected = where_open(confident_labels(probs, 0.7), torch.from_numpy(method.allowed).int())
     assert torch.equal(method.memory[margin], expected[margin])
     assert (expected != IGNORE).any()
+
+
+def test_one_of_fewer_refreshes_has_the_weight_of_those_that_it_stands_for():
+    """24 refreshes: each counts as 100 / 24 of a hundred, so that the average forgets at the same share of the steps."""
+    method, _ = learnt("scribble2label", 1)
+    method.budget = Budget(steps=8, batch=len(method.images), size=32)
+    assert method.passes == 24
+    for _ in range(2):
+        method.after_pass(method._slices(), 0.5)
+    probs = torch.cat([method.probs(image) for _, image in method._slices()])
+    torch.testing.assert_close(method.average.float(), (1 - 0.8 ** (2 * 100 / 24)) * probs, rtol=0, atol=2e-3)
+    expected = where_open(confident_labels(probs, 0.8), torch.from_numpy(method.allowed).int())
+    margin = (probs.max(1).values - 0.8).abs() > 5e-3
+    assert torch.equal(method.memory[margin], expected[margin])
+    assert method.facts == {"confident": round(float((method.memory != IGNORE).double().mean()), 4)}
 
 
 def test_predictions_are_averaged_in_evaluation_mode():

@@ -206,6 +206,19 @@ def test_a_single_patient_has_a_mean_and_no_interval(tmp_path):
     assert report.write(tmp_path / "results", tmp_path, TEXTS).is_dir()
 
 
+def test_what_runs_state_is_below_the_table_and_in_the_list_of_runs(results, tmp_path):
+    folder = results / "runs/d/a/m0/r"
+    assert "facts" not in pd.read_csv(report.write(results, tmp_path, TEXTS) / "runs.csv")
+    worker = {"facts": {"fired": False}, "notes": {"fired": "noise & 50% was suppressed"}}
+    (folder / "run.json").write_text(json.dumps(record("pce") | {"worker": worker}))
+    out = report.write(results, tmp_path, TEXTS)
+    note = "noise & 50% was suppressed in 0 of 1 run of octa_phantom scribble:sim."
+    assert f"- `pce`: {note}" in (out / "table.md").read_text()
+    assert r"noise \& 50\% was suppressed" in (out / "table.tex").read_text()
+    assert note.replace("&", "&amp;") in (out / "index.html").read_text()
+    assert '{"fired": false}' in pd.read_csv(out / "runs.csv").facts.tolist()
+
+
 def test_a_log_without_the_start_of_its_curves_is_drawn_without_them(results, tmp_path):
     log = [{"step": 9, "dice_1": 0.5, "curve_1_a": 0.9, "curve_1_b": 1.0, "curve_1_c": 2.0, "changed": 0.1}]
     (results / "runs/d/a/m2/r/train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))

@@ -87,6 +87,31 @@ def test_options_that_differ_within_one_column_name_rows_in_all(results):
     assert not report._options_by_column(read.runs)
 
 
+NOTED = {"notes": {"fired": "noise was suppressed"}}
+
+
+def stated(fired, **changes):
+    """A run of a method that states whether it fired."""
+    return record("net", **changes) | {"worker": {"facts": {"fired": fired, "share": 0.5}, **NOTED}}
+
+
+def test_a_fact_that_does_not_hold_in_all_runs_of_a_column_is_noted(results):
+    read = results(
+        stated(True), stated(False, seed=1), stated(False, seed=2), record("pce"),
+        stated(True, dataset="other"), stated(False, dataset="third"),
+    )  # fmt: skip
+    assert report._stated(read.runs) == [
+        "`net`: noise was suppressed in 1 of 3 runs of octa_phantom scribble:sim, 0 of 1 run of third scribble:sim."
+    ]
+    assert json.loads(read.runs.facts[read.runs.row == "net"].iloc[0]) == {"fired": True, "share": 0.5}
+    assert set(read.runs.facts[read.runs.row == "pce"]) == {""}
+
+
+def test_a_fact_that_holds_in_all_runs_is_not_noted(results):
+    assert not report._stated(results(stated(True), record("net", seed=1)).runs)
+    assert not report._stated(results(record()).runs)
+
+
 def test_planned_runs_that_are_not_there_are_missing(results):
     missing = record("gone")
     read = results(record(), plan=[{key: missing[key] for key in ("identity", "label", "common")} | {"folder": "f"}])

@@ -1,3 +1,6 @@
+import itertools
+
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +18,7 @@ def inputs(golden):
         "encoder": golden["in_encoder_feature"],
         "decoder": golden["in_decoder_feature"],
         "radius": int(golden["in_radius"]),
+        "nearest": True,  # as published
     }
 
 
@@ -35,11 +39,48 @@ def test_prototypes_and_affinity_equal_the_golden_ones(name):
     classes = int(golden["in_num_classes"])
     labels = golden.labels("in_label", classes)
     encoder, decoder = golden["in_encoder_feature"], golden["in_decoder_feature"]
-    shared, own = batch_prototypes(encoder, labels, classes), sample_prototypes(decoder, labels, classes)
+    shared = batch_prototypes(encoder, labels, classes, nearest=True)
+    own = sample_prototypes(decoder, labels, classes, nearest=True)
     torch.testing.assert_close(shared[0], golden["out_encoder_prototype"], rtol=0, atol=1e-6)
     torch.testing.assert_close(own, golden["out_decoder_prototype"].transpose(0, 1), rtol=0, atol=1e-6)
     like = torch.empty(len(labels), classes, *labels.shape[1:])
-    torch.testing.assert_close(affinity(encoder, decoder, labels, like), golden["out_affinity"], rtol=0, atol=1e-5)
+    found = affinity(encoder, decoder, labels, like, nearest=True)
+    torch.testing.assert_close(found, golden["out_affinity"], rtol=0, atol=1e-5)
+
+
+def test_a_cell_counts_for_a_class_by_the_share_of_its_pixels():
+    """Cells of 2 x 2 pixels: class 1 has a quarter of the first and half of the second, class 2 all of the third."""
+    labels = torch.tensor([[[0, 1, 1, 1, 2, 2], [0, 0, 0, 0, 2, 2]]])
+    features = torch.tensor([[[[1.0, 5.0, 9.0]], [[0.0, 2.0, 7.0]]]])
+    expected = torch.tensor([[(3 + 2 * 5) / 5, (2 * 2) / 5], [(1 + 2 * 5) / 3, (2 * 2) / 3], [9, 7]])
+    torch.testing.assert_close(batch_prototypes(features, labels, 3)[0], expected)
+    torch.testing.assert_close(sample_prototypes(features, labels, 3)[0], expected)
+
+
+def test_dense_labels_count_as_in_the_mean_over_all_places_of_the_published_grid():
+    torch.manual_seed(0)
+    labels, features = torch.randint(0, 3, (2, 32, 32)), torch.randn(2, 5, 4, 4)
+    places = [labels[:, i::8, j::8] for i in range(8) for j in range(8)]
+    cells = torch.stack([torch.stack([place == k for place in places]).float().mean(0) for k in range(3)], 1)
+    expected = torch.einsum("nkhw,nchw->kc", cells, features) / cells.sum((0, 2, 3))[:, None]
+    torch.testing.assert_close(batch_prototypes(features, labels, 3)[0], expected)
+
+
+def test_every_class_with_a_point_at_96_px_has_both_prototypes():
+    """The published grid of stride 8 sees one pixel in 64 of a batch, and so none of most points of 3 x 3 pixels."""
+    rng, seen = np.random.default_rng(0), []
+    for _ in range(20):
+        labels = torch.full((8, 96, 96), 255)
+        for label, k in itertools.product(labels, range(3)):
+            y, x = rng.integers(0, 93, 2)
+            label[y : y + 3, x : x + 3] = k
+        for make, stride in ((batch_prototypes, 8), (sample_prototypes, 2)):
+            features = torch.ones(8, 1, 96 // stride, 96 // stride)
+            there = [torch.stack([(label == k).any() for k in range(3)]) for label in labels]
+            marked = torch.stack(there) if make is sample_prototypes else torch.stack(there).any(0, keepdim=True)
+            assert torch.equal(make(features, labels, 3)[..., 0] > 0, marked)
+        seen.append(batch_prototypes(torch.ones(8, 1, 12, 12), labels, 3, nearest=True)[0, :, 0] > 0)
+    assert not torch.stack(seen).all()
 
 
 def test_a_class_without_a_label_has_a_refined_logit_of_zero():
