@@ -173,6 +173,20 @@ def test_a_preset_sets_budgets_options_and_variants(tmp_path):
     assert jobs["gated_crf", "octa_phantom"].reason == ""
 
 
+def test_a_method_that_keeps_axes_says_what_differs_in_its_augmentation(tmp_path):
+    """Its row gets a dagger; without augmentation nothing differs."""
+    path = tmp_path / "boxes.py"
+    path.write_text(
+        "from dataclasses import dataclass\nfrom benchmark.methods.base import NetMethod\n"
+        "@dataclass\nclass Boxes(NetMethod):\n    keeps_axes = True\n    def loss(self, batch, progress): ...\n"
+    )
+    why = "no rotations other than quarter turns, as its loss needs the image's axes"
+    for kind, reason in (("turns45", why), ("wsl4mis", why), ("none", "")):
+        plan = make_plan(request(methods=["pce", str(path)], budget=[f"augmentation={kind}"]))
+        assert {job.method: job.reason for job in plan.jobs} == {"pce": "", "boxes": reason}
+        assert len({json.dumps(job.identity()["budget"]) for job in plan.jobs}) == 1
+
+
 def test_flags_win_over_everything_in_a_preset(tmp_path):
     plan = make_plan(
         Request(
@@ -237,6 +251,7 @@ def test_what_does_not_settle_it_is_not(job):
 def test_every_field_of_the_budget_is_in_the_identity(job):
     assert set(job.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)} - set(LATER)
     changed = {"snapshots": 2, "tune": 1, "optimiser": "adamw", "schedule": "cosine", "warmup": 0.1}
+    changed |= {"augmentation": "none", "resize": "squash"}
     other = dataclasses.replace(job, budget=dataclasses.replace(job.budget, **changed))
     assert set(other.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)}
     json.dumps(job.identity())
