@@ -142,6 +142,8 @@ def method(name: str) -> str:
         "Learns from": codes(about["annotations"]),
         "Groups": codes(groups) or "none",
         "Needs of the network": codes(getattr(cls, "needs", ())) or "nothing special",
+        "What differs from papers for all methods": "[augmentation, resizing](../explanation/augmentation.md), "
+        "[the rest](../explanation/equal-budget.md)",
         "Source": source(plugin.file()),
     }
     return "\n\n".join([listed(facts), "**Options**", options(cls), "**Reference result**", reference_result(name)])

@@ -1,4 +1,8 @@
-"""The one augmentation: flips and quarter turns, and half the time a rotation by up to 45 degrees.
+"""The augmentations that a budget can name: flips, quarter turns, and rotations.
+
+`turns45`: one of the square's eight symmetries, and half the time a rotation by up to 45 degrees, linear for images.
+`wsl4mis`: one of its four reflections for half of the images, for a quarter a rotation by up to 20 degrees, nearest, and a
+quarter as they are; the shares of WSL4MIS's loader, which rotates by whole degrees only. `none`: as they are.
 
 albumentations is used in this file only. Its last release under the MIT licence is pinned.
 """
@@ -9,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +24,7 @@ with warnings.catch_warnings(action="error"):
 
 from benchmark.seal.contract import IGNORE, everything
 
+Kind = Literal["turns45", "wsl4mis", "none"]
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
@@ -27,16 +32,19 @@ Loaded = TypeVar("Loaded")
 class Augmentation:
     """Random augmentation of an image, its label sets and its pseudo-labels; the draw is seeded by (seed, step, row).
 
-    Corners that a rotation leaves empty are black and unlabelled. Threads may share an instance.
+    Corners that a rotation leaves empty are black and unlabelled. With `keep_axes` there is no rotation but by quarter
+    turns; flips and quarter turns are then drawn as without. Threads may share an instance.
     """
 
-    def __init__(self, seed: int, classes: int, fill: int = IGNORE) -> None:
-        self.seed, self.fill = seed, fill
+    def __init__(
+        self, seed: int, classes: int, fill: int = IGNORE, kind: Kind = "turns45", *, keep_axes: bool = False
+    ) -> None:
+        self.seed, self.fill, self.kind, self.keep_axes = seed, fill, kind, keep_axes
         self.everything = everything(classes)
         self._local = threading.local()
 
     def __call__(self, step: int, row: int, image: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return image (c, h, w) and label sets (h, w), augmented alike: linear for the image, nearest for the sets."""
+        """Return image (c, h, w) and label sets (h, w), augmented alike; the sets by nearest pixels."""
         everything = allowed.dtype.type(self.everything)
         ruled_out = allowed ^ everything  # filled corners get 0, which must mean "all classes allowed"
         done = self._augment(step, row, image=image.transpose(1, 2, 0), mask=ruled_out)
@@ -45,7 +53,7 @@ class Augmentation:
     def memory(self, step: int, row: int, memory: np.ndarray) -> np.ndarray:
         """Return a method's memory of that image, augmented like the image.
 
-        A label map (h, w) of integers: nearest, filled with `fill`; or float maps (k, h, w): linear, filled with 0.
+        A label map (h, w) of integers: nearest, filled with `fill`; or float maps (k, h, w): as images, filled with 0.
         """
         if memory.ndim == 3:
             maps = memory.transpose(1, 2, 0).astype(np.float32)
@@ -56,7 +64,7 @@ class Augmentation:
 
     def _augment(self, step: int, row: int, **targets: np.ndarray) -> dict[str, Any]:
         if not hasattr(self._local, "pipeline"):
-            self._local.pipeline = _pipeline()
+            self._local.pipeline = _pipeline(self.kind, keep_axes=self.keep_axes)
         states = np.random.SeedSequence([self.seed, step, row]).generate_state(len(self._local.pipeline.transforms))
         for transform, state in zip(self._local.pipeline.transforms, states, strict=True):
             transform.set_random_seed(int(state))
@@ -64,11 +72,23 @@ class Augmentation:
         return augmented
 
 
-def _pipeline() -> A.Compose:
-    nearest, linear = cv2.INTER_NEAREST, cv2.INTER_LINEAR
-    rotate = {"mask_interpolation": nearest, "fill": 0, "fill_mask": 0, "p": 0.5}
+def _pipeline(kind: Kind, *, keep_axes: bool) -> A.Compose:
+    def rotate(degrees: float, interpolation: int, p: float) -> A.BasicTransform:
+        fill = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": 0}
+        nearest = {"mask_interpolation": cv2.INTER_NEAREST}
+        return A.NoOp(p=p) if keep_axes else A.Rotate(degrees, interpolation, p=p, **fill, **nearest)
+
     with warnings.catch_warnings(action="error"):  # albumentations only warns of an argument that it doesn't know
-        return A.Compose([A.D4(p=1.0), A.Rotate(45, linear, cv2.BORDER_CONSTANT, **rotate)])
+        flips = [A.HorizontalFlip(), A.VerticalFlip()]
+        other_transpose = A.Sequential([A.Transpose(p=1), A.HorizontalFlip(p=1), A.VerticalFlip(p=1)], p=0.5)
+        weighted = [*flips, A.Transpose(), other_transpose, rotate(20, cv2.INTER_NEAREST, p=1), A.NoOp(p=1)]
+        return A.Compose(
+            {
+                "turns45": [A.D4(p=1), rotate(45, cv2.INTER_LINEAR, p=0.5)],
+                "wsl4mis": [A.OneOf(weighted, p=1)],  # each as often as its p of 4
+                "none": [],
+            }[kind]
+        )
 
 
 def prefetch(load: Callable[[Item], Loaded], items: Iterable[Item], threads: int) -> Iterator[Loaded]:

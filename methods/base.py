@@ -91,23 +91,32 @@ class Batch:
     memory: Tensor | None  # the method's memory of these slices, augmented like the image
 
     @property
+    def open(self) -> Tensor:
+        """Where more than one class is allowed, bool (n, h, w)."""
+        return self.allowed & (self.allowed - 1) != 0
+
+    @property
     def labels(self) -> Tensor:
         """The label sets as labels, int64 (n, h, w), with IGNORE where more than one class is allowed."""
-        single = self.allowed & (self.allowed - 1) == 0
-        return torch.where(single, self.allowed.double().log2().long(), IGNORE)
+        return torch.where(self.open, IGNORE, self.allowed.double().log2().long())
 
 
 @dataclass
 class NetMethod(Method):
-    """A network trained by gradient descent: SGD with momentum, poly schedule, a fixed number of steps.
+    """A network trained by gradient descent, with the optimiser, schedule and number of steps of the budget.
 
-    Most methods define `loss` and nothing else. `self.budget`, `self.log(step, name=value)`, `self.rng` and
-    `self.device` are set before `build`. `self.memory`, if a method sets it, is a CPU tensor with a row per training
-    slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w). The empty corners of a rotated label map are
-    filled with `self.memory_fill`: IGNORE, unless `build` sets another value.
+    Most methods define `loss` and nothing else. `self.budget`, `self.channels`, `self.classes`,
+    `self.log(step, name=value)`, `self.rng` and `self.device` are set before `build`. `self.memory`, if a method sets it,
+    is a CPU tensor with a row per training slice: integers (slices, h, w) with IGNORE, or float16 (slices, k, h, w). The
+    empty corners of a rotated label map are filled with `self.memory_fill`: IGNORE, unless `build` sets another value.
+
+    `build` may append optimisers of other modules than `self.net`, such as a discriminator's, to `self.optimisers`. The
+    loop multiplies their learning rates by the schedule's share of the budget's rate; the method takes their steps, in
+    `after_step`, on the batch that was trained on.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # feature maps that the network must have, by stride, such as "encoder/8"
+    keeps_axes: ClassVar[bool] = False  # whether its loss needs rows and columns: no rotations but quarter turns
     passes: ClassVar[int | None] = None  # how often `after_pass` runs, evenly spaced; None: after each pass over the data
 
     @abstractmethod
@@ -115,7 +124,7 @@ class NetMethod(Method):
         """Return the loss of a batch, 0-d; `progress` goes from 0 to 1 (exclusive) over the budget."""
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """Set `self.net`, and other modules if needed. All are moved to the device; only `self.net` is optimised."""
+        """Set `self.net`, and other modules if needed. All are moved to the device; the loop trains `self.net` only."""
         self.net: Any = networks.build(budget.network, channels, classes, budget.weights)
 
     def rate(self, step: int) -> float:
@@ -130,29 +139,36 @@ class NetMethod(Method):
 
     def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
         """Return a training scan at network size: image (s, c, size, size) and label sets (s, size, size)."""
-        return to_network(scan.image, size), fit_sets(scan.allowed, size, classes)
+        rule = self.budget.resize
+        return to_network(scan.image, size, rule), fit_sets(scan.allowed, size, classes, rule)
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Build and train the network; the seed of the process (torch.initial_seed) seeds batch order and augmentation."""
         seed = torch.initial_seed() % 2**63
         self.budget, self.log, self.rng = budget, log, np.random.default_rng([seed, 1])
+        self.channels, self.classes = data.channels, data.classes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.memory: Tensor | None = None
         self.memory_fill = IGNORE
+        self.optimisers: list[torch.optim.Optimizer] = []
         self.snapshots, self.facts = [], {}
         images, sets = zip(*(self.prepare(scan, data.classes, budget.size) for scan in data), strict=True)
         self.images, self.allowed = torch.cat(images), np.concatenate(sets)
+        if self.allowed.min() < 1 or self.allowed.max() > everything(data.classes):
+            known = everything(data.classes)
+            raise ValueError(f"prepare returns label sets outside 1 to {known}; a set needs a class, and no other bits")
         self.build(data.channels, data.classes, budget)
         for module in self._modules().values():
             module.to(self.device).to(memory_format=torch.channels_last)  # a fifth faster on CPUs; images follow the weights
-        self._train(Augmentation(seed, data.classes, self.memory_fill), np.random.default_rng(seed))
+        augmented = Augmentation(seed, data.classes, self.memory_fill, budget.augmentation, keep_axes=self.keeps_axes)
+        self._train(augmented, np.random.default_rng(seed))
 
     def predict(self, scan: TestScan) -> np.ndarray:
         """The most probable class of each pixel, slice by slice."""
         height, width = scan.image.shape[-2:]
         labels = []
-        for image in to_network(scan.image, self.budget.size).split(self.budget.batch):
-            probs = to_native_size(self.probs(image.to(self.device)), height, width)
+        for image in to_network(scan.image, self.budget.size, self.budget.resize).split(self.budget.batch):
+            probs = to_native_size(self.probs(image.to(self.device)), height, width, self.budget.resize)
             labels.append(probs.argmax(1).to(torch.uint8).cpu())
         return torch.cat(labels).numpy()
 
@@ -182,11 +198,10 @@ class NetMethod(Method):
         height, width = scan.image.shape[-2:]
         total, count, bits = 0.0, 0, torch.tensor([1 << k for k in range(classes)]).view(1, -1, 1, 1)
         parts = np.split(scan.allowed.astype(np.int64), range(self.budget.batch, len(scan.allowed), self.budget.batch))
-        for image, part in zip(to_network(scan.image, self.budget.size).split(self.budget.batch), parts, strict=True):
-            probs, sets = (
-                to_native_size(self.probs(image.to(self.device)), height, width).cpu().double(),
-                torch.from_numpy(part),
-            )
+        images = to_network(scan.image, self.budget.size, self.budget.resize).split(self.budget.batch)
+        for image, part in zip(images, parts, strict=True):
+            maps, sets = self.probs(image.to(self.device)), torch.from_numpy(part)
+            probs = to_native_size(maps, height, width, self.budget.resize).cpu().double()
             inside = (probs * (sets[:, None] & bits != 0)).sum(1)[sets != everything(classes)]
             total, count = total - float(inside.clamp_min(1e-12).log().sum()), count + inside.numel()
         return total / count if count else math.nan
@@ -197,12 +212,16 @@ class NetMethod(Method):
     def _train(self, augmentation: Augmentation, order: np.random.Generator) -> None:
         budget, threads = self.budget, PREFETCH_THREADS[self.device.type]
         optimiser = optimiser_of(self.net, budget)
+        further = [(group, group["lr"] / budget.lr) for each in self.optimisers for group in each.param_groups]
+        own = {id(weight) for group in optimiser.param_groups for weight in group["params"]}
+        if own & {id(weight) for group, _ in further for weight in group["params"]}:
+            raise ValueError("self.optimisers holds weights of self.net, which the budget's optimiser trains")
         self.net.train()
         often = max(1, budget.steps // 100)  # reading the loss waits for the device
         for step, batch in enumerate(self._batches(augmentation, order, threads)):
             progress = step / budget.steps
-            for group in optimiser.param_groups:
-                group["lr"] = self.rate(step)
+            for group, factor in [*((group, 1) for group in optimiser.param_groups), *further]:
+                group["lr"] = factor * self.rate(step)
             with self._autocast():
                 loss = self.loss(batch, progress)
             optimiser.zero_grad(set_to_none=True)

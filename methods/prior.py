@@ -20,10 +20,11 @@ class Prior(Method):
     spread: float = 0.05  # standard deviation of the smoothing, as a share of the frame
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
-        """Count the marks of each class at each position of the padded frame, and smooth the counts."""
+        """Count the marks of each class at each position of the network's square, and smooth the counts."""
+        self.budget = budget
         counts = np.zeros((data.classes, budget.size, budget.size))
         for scan in data:
-            sets = fit_sets(scan.allowed, budget.size, data.classes)
+            sets = fit_sets(scan.allowed, budget.size, data.classes, budget.resize)
             for k in range(data.classes):
                 counts[k] += (sets == 1 << k).sum(0)
         everywhere = counts.sum((1, 2), keepdims=True) / max(counts.sum(), 1)
@@ -36,5 +37,5 @@ class Prior(Method):
     def predict(self, scan: TestScan) -> np.ndarray:
         """Return the same map for every slice, resized to the scan."""
         slices, _, height, width = scan.image.shape
-        labels = to_native_size(self.shares[None], height, width).argmax(1).to(torch.uint8)
+        labels = to_native_size(self.shares[None], height, width, self.budget.resize).argmax(1).to(torch.uint8)
         return labels.numpy().repeat(slices, 0)

@@ -104,7 +104,6 @@ class ProCNS(NetMethod):
         self.sigma = self.sigma_rgb / math.sqrt(3) if faz and channels == 1 else self.sigma_rgb  # grey counts three times
         if self.reference and not faz:
             self.memory_fill = 0
-        self.classes = classes
         self.average: Tensor | None = None  # of the first phase's predictions, float16 (slices, k, h, w)
         self.calibrated: Tensor | None = None  # pseudo-labels at the end of the first phase, uint8 (slices, h, w)
         self.dice: list[Tensor] = []  # of each step of the second phase since the last fit, (k,)
@@ -141,7 +140,7 @@ class ProCNS(NetMethod):
         decoder = features.decoder[2] if self.prototypes != "batch" else None
         loss, refined = partial_cross_entropy(logits, batch.allowed), None
         if self.prsa_weight:
-            pairs = prsa(logits, batch.image, labels, batch.labels == IGNORE, encoder, decoder, nearest=self.reference,
+            pairs = prsa(logits, batch.image, labels, batch.open, encoder, decoder, nearest=self.reference,
                          sigma_xy=self.sigma_xy, sigma_rgb=self.sigma, radius=self.radius)  # fmt: skip
             loss, refined = loss + self.prsa_weight * pairs.loss, pairs.refined
         if batch.memory is None:

@@ -30,7 +30,7 @@ class LabelPropagation(PartialCrossEntropyDice):
         """Return a training scan at network size, with propagated annotations."""
         image, sets = super().prepare(scan, classes, size)
         height, width = scan.image.shape[-2:]
-        rows, columns = inside(height, width, size)
+        rows, columns = inside(height, width, size, self.budget.resize)
         sets[:, rows, columns] = propagated_sets(
             image[..., rows, columns].numpy(), sets[:, rows, columns], classes, self.propagate
         )

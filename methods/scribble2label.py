@@ -45,7 +45,7 @@ class Scribble2Label(NetMethod):
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network; the average starts empty."""
         super().build(channels, classes, budget)
-        self.classes, self.refreshes = classes, 0
+        self.refreshes = 0
         self.average: Tensor | None = None  # float16 (slices, k, h, w)
 
     @property
@@ -59,7 +59,7 @@ class Scribble2Label(NetMethod):
         loss = partial_cross_entropy(logits, batch.allowed)
         if batch.memory is None or progress < self.warm_up:
             return loss
-        unlabelled = torch.full_like(batch.allowed, everything(logits.shape[1]))
+        unlabelled = torch.full_like(batch.allowed, everything(self.classes))
         return loss + self.weight * partial_cross_entropy(logits, as_sets(batch.memory, unlabelled))
 
     def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:

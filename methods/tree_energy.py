@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, tree_energy
-from benchmark.seal.contract import IGNORE, Budget, Range
+from benchmark.seal.contract import Budget, Range
 
 
 @dataclass
@@ -35,7 +35,7 @@ class TreeEnergy(NetMethod):
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and let unlabelled pixels follow the trees."""
         logits, embedding = self.net.both(batch.image)
-        energy = tree_energy(logits.softmax(1), batch.image, embedding, batch.labels == IGNORE, sigma=self.sigma)
+        energy = tree_energy(logits.softmax(1), batch.image, embedding, batch.open, sigma=self.sigma)
         return partial_cross_entropy(logits, batch.allowed) + self.weight * energy
 
 

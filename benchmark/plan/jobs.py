@@ -40,7 +40,7 @@ class Job:
     seed: int
     budget: Budget
     common: Budget  # of the other methods
-    reason: str  # why the two budgets differ; empty if equal
+    reason: str  # why the two budgets differ, or rotations are left out; empty if it is trained like the others
     data: str  # fingerprint of the split's scans
     code: str  # fingerprint of the method's code
     revision: int | None  # of a method of this suite

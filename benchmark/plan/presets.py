@@ -245,7 +245,7 @@ class Settings:
                 raise InputError(f"the preset names {name!r}, which is not a method, variant or data set")
 
     def budget(self, row: Row, dataset: str, part_budget: Mapping[str, Any]) -> tuple[Budget, Budget, str]:
-        """Return the method's budget, the common budget, and the reason if they differ."""
+        """Return the method's budget, the common budget, and the reasons if it is trained differently."""
         given = expand({k: v for k, v in self.preset.budget.items() if k not in ("dataset", "method")})
         given |= expand(self.preset.budget.get("dataset", {}).get(dataset, {})) | expand(part_budget)
         overrides = self.preset.budget.get("method", {})
@@ -260,7 +260,10 @@ class Settings:
         for each in (common, budget):
             if each.weights and (each.network == "unet" or not Path(each.weights).is_file()):
                 raise InputError(f"weights is {each.weights}; it must be a file of weights for an smp: network's encoder")
-        return budget, common, reason if budget != common else ""
+        reasons = [reason] * (budget != common)
+        if getattr(row.cls, "keeps_axes", False) and budget.augmentation != "none":
+            reasons.append("no rotations other than quarter turns, as its loss needs the image's axes")
+        return budget, common, "; ".join(reasons)
 
     def options(self, row: Row, dataset: str) -> dict[str, Any]:
         """Return a method's options; each overrides the one before: method, data set, variant, flags."""

@@ -20,7 +20,9 @@ from benchmark.report.summary import MEAN, Summary, patients, summarise
 from benchmark.report.tables import Table
 from benchmark.store import RULES, ResultsFolder, open_results, within
 
-SHOWN = ("steps", "batch", "size", "network", "optimiser", "lr", "warmup", "schedule", "tune")  # of a column's budget
+SHOWN = (  # of a column's budget
+    *("steps", "batch", "size", "resize", "augmentation", "network", "optimiser", "lr", "warmup", "schedule", "tune"),
+)
 FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
 

@@ -152,10 +152,9 @@ def _differences(cell: Line, number: Line) -> Iterator[tuple[str, str]]:
     if cell["unit"] != number["unit"]:
         yield "no", f"ours in {cell['unit']}, theirs in {number['unit']}"
     if cell["own_budget"]:
-        yield "no", f"ours has a budget of its own ({cell['own_budget']})"
-    else:
-        yield from _counted(cell, number, "steps")
-        yield from _counted(cell, number, "size")
+        yield "partly", f"ours has a budget of its own ({cell['own_budget']})"
+    yield from _counted(cell, number, "steps")
+    yield from _counted(cell, number, "size")
     if cell["family"] != number["family"]:
         yield "partly", f"our splits are {cell['family']}, theirs {number['split']}"
     yield from _counted(cell, number, "patients")

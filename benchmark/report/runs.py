@@ -33,6 +33,7 @@ TRACKS = ("equal", "tuned")
 COST_FIELDS = ("fit_s", "predict_s", "parameters", "memory_mib", "device_memory_mib", "device")  # as a worker reports them
 RUN_COLUMNS = [
     *("folder", "column", "row", "role", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
+    *("steps", "size"),  # of its own budget; an external run has none
     *("hash", "method", "options", "data", "stored", *COST_FIELDS),  # options as JSON; data: the split's fingerprint
     *("facts", "notes"),  # as JSON: what the method stated, and what tables say of it; empty without
 ]
@@ -284,6 +285,7 @@ def _run(record: Record) -> Record:
         "stale": _is_stale(record),
         "own_budget": record.get("why_own_budget", ""),
         "external": bool(record.get("external", False)),
+        **{name: record["identity"]["budget"].get(name) for name in ("steps", "size")},
         "hash": record.get("hash", ""),
         "stored": record.get("stored", ""),  # the name of the reference with this run
         "method": record["identity"]["method"],

@@ -115,6 +115,8 @@ def _states(runs: pd.DataFrame) -> pd.DataFrame:
         failed=("state", lambda states: int((states == "failed").sum())),
         stale=("stale", "sum"),
         own_budget=("own_budget", "first"),
+        steps=("steps", "first"),
+        size=("size", "first"),
         external=("external", "all"),
         role=("role", "max"),  # a run that is missing doesn't say it
     ).reset_index()
@@ -131,7 +133,7 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
         column, row = state["column"], state["row"]
         about = read.about[column]
         of_column = {key: about[key] for key in ("dataset", "annotation", "family")}
-        of_column |= {key: about["budget"].get(key) for key in ("steps", "size")}
+        of_column |= {key: about["budget"].get(key) if pd.isna(state[key]) else state[key] for key in ("steps", "size")}
         shown = {key: state[key] for key in ("runs", "planned", "failed", "stale", "own_budget", "external", "role")}
         for region in (MEAN, *about["regions"]):
             for metric, facts in read.metrics.items():

@@ -30,6 +30,8 @@ class Budget:
     optimiser: Literal["sgd", "nesterov", "adamw"] = "sgd"  # nesterov: SGD with Nesterov momentum
     schedule: Literal["poly", "cosine"] = "poly"  # of the learning rate, after the warm-up
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the steps in which the rate rises linearly to lr
+    augmentation: Literal["turns45", "wsl4mis", "none"] = "turns45"  # of training images and their labels
+    resize: Literal["pad", "squash"] = "pad"  # to the network's square: with black borders, or without the aspect ratio
     tune: Annotated[int, Field(ge=0)] = 0  # random trials of each method's options, in addition to the published values
 
     def __post_init__(self) -> None:
@@ -39,7 +41,10 @@ class Budget:
 
 
 # Fields that were added later: left out of identities and columns at their default, so that older runs stay comparable.
-LATER = {"snapshots": 0, "tune": 0, "optimiser": "sgd", "schedule": "poly", "warmup": 0.0}
+LATER = {
+    **{"snapshots": 0, "tune": 0, "optimiser": "sgd", "schedule": "poly", "warmup": 0.0},
+    **{"augmentation": "turns45", "resize": "pad"},
+}
 
 
 @dataclass(frozen=True)

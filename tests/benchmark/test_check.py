@@ -6,7 +6,7 @@ import torch
 
 from benchmark import InputError
 from benchmark.check import CHECKS, outcomes, report_on, targets, watch
-from benchmark.check.methods import gradients_reach_every_parameter
+from benchmark.check.methods import gradients_reach_every_parameter, handles_single_slice, stays_within_its_budget
 from benchmark.plan import plugins
 
 SOUND = '''"""A sound method."""
@@ -63,6 +63,42 @@ class M(NetMethod):
 
     def loss(self, batch, progress):
         return partial_cross_entropy(self.net(batch.image), batch.allowed)
+'''
+
+ADVERSARIAL = '''"""A network, and a discriminator that tells its probabilities from hard labels."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmark.methods.base import NetMethod
+from benchmark.methods.losses import partial_cross_entropy
+
+
+@dataclass
+class M(NetMethod):
+    """Fits the marks, with predictions that look like labels; only quarter turns."""
+
+    keeps_axes = True
+
+    def build(self, channels, classes, budget):
+        super().build(channels, classes, budget)
+        self.critic = nn.Sequential(nn.Conv2d(classes, 8, 3, 2), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 3, 2))
+        self.optimisers.append(torch.optim.Adam(self.critic.parameters(), 1e-3))
+
+    def loss(self, batch, progress):
+        logits = self.net(batch.image)
+        self.predicted = logits.detach().softmax(1)
+        return partial_cross_entropy(logits, batch.allowed) + 0.01 * F.softplus(-self.critic(logits.softmax(1))).mean()
+
+    def after_step(self, batch, progress):
+        (optimiser,) = self.optimisers
+        hard = F.one_hot(self.predicted.argmax(1), self.classes).movedim(-1, 1).float()
+        optimiser.zero_grad()
+        (F.softplus(-self.critic(hard)) + F.softplus(self.critic(self.predicted))).mean().backward()
+        optimiser.step()
 '''
 
 DATA = '''"""A sound data set."""
@@ -227,6 +263,7 @@ def test_every_phantom_keeps_the_contract(name):
     [
         pytest.param(SOUND, id="method"),
         pytest.param(NET, id="network", marks=pytest.mark.slow),
+        pytest.param(ADVERSARIAL, id="discriminator", marks=pytest.mark.slow),
         pytest.param(DATA, id="data set"),
         pytest.param(METRIC, id="metric"),
     ],
@@ -347,6 +384,26 @@ def test_too_many_optimiser_steps_are_found(tmp_path):
         "        for _ in range(budget.steps + 1):\n            opt.step()\n        log(",
     )
     assert "takes 5 steps" in found(tmp_path / "stepping.py", stepping)["stays_within_its_budget"]
+
+
+def test_steps_of_a_discriminator_do_not_count(tmp_path, monkeypatch):
+    """As long as it is in `optimisers`: an optimiser that nobody declares takes steps of the budget."""
+    monkeypatch.setitem(CHECKS, "method", [stays_within_its_budget])
+    assert found(tmp_path / "adversarial.py", ADVERSARIAL) == {}
+    hidden = ADVERSARIAL.replace("self.optimisers.append(", "self.hidden = [").replace("1e-3))", "1e-3)]")
+    hidden = hidden.replace("(optimiser,) = self.optimisers", "(optimiser,) = self.hidden")
+    assert "takes 8 steps" in found(tmp_path / "hidden.py", hidden)["stays_within_its_budget"]
+
+
+@pytest.mark.parametrize("value", [0, 8])
+def test_sets_of_no_class_are_found(tmp_path, monkeypatch, value):
+    """Of three classes, 0 allows none and 8 a fourth."""
+    monkeypatch.setitem(CHECKS, "method", [handles_single_slice])
+    wrong = NET + (
+        "\n    def prepare(self, scan, classes, size):\n        image, sets = super().prepare(scan, classes, size)\n"
+        f"        return image, sets * 0 + {value}\n"
+    )
+    assert "label sets outside 1 to 7" in found(tmp_path / "wrong.py", wrong)["handles_single_slice"]
 
 
 def test_gradients_that_are_not_finite_are_found(tmp_path, monkeypatch):

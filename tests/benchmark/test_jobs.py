@@ -11,7 +11,7 @@ from benchmark import InputError
 from benchmark.methods import networks
 from benchmark.plan import compare, plugins, presets
 from benchmark.plan.jobs import make_plan
-from benchmark.plan.presets import PHANTOMS, PRESETS, Request, apply_flags, read_preset
+from benchmark.plan.presets import PHANTOMS, PRESETS, Request, Settings, apply_flags, read_preset
 from benchmark.seal.contract import LATER, Budget
 from tests.twins import pictures
 
@@ -241,6 +241,49 @@ def test_a_preset_sets_budgets_options_and_variants(tmp_path):
     assert jobs["gated_crf", "octa_phantom"].reason == ""
 
 
+def test_a_method_that_keeps_axes_says_what_differs_in_its_augmentation(tmp_path):
+    """Its row gets a dagger; without augmentation nothing differs."""
+    path = tmp_path / "boxes.py"
+    path.write_text(
+        "from dataclasses import dataclass\nfrom benchmark.methods.base import NetMethod\n"
+        "@dataclass\nclass Boxes(NetMethod):\n    keeps_axes = True\n    def loss(self, batch, progress): ...\n"
+    )
+    why = "no rotations other than quarter turns, as its loss needs the image's axes"
+    for kind, reason in (("turns45", why), ("wsl4mis", why), ("none", "")):
+        plan = make_plan(request(methods=["pce", str(path)], budget=[f"augmentation={kind}"]))
+        assert {job.method: job.reason for job in plan.jobs} == {"pce": "", "boxes": reason}
+        assert len({json.dumps(job.identity()["budget"]) for job in plan.jobs}) == 1
+
+
+def rows_of(name, **flags):
+    """The settings of a preset, and its rows by their labels."""
+    asked = Request(preset=name, **flags)
+    preset = apply_flags(asked)
+    settings = Settings(preset, asked)
+    return settings, {row.label: row for part in preset.parts for row in settings.rows(part.methods)}
+
+
+def test_the_preset_of_wsl4mis_trains_as_its_scripts_do():
+    settings, rows = rows_of("wsl4mis-acdc")
+    rows |= rows_of("wsl4mis-acdc", methods=["pce_dice"])[1]
+    budgets = {label: settings.budget(row, "acdc", {}) for label, row in rows.items()}
+    for budget, common, _ in budgets.values():
+        assert (budget.augmentation, budget.resize, budget.steps, budget.size) == ("wsl4mis", "squash", 60000, 256)
+        assert common.lr == 0.01
+    assert {label: budget.lr for label, (budget, *_) in budgets.items() if budget.lr != 0.01} == {
+        "pce": 0.03,
+        "pce_dice": 0.03,
+    }
+    assert {label for label, (_, _, reason) in budgets.items() if reason} == {"pce", "pce_dice"}
+
+
+def test_the_preset_of_procns_has_the_published_code_beside_the_method():
+    settings, rows = rows_of("procns-tasks")
+    own, published = (settings.options(rows[label], "odoc") for label in ("procns", "procns-reference"))
+    assert {name for name in own if own[name] != published[name]} == {"reference"}
+    assert (own["setting"], published["reference"]) == ("ODOC-scribble", True)
+
+
 def test_flags_win_over_everything_in_a_preset(tmp_path):
     plan = make_plan(
         Request(
@@ -305,6 +348,7 @@ def test_what_does_not_settle_it_is_not(job):
 def test_every_field_of_the_budget_is_in_the_identity(job):
     assert set(job.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)} - set(LATER)
     changed = {"snapshots": 2, "tune": 1, "optimiser": "adamw", "schedule": "cosine", "warmup": 0.1}
+    changed |= {"augmentation": "none", "resize": "squash"}
     other = dataclasses.replace(job, budget=dataclasses.replace(job.budget, **changed))
     assert set(other.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)}
     json.dumps(job.identity())

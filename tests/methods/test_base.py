@@ -4,6 +4,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from benchmark.methods.augment import IGNORE, Augmentation
 from benchmark.methods.base import Batch, Method, NetMethod, optimiser_of, poly, ramp, scheduled
@@ -201,6 +202,126 @@ def test_labels_are_the_sets_of_one_class():
     allowed = torch.tensor([[[1, 2, 4, 3, 7, 1 << 30]]], dtype=torch.int32)
     batch = Batch(torch.zeros(1, 1, 1, 6), allowed, torch.zeros(1), None)
     assert batch.labels.tolist() == [[[0, 1, 2, IGNORE, IGNORE, 30]]]
+
+
+def test_open_pixels_allow_more_than_one_class():
+    allowed = torch.tensor([[[1, 2, 4, 3, 7, 1 << 30, 5]]], dtype=torch.int32)
+    assert Batch(torch.zeros(1, 1, 1, 7), allowed, torch.zeros(1), None).open.tolist() == [[[0, 0, 0, 1, 1, 0, 1]]]
+
+
+@dataclass
+class Sizes(Recorder):
+    """Keeps what is known before `build`."""
+
+    def build(self, channels, classes, budget):
+        assert (self.channels, self.classes) == (channels, classes) == (1, 2)
+        super().build(channels, classes, budget)
+
+
+def test_channels_and_classes_are_known_before_build():
+    fitted(Sizes(), Budget(steps=1, batch=2, size=16))
+
+
+@dataclass
+class Relabels(Recorder):
+    """Gives every pixel the same set."""
+
+    value: int = 0
+
+    def prepare(self, scan, classes, size):
+        image, sets = super().prepare(scan, classes, size)
+        return image, np.full_like(sets, self.value)
+
+
+@pytest.mark.parametrize("value", [0, 4, 7])
+def test_sets_of_no_class_are_refused(value):
+    with pytest.raises(ValueError, match="outside 1 to 3; a set needs a class, and no other bits"):
+        fitted(Relabels(value), Budget(steps=1, batch=2, size=16))
+
+
+@dataclass
+class Adversarial(Recorder):
+    """A network, and a discriminator that tells its probabilities from hard labels."""
+
+    def build(self, channels, classes, budget):
+        super().build(channels, classes, budget)
+        self.critic = torch.nn.Conv2d(classes, 1, 3)
+        self.optimisers.append(torch.optim.Adam(self.critic.parameters(), 0.002))
+        self.rates = []
+
+    def loss(self, batch, progress):
+        logits = self.net(batch.image)
+        self.predicted = logits.detach().softmax(1)
+        fooled = -self.critic(logits.softmax(1)).mean()
+        return partial_cross_entropy(logits, batch.allowed) + 0.01 * fooled
+
+    def after_step(self, batch, progress):
+        (optimiser,) = self.optimisers
+        hard = torch.nn.functional.one_hot(self.predicted.argmax(1), self.classes).movedim(-1, 1).float()
+        optimiser.zero_grad()
+        (self.critic(self.predicted) - self.critic(hard)).mean().backward()
+        optimiser.step()
+        self.rates.append(optimiser.param_groups[0]["lr"])
+
+
+def test_a_discriminator_is_trained_by_the_schedule_of_the_budget():
+    """Its own base rate, 0.002, times the share of the budget's rate."""
+    method, budget = Adversarial(), Budget(steps=4, batch=2, size=16, lr=0.05, schedule="cosine", warmup=0.25)
+    fitted(method, budget)
+    assert method.rates == pytest.approx([0.002 * scheduled(budget, step, 4) / 0.05 for step in range(4)])
+    critic = method.critic.weight.clone()
+    fitted(method, Budget(steps=1, batch=2, size=16))
+    assert len(method.optimisers) == 1
+    assert not torch.equal(method.critic.weight, critic)
+    assert {"net", "critic"} == set(method.state())
+
+
+@dataclass
+class Twice(Recorder):
+    """Trains its network with an optimiser of its own, too."""
+
+    def build(self, channels, classes, budget):
+        super().build(channels, classes, budget)
+        self.optimisers.append(torch.optim.Adam(self.net.parameters(), 0.002))
+
+
+def test_a_further_optimiser_may_not_train_the_network():
+    with pytest.raises(ValueError, match="holds weights of self.net"):
+        fitted(Twice(), Budget(steps=1, batch=2, size=16))
+
+
+@dataclass
+class KeepsAxes(Recorder):
+    keeps_axes: ClassVar[bool] = True
+
+
+@pytest.mark.parametrize(
+    ("cls", "kind", "fewest"), [(Recorder, "turns45", 1), (KeepsAxes, "turns45", 0), (Recorder, "none", 0)]
+)
+def test_a_budget_and_a_method_choose_the_augmentation(cls, kind, fewest):
+    """Only rotations leave corners of which nothing is known: here IGNORE in the memory."""
+    method = cls()
+    fitted(method, Budget(steps=6, batch=2, size=16, augmentation=kind))
+    corners = sum(bool((batch.memory == IGNORE).any()) for batch in method.batches)
+    assert (corners >= fewest) if fewest else corners == 0
+
+
+def test_a_squashed_method_learns_and_predicts_without_borders():
+    """A wide image: its whole width is trained on in every row of the square, and predicted at native size."""
+    wide = WeakData([WeakScan(np.ones((2, 1, 8, 24), np.float32), np.ones((2, 8, 24), np.uint8))], 2, 1)
+    method = Recorder()
+    fitted(method, Budget(steps=1, batch=2, size=16, augmentation="none", resize="squash"), wide)
+    assert (method.batches[0].image == 1).all()
+    assert (method.batches[0].allowed == 1).all()
+    method.probs = lambda image: torch.stack([1 - image[:, 0], image[:, 0]], 1)  # class 1 where the image is white
+    stripes = (np.indices((8, 24)).sum(0) // 3 % 2).astype(np.float32)
+    assert np.array_equal(method.predict(TestScan(stripes[None, None]))[0], to_native_nearest(stripes, 16))
+
+
+def to_native_nearest(image, size):
+    """Zoom to the square and back by scipy, as WSL4MIS does."""
+    small = ndimage.zoom(image, (size / image.shape[0], size / image.shape[1]), order=0, mode="nearest")
+    return ndimage.zoom(small, (image.shape[0] / size, image.shape[1] / size), order=0, mode="nearest")
 
 
 def test_bf16_is_an_option_that_trains():

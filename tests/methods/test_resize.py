@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from benchmark.datasets.forms import ANNOTATIONS
 from benchmark.datasets.simulate import stream, weaken
@@ -101,6 +102,26 @@ def test_inside_is_where_no_padding_reaches(height, width, size):
     if size >= side:
         assert white.sum() >= (height * size // side - 1) * (width * size // side - 1)
         assert (fit_sets(np.ones((1, height, width), np.uint8), size, 2)[0][white] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(20, 33, 16), (9, 5, 32), (16, 16, 16), (428, 512, 256), (154, 224, 256)]
+)
+def test_squashing_takes_the_pixels_that_scipy_zooms_to(height, width, size):
+    """Image, sets and label maps alike, as in WSL4MIS; `nearest`, as `constant` can lose the last row to rounding."""
+    places = np.arange(height * width).reshape(1, 1, height, width)
+    there = ndimage.zoom(places[0, 0], (size / height, size / width), order=0, mode="nearest")
+    assert np.array_equal(to_network_size(places, size, "squash")[0, 0], there)
+    assert np.array_equal(fit_sets(places[0], size, 20, "squash")[0], there)
+    back = ndimage.zoom(there, (height / size, width / size), order=0, mode="nearest")
+    assert np.array_equal(to_native_size(torch.from_numpy(there[None, None]), height, width, "squash")[0, 0], back)
+    assert inside(height, width, size, "squash") == (slice(0, size), slice(0, size))
+
+
+def test_an_image_smaller_than_the_square_loses_nothing_when_squashed():
+    labels = np.random.default_rng(0).integers(0, 4, (1, 1, 154, 224))
+    square = torch.from_numpy(to_network_size(labels, 256, "squash"))
+    assert np.array_equal(to_native_size(square, 154, 224, "squash"), labels)
 
 
 def test_shrinking_an_image_averages():

@@ -84,6 +84,7 @@ def _record(dataset: str, annotation: str, label: str, seed: int) -> dict:
         dataset=dataset,
         annotation=annotation,
         common={"steps": 80, "batch": 4, "size": 64, "network": "unet", "lr": 0.01},
+        budget={"steps": 80},
         **_outcome(dataset, annotation, label, seed),
     ) | {
         "why_own_budget": REASON if label == "twin-flat" else "",

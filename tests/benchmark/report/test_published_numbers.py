@@ -181,8 +181,11 @@ def test_a_number_is_compared_with_the_cell_of_its_method(table):
         ({}, {"seeds": "5"}, "partly", "1 seed against 5"),
         ({"family": "strat5"}, {}, "partly", "our splits are strat5, theirs five folds"),
         ({}, {"family": ""}, "partly", "our splits are wsl4mis, theirs five folds"),
-        ({"own_budget": "its paper's"}, {}, "no", "ours has a budget of its own (its paper's)"),
-        ({"own_budget": "its paper's", "steps": 300}, {}, "no", "ours has a budget of its own (its paper's)"),
+        ({"own_budget": "its paper's"}, {}, "partly", "ours has a budget of its own (its paper's)"),
+        (
+            *({"own_budget": "its paper's", "steps": 300}, {}, "no"),
+            "ours has a budget of its own (its paper's); 300 steps against 60,000",
+        ),
         ({"steps": None}, {}, "partly", "steps unknown"),
         ({}, {"size": ""}, "partly", "size unknown"),
         ({"metric": "hd95", "unit": "px per slice"}, HD95, "no", "ours in px per slice, theirs in mm"),

@@ -6,6 +6,7 @@ import pytest
 from benchmark import InputError, report, store
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.report import runs as report_runs
+from benchmark.report.summary import summarise
 
 HEADER = "scan,patient,region,unit,dice,hd95,assd,hd95@slice,assd@slice,n_missed,n_ghost,n_absent\n"
 
@@ -58,6 +59,8 @@ def test_of_two_runs_that_differ_in_snapshots_alone_one_counts(results):
 def test_a_method_with_a_budget_of_its_own_stays_in_the_column(results):
     read = results(record(), record("other", budget={"steps": 9}))
     assert set(read.runs.column) == {"octa_phantom scribble:sim"}
+    cells = summarise(read).cells
+    assert cells.drop_duplicates("method").set_index("method").steps.to_dict() == {"pce": 5, "other": 9}
 
 
 @pytest.mark.parametrize("change", [{"simulator": 2}, {"dataset_options": {"size": 9}}, {"split": "strat5/0"}])

@@ -35,7 +35,7 @@ def case(value, *, row="m", seed=0, patient="p1", scan=None, region="r1", split=
 def run(state="done", *, row="m", seed=0, split="s/0", **more):
     return {"folder": f"{row}{seed}{split}", "column": "c", "row": row, "split": split, "seed": seed, "state": state,
             "reason": "", "role": ROLES.get(row, ""), "method": row, "stale": False, "own_budget": "",
-            "external": False, **more}  # fmt: skip
+            "steps": None, "size": None, "external": False, **more}  # fmt: skip
 
 
 def summary(cases, runs, snapshot_cases=None, **about):
