@@ -297,6 +297,7 @@ def built(**options):
     """With its network, ready for `loss`; dropout is off, so that two passes agree."""
     method = plugins.configure(ProCNS, options)
     torch.manual_seed(0)
+    method.channels, method.classes = 1, 3
     method.build(1, 3, Budget(size=32))
     method.net.eval()
     return method

@@ -39,6 +39,7 @@ def built(name, steps=100, **options):
     method = plugins.configure(plugins.get("method", name).load(), options)
     torch.manual_seed(0)
     method.budget, method.rng = Budget(steps=steps, size=32), np.random.default_rng(0)
+    method.channels, method.classes = 1, 3
     method.build(1, 3, method.budget)
     if hasattr(method.net, "auxiliary"):  # the decoders of a fresh network say much the same
         with torch.no_grad():
