@@ -18,8 +18,8 @@ PUBLISHED = 513  # px, the crops of the paper's code
 class DenseCRF(NetMethod):
     """Partial cross-entropy plus the energy of a fully connected CRF (Tang et al., ECCV 2018), with its constants.
 
-    The constants belong to the published 513 px. The energy is a sum over pairs of pixels, which at the same constants is
-    1/900 as large at 64 px; here sigma_xy covers the same anatomy at every size, and the weight keeps the energy. The
+    The constants belong to the published 513 px. The energy is a sum over pairs of pixels: with the same constants it is
+    a thousandth at 64 px. Here sigma_xy covers the same anatomy at every size, and the weight keeps the energy. The
     published lattice filter gives about half of the exact sum used here, so the same weight acts about twice as
     strongly. ProCNS's baseline sums over labelled pixels only, with a weight of 0.1; here the sum is over all pixels, and
     with 0.1 every pixel would get the same class.

@@ -26,10 +26,11 @@ def relative_size(image: Tensor, published: int = PUBLISHED) -> float:
 def scaled_window(sigma_xy: float, radius: int, s: float) -> tuple[float, int, float]:
     """Return sigma_xy and radius of a Gaussian window at relative size s, both in px, and the factor of its weight.
 
-    The side of the window, 2 radius + 1, is scaled and then rounded to an odd number of at least 3. The factor is the old
-    kernel's mass over the new one's, so that rounding does not change how strongly a pixel is bound to its neighbours.
+    The side of the window, 2 radius + 1, is scaled and then rounded to an odd number of at least 3; no sigma_xy shrinks
+    below 1 px. The factor is the old kernel's mass over the new one's, so that rounding does not change how strongly a
+    pixel is bound to its neighbours.
     """
-    scaled = sigma_xy * s, max(1, round(((2 * radius + 1) * s - 1) / 2))
+    scaled = max(sigma_xy * s, min(sigma_xy, 1.0)), max(1, round(((2 * radius + 1) * s - 1) / 2))
     return *scaled, kernel_mass(sigma_xy, radius) / kernel_mass(*scaled)
 
 

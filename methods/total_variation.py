@@ -15,11 +15,11 @@ from benchmark.seal.contract import Range
 class TotalVariation(NetMethod):
     """Partial cross-entropy plus the length of predicted contours (Javanmardi et al., 2016), as in WSL4MIS.
 
-    A mean over pixels of contours decreases with the network's size: the weight belongs to the published 256 px, and is
-    scaled with the size.
+    The share of pixels on contours decreases as the network's size increases: the weight belongs to the published 256 px,
+    and is multiplied by size / 256.
     """
 
-    weight: Annotated[float, Range(0.001, 0.1)] = 0.01
+    weight: Annotated[float, Range(0.001, 0.1)] = 0.01  # at the published size, 256 px
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and keep contours short."""
