@@ -1,12 +1,13 @@
 """Gated CRF: neighbouring pixels of similar colour get the same label."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from torch import Tensor
 
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import gated_crf, partial_cross_entropy
+from benchmark.methods.scale import relative_size, scaled_window
 from benchmark.seal.contract import Range
 
 
@@ -14,18 +15,23 @@ from benchmark.seal.contract import Range
 class GatedCRF(NetMethod):
     """Partial cross-entropy plus a local Potts energy (Obukhov et al., 2019), with the constants of WSL4MIS.
 
-    ProCNS's baseline of that name uses AdamW with the learning rate of SGD; here the optimiser is that of all methods.
+    The constants belong to the published 256 px. At other sizes the window covers the same anatomy and its weight keeps
+    its energy, unless `window` is "pixels". ProCNS's baseline of that name uses AdamW with the learning rate of SGD; here
+    the optimiser is that of all methods.
     """
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1
-    sigma_xy: float = 6.0  # px at network size
+    sigma_xy: float = 6.0  # px at the published size, 256
     sigma_rgb: float = 0.1  # of intensities in [0, 1]
-    radius: int = 5  # px
+    radius: int = 5  # px, likewise
+    window: Literal["anatomy", "pixels"] = "anatomy"  # what it keeps at other sizes: the anatomy it covers, or its px
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and give neighbours of similar colour the same class."""
         logits = self.net(batch.image)
+        s = relative_size(batch.image) if self.window == "anatomy" else 1.0
+        sigma_xy, radius, factor = scaled_window(self.sigma_xy, self.radius, s)
         energy = gated_crf(
-            logits.softmax(1), batch.image, sigma_xy=self.sigma_xy, sigma_rgb=self.sigma_rgb, radius=self.radius
+            logits.softmax(1), batch.image, sigma_xy=sigma_xy, sigma_rgb=self.sigma_rgb, radius=radius, weight=factor
         )
         return partial_cross_entropy(logits, batch.allowed) + self.weight * energy

@@ -36,16 +36,17 @@ from torch import Tensor
 from benchmark.methods.base import Batch, NetMethod, poly
 from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
 from benchmark.methods.pseudo_labels import running_average
+from benchmark.methods.scale import PUBLISHED, relative_size, scaled_window
 from benchmark.seal.contract import IGNORE, Budget, Range
 
-# For each published task: an epoch's and the first phase's share of all steps, and the confidence above which a
-# disagreement is noise. FAZ: 100 epochs of 59 steps in 30,000; polyp: 100 of 75 in 60,000; ODOC: 400 of 66 in 30,000, where
-# 66 follows from the sizes of the public fundus sets (789 images) and is not stated.
+# For each published task: an epoch's and the first phase's share of all steps, the confidence above which a disagreement
+# is noise, and the network's size in px. FAZ: 100 epochs of 59 steps in 30,000; polyp: 100 of 75 in 60,000; ODOC: 400 of 66
+# in 30,000, where 66 follows from the sizes of the public fundus sets (789 images) and is not stated.
 SETTINGS = {
-    "": {"epoch": 59 / 30000, "phase_one": 0.2, "confidence": 0.5},
-    "FAZ-point": {"epoch": 59 / 30000, "phase_one": 100 * 59 / 30000, "confidence": 0.5},
-    "ODOC-scribble": {"epoch": 66 / 30000, "phase_one": 400 * 66 / 30000, "confidence": 0.3},
-    "Polyp-block": {"epoch": 75 / 60000, "phase_one": 100 * 75 / 60000, "confidence": 0.5},
+    "": {"epoch": 59 / 30000, "phase_one": 0.2, "confidence": 0.5, "size": PUBLISHED},
+    "FAZ-point": {"epoch": 59 / 30000, "phase_one": 100 * 59 / 30000, "confidence": 0.5, "size": 256},
+    "ODOC-scribble": {"epoch": 66 / 30000, "phase_one": 400 * 66 / 30000, "confidence": 0.3, "size": 384},
+    "Polyp-block": {"epoch": 75 / 60000, "phase_one": 100 * 75 / 60000, "confidence": 0.5, "size": 384},
 }
 LEAST = 0.01  # share of a running average below which a prediction is left out
 COARSEST = 5  # published epochs between two averagings, at most
@@ -85,9 +86,10 @@ class ProCNS(NetMethod):
     prsa_weight: Annotated[float, Range(0.01, 1)] = 0.1
     pseudo_weight: float = 0.5
     soft_weight: float = 0.01
-    sigma_xy: float = 6.0  # px at network size
+    sigma_xy: float = 6.0  # px at the published size: 384 in the settings of ODOC and polyp, else 256
     sigma_rgb: float = 0.1  # of intensities in [0, 1]
-    radius: int = 5  # px
+    radius: int = 5  # px, likewise
+    window: Literal["anatomy", "pixels"] = "anatomy"  # what it keeps at other sizes: the anatomy it covers, or its px
     alpha: float = 0.2  # of the newest prediction in the running average
     r: float = 0.95  # relative drop of a curve's slope from which it counts as flat
     anpm: bool = True
@@ -140,9 +142,11 @@ class ProCNS(NetMethod):
         decoder = features.decoder[2] if self.prototypes != "batch" else None
         loss, refined = partial_cross_entropy(logits, batch.allowed), None
         if self.prsa_weight:
+            s = relative_size(batch.image, SETTINGS[self.setting]["size"]) if self.window == "anatomy" else 1.0
+            sigma_xy, radius, factor = scaled_window(self.sigma_xy, self.radius, s)
             pairs = prsa(logits, batch.image, labels, batch.open, encoder, decoder, nearest=self.reference,
-                         sigma_xy=self.sigma_xy, sigma_rgb=self.sigma, radius=self.radius)  # fmt: skip
-            loss, refined = loss + self.prsa_weight * pairs.loss, pairs.refined
+                         sigma_xy=sigma_xy, sigma_rgb=self.sigma, radius=radius)  # fmt: skip
+            loss, refined = loss + self.prsa_weight * factor * pairs.loss, pairs.refined
         if batch.memory is None:
             return loss
         noisy = labels == IGNORE

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 
-def mumford_shah(probs: Tensor, image: Tensor) -> Tensor:
+def mumford_shah(probs: Tensor, image: Tensor, *, contours: float = 1.0) -> Tensor:
     """Spread of intensities within classes plus length of contours, 1 / (n h w) times
 
-    sum_c sum_a p_ac |I_a - mu_c|^2 + sum_c sum_a (|p_ac - p_below,c| + |p_ac - p_right,c|), where
-    mu_c = sum_a p_ac I_a / sum_a p_ac.
+    sum_c sum_a p_ac |I_a - mu_c|^2 + contours sum_c sum_a (|p_ac - p_below,c| + |p_ac - p_right,c|), where
+    mu_c = sum_a p_ac I_a / sum_a p_ac and `contours` is the weight of their length.
 
     probs (n, k, h, w), image (n, c, h, w), squares summed over its channels, one mu for each sample and channel. No
     gradient reaches the image. Kim & Ye, TIP 2020; WSL4MIS's code exchanges the roles of p and I, is a sum instead
@@ -20,8 +20,8 @@ def mumford_shah(probs: Tensor, image: Tensor) -> Tensor:
         mass = shares.sum((-2, -1), keepdim=True).clamp(min=1e-12)
         means = (shares * image[:, None]).sum((-2, -1), keepdim=True) / mass  # (n, k, c, 1, 1)
         spread = (image[:, None] - means).square().sum(2)
-    contours = probs.diff(dim=-2).abs().sum() + probs.diff(dim=-1).abs().sum()
-    return ((probs * spread).sum() + contours) / probs[:, 0].numel()
+    length = probs.diff(dim=-2).abs().sum() + probs.diff(dim=-1).abs().sum()
+    return ((probs * spread).sum() + contours * length) / probs[:, 0].numel()
 
 
 def intensity_variance(probs: Tensor, image: Tensor) -> Tensor:

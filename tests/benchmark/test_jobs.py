@@ -119,7 +119,7 @@ def test_what_is_mistyped_is_said_before_data_are_read_or_missed(flags, tmp_path
 
 def test_values_of_flags_are_toml_or_text():
     (job,) = make_plan(request(methods=["gated_crf"], options=[*SMALL, "gated_crf.weight=0.5", "gated_crf.radius=3"])).jobs
-    assert job.options == {"weight": 0.5, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 3}
+    assert job.options == {"weight": 0.5, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 3, "window": "anatomy"}
 
 
 SMALL_PHANTOMS = [f"{name}.{field}" for name in PHANTOMS for field in ("size=32", "train=2", "val=0", "test=2")]

@@ -156,9 +156,9 @@ def test_a_data_set_file_without_a_name_is_refused(tmp_path):
 
 def test_options_are_checked_by_name_and_type():
     assert options_of(configure(GatedCRF, {"weight": 1, "radius": 2})) == {
-        "weight": 1.0, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 2,
+        "weight": 1.0, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 2, "window": "anatomy",
     }  # fmt: skip
-    with pytest.raises(InputError, match="GatedCRF has no 'wieght'; it has weight, sigma_xy, sigma_rgb, radius"):
+    with pytest.raises(InputError, match="GatedCRF has no 'wieght'; it has weight, sigma_xy, sigma_rgb, radius, window"):
         configure(GatedCRF, {"wieght": 1})
     with pytest.raises(InputError, match="GatedCRF, weight: .*number.*'much'"):
         configure(GatedCRF, {"weight": "much"})
@@ -195,7 +195,7 @@ def test_a_change_of_words_does_not(mine):
 
 def test_the_fingerprint_follows_imports_to_the_losses_used_and_no_further():
     files = {path.name for path in plugins._imports(get("method", "gated_crf").file(), set())}
-    assert files == {"base.py", "augment.py", "resize.py", "networks.py", "pairwise.py", "labels.py"}
+    assert files == {"base.py", "augment.py", "resize.py", "networks.py", "pairwise.py", "labels.py", "scale.py"}
 
 
 def test_groups_are_read_without_importing():

@@ -5,16 +5,7 @@ import pytest
 import torch
 
 from benchmark.methods.base import Batch, ramp
-from benchmark.methods.losses import (
-    dense_crf,
-    entropy,
-    gated_crf,
-    intensity_variance,
-    mumford_shah,
-    partial_cross_entropy,
-    partial_dice,
-    total_variation,
-)
+from benchmark.methods.losses import entropy, intensity_variance, partial_cross_entropy, partial_dice
 from benchmark.methods.mean_teacher import MeanTeacher
 from benchmark.methods.prior import Prior
 from benchmark.plan import plugins
@@ -41,14 +32,6 @@ EXPECTED = {
     "pce": lambda z, b: partial_cross_entropy(z, b.allowed),
     "pce_dice": lambda z, b: 0.5 * partial_cross_entropy(z, b.allowed) + 0.5 * partial_dice(z, b.allowed),
     "entropy": lambda z, b: partial_cross_entropy(z, b.allowed) + 0.1 * entropy(z.softmax(1)),
-    "total_variation": lambda z, b: partial_cross_entropy(z, b.allowed) + 0.01 * total_variation(z.softmax(1)),
-    "gated_crf": lambda z, b: partial_cross_entropy(z, b.allowed) + 0.1 * gated_crf(z.softmax(1), b.image),
-    "dense_crf": lambda z, b: (
-        partial_cross_entropy(z, b.allowed) + 2e-9 * dense_crf(z.softmax(1), b.image, sigma_rgb=15 / 3**0.5)
-    ),
-    "mumford_shah": lambda z, b: (
-        partial_cross_entropy(z, b.allowed) + 1e-6 * 12 * 256**2 * mumford_shah(z.softmax(1), b.image)
-    ),
     "intensity_variance": lambda z, b: (
         partial_cross_entropy(z, b.allowed) + 0.1 * ramp(0.5) * intensity_variance(z.softmax(1), b.image)
     ),

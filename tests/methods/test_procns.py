@@ -294,8 +294,8 @@ def second(batch):
 
 
 def built(**options):
-    """With its network, ready for `loss`; dropout is off, so that two passes agree."""
-    method = plugins.configure(ProCNS, options)
+    """With its network, ready for `loss`; dropout is off, so that two passes agree, and windows are as published."""
+    method = plugins.configure(ProCNS, {"window": "pixels"} | options)
     torch.manual_seed(0)
     method.channels, method.classes = 1, 3
     method.build(1, 3, Budget(size=32))

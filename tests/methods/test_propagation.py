@@ -15,7 +15,7 @@ from benchmark.methods.base import IGNORE, Batch
 from benchmark.methods.geodesic import Geodesic
 from benchmark.methods.grabcut import GrabCut, cut
 from benchmark.methods.losses import partial_cross_entropy, partial_dice
-from benchmark.methods.losses.regions import intensity_variance, mumford_shah
+from benchmark.methods.losses.regions import intensity_variance
 from benchmark.methods.pce_balanced import balanced_cross_entropy
 from benchmark.methods.propagation import propagated_labels, propagated_sets
 from benchmark.methods.random_walker import RandomWalker, probabilities
@@ -38,9 +38,6 @@ def batch():
 
 
 EXPECTED = {
-    "mumford_shah": lambda z, b: (
-        partial_cross_entropy(z, b.allowed) + 1e-6 * 12 * 256**2 * mumford_shah(z.softmax(1), b.image)
-    ),
     "intensity_variance": lambda z, b: (
         partial_cross_entropy(z, b.allowed) + 0.1 * math.exp(-5 / 4) * intensity_variance(z.softmax(1), b.image)
     ),
