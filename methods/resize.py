@@ -4,9 +4,8 @@
 it is, so that its aspect ratio is lost, as WSL4MIS does; predictions return by the nearest pixel too.
 """
 
-from typing import Literal, TypeVar
-
 from functools import reduce
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np

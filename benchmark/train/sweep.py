@@ -24,6 +24,8 @@ from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, s
 from benchmark.store import ResultsFolder, Tables, commit
 from benchmark.train.local import Executor, Outcome, Running, Task, scratch
 
+AGAIN = {"": (), "stale": ("stale",), "all": ("stale", "done")}  # states that `rerun` repeats, beside failed runs
+
 
 class Screen(Protocol):
     """Progress callbacks of a sweep."""
@@ -55,7 +57,7 @@ class Sweep:
         """`rerun`: also repeat `stale` runs, or `all`; failed runs are always repeated."""
         self.plan, self.results, self.executor, self.screen = plan, results, executor, screen
         self.metrics = [named(plugin) for plugin in plan.metrics]
-        self.again = {"": (), "stale": ("stale",), "all": ("stale", "done")}[rerun]
+        self.again = AGAIN[rerun]
         self.states: Counter[str] = Counter()
         self.active: dict[Task, tuple[Job, TextIO]] = {}
         self.sealed: dict[SealKey, Sealed] = {}
