@@ -81,13 +81,16 @@ def run(
     against: Annotated[
         str, typer.Option(metavar="NAME", help="Compare with stored runs: reference, a part of it, or a results folder.")
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the jobs, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the jobs and what they will cost, and stop.")
+    ] = False,
 ) -> None:
     """Train, predict and score; repeat the command to resume."""
     from benchmark import api, terminal
     from benchmark.plan.jobs import make_plan, parse_shard, select_shard, state
     from benchmark.plan.presets import Request
     from benchmark.store import open_results
+    from benchmark.train.sweep import AGAIN
 
     if rerun not in ("", "stale", "all"):
         raise InputError(f"--rerun is {rerun!r}; it must be stale or all")
@@ -112,7 +115,13 @@ def run(
     jobs = select_shard(plan.jobs, shard) if shard else plan.jobs
     terminal.show_warnings(plan.warnings)
     if dry_run:
-        terminal.show_plan(dataclasses.replace(plan, jobs=jobs), [(job, state(open_results(results), job)) for job in jobs])
+        planned = [(job, state(open_results(results), job)) for job in jobs]
+        terminal.show_plan(dataclasses.replace(plan, jobs=jobs), planned)
+        todo = [job for job, state in planned if state in ("planned", "failed", *AGAIN[rerun])]
+        here = executor == "local"
+        with terminal.status("estimating costs"):
+            costs = api.estimate(plan, todo, results, device if here else "auto", workers, local=here)
+        terminal.show_costs(costs)
         return
     if not plan.jobs:
         terminal.show_not_claimed(plan)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import InputError
+from benchmark.plan.costs import Costs, by_stored
 from benchmark.plan.jobs import Job, Plan, make_plan
 from benchmark.plan.presets import Request
 from benchmark.store import open_results, stored
@@ -125,15 +126,38 @@ def execute(
 
 def local_executor(device: str) -> MakeExecutor:
     """Workers on this machine; a device that does not exist is an error at once."""
-    from benchmark.train.local import Local, cores, devices
+    from benchmark.train.local import Local, devices, slots
 
-    slots = devices(device)
+    found = devices(device)
 
     def make(workers: int, threads: int, timeout_s: float | None, hide: list[Path]) -> Executor:
-        each = workers or (max(1, cores() // threads) if slots == ["cpu"] else 1)
-        return Local(slots, each, timeout_s, hide)
+        return Local(found, slots(found, workers, threads), timeout_s, hide)
 
     return make
+
+
+def estimate(plan: Plan, jobs: Sequence[Job], results: Path, device: str, workers: int, *, local: bool) -> Costs:
+    """Return what jobs of a plan will cost, by stored runs on such devices: in `results`, or else in the reference.
+
+    Without such runs, three steps of the method are timed on this machine. `local`: the jobs will run on it, too.
+    """
+    from benchmark.train.local import devices, slots
+    from benchmark.train.timing import time_steps
+
+    found = devices(device)
+    gpu = found != ["cpu"]
+    reference = [record for folder in stored("reference").values() for record in folder.records()]
+    sources = {str(results): open_results(results).records(), "the stored reference": reference}
+    kinds = [(job.plugin, json.dumps(dict(job.options)), job.budget, job.dataset) for job in jobs]
+    first = dict(zip(kinds, jobs, strict=True))
+    known = {kind: by_stored(job, sources, gpu=gpu) for kind, job in first.items()}
+    unknown = [kind for kind, cost in known.items() if cost is None]
+    shapes = [(len(dataset.classes), dataset.channels) for dataset in (plan.datasets[kind[-1]] for kind in unknown)]
+    timed = time_steps([(first[kind], *shape) for kind, shape in zip(unknown, shapes, strict=True)], found)
+    known |= dict(zip(unknown, timed, strict=True))
+    threads = max((job.budget.threads for job in jobs), default=1)
+    at_once = len(found) * slots(found, workers, threads) if local else 0
+    return Costs(jobs, [known[kind] for kind in kinds], at_once, gpu)
 
 
 def ray_executor(device: str, address: str) -> MakeExecutor:

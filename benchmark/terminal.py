@@ -3,14 +3,14 @@
 import dataclasses
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.datasets.base import Dataset, Split
+    from benchmark.plan.costs import Costs
     from benchmark.plan.jobs import Job, Plan
     from benchmark.train.local import Running
 
@@ -70,6 +71,23 @@ def show_plan(plan: "Plan", states: Iterable[tuple["Job", str]]) -> None:
     show_not_claimed(plan)
 
 
+def show_costs(costs: "Costs") -> None:
+    """Print what the runs of each method will cost and by what that is known, the sum, and when all will have ended."""
+    shown, total = grid("method", "runs", costs.unit, "estimated by"), 0.0
+    sources: dict[str, dict[str, None]] = defaultdict(dict)
+    for job, estimate in zip(costs.jobs, costs.estimates, strict=True):
+        sources[job.method][estimate.source if estimate else "nothing: three steps could not be timed"] = None
+    for method, found in sources.items():
+        hours, count = costs.hours(method), sum(job.method == method for job in costs.jobs)
+        total += hours
+        shown.add_row(method, str(count), f"{hours:.3g}", "; ".join(found))
+    if any(costs.estimates):
+        console = _wide()
+        console.print(shown)
+        wall = f", {_in_words(costs.wall_s())} with {costs.at_once} at once" if costs.at_once else ""
+        console.print(Text(f"about {total:.3g} {costs.unit}{wall}"))
+
+
 def show_not_claimed(plan: "Plan") -> None:
     """Print the pairs of method and annotation that stay n/a in the tables."""
     console = Console()
@@ -115,7 +133,8 @@ class Watcher:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
         self.live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
-        self.done = self.failed = self.total = 0
+        self.done = self.failed = self.elsewhere = self.total = 0
+        self.start = time.monotonic()
 
     def __enter__(self) -> Self:
         if self.live:
@@ -129,7 +148,7 @@ class Watcher:
 
     def planned(self, states: Counter[str]) -> None:
         """Print how many runs are in which state."""
-        self.total = states["planned"] + states["failed"]
+        self.total, self.start = states["planned"] + states["failed"], time.monotonic()
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         self.console.print(Text(f"{states.total()} runs: {counts}"))
         if states["stale"]:
@@ -140,9 +159,11 @@ class Watcher:
         if self.live is None:
             return
         shown = grid("running", "device", "step", "loss", "time", "left")
+        done = float(self.done + self.failed)  # runs, with the shares of those that are running
         for worker in running:
             last, seconds = last_line(worker.task.out / "train.jsonl"), time.monotonic() - worker.start
             steps = worker.task.steps
+            done += (last["step"] + 1) / steps if last else 0
             left = last["seconds"] * (steps / (last["step"] + 1) - 1) if last else None
             shown.add_row(
                 worker.task.name,
@@ -152,13 +173,17 @@ class Watcher:
                 _duration(seconds),
                 "" if left is None else _duration(left),
             )
-        shown.caption = f"{self.done + self.failed} of {self.total} ended, {self.failed} failed"
-        self.live.update(shown)
+        caption = f"{self.done + self.failed} of {self.total} ended, {self.failed} failed"
+        if done:
+            left = max(0, self.total - self.elsewhere - done) * (time.monotonic() - self.start) / done
+            caption += f"; about {_in_words(left)} left"
+        self.live.update(Group(shown, Text(caption, "italic")))
 
     def ended(self, job: "Job", state: str, reason: str, seconds: float) -> None:
         """Print a line for a run that has ended."""
         self.done += state == "done"
         self.failed += state == "failed"
+        self.elsewhere += state == "elsewhere"
         self.console.print(Text(f"{state:9} {job.name} ({_duration(seconds)})" + (f": {reason}" if reason else "")))
 
 
@@ -201,6 +226,14 @@ def grid(*columns: str) -> Table:
 
 def _settings(values: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _in_words(seconds: float) -> str:
+    """Return a duration such as 2 h 10 min; below a minute in seconds."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if seconds < 60:
+        return f"{round(seconds)} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _duration(seconds: float) -> str:

@@ -4,6 +4,7 @@
 it is, so that its aspect ratio is lost, as WSL4MIS does; predictions return by the nearest pixel too.
 """
 
+from functools import reduce
 from typing import Literal, TypeVar
 
 import cv2
@@ -50,20 +51,34 @@ def fit_sets(sets: np.ndarray, size: int, classes: int, rule: Rule = "pad") -> n
         pick = (np.arange(size) * 2 + 1) * side // (2 * size)  # the source pixel under each cell's centre
         return padded[:, pick][:, :, pick]
     cell = (np.arange(side) * 2 + 1) * size // (2 * side)  # the cell that holds each source pixel's centre
-    starts = np.searchsorted(cell, np.arange(size))
+    starts, ends = (np.searchsorted(cell, np.arange(size), end) for end in ("left", "right"))
+    places = [np.minimum(starts + k, ends - 1) for k in range((ends - starts).max())]  # each pixel of a cell, some twice
+    common = _reduced(np.bitwise_and, padded, places)
+    sound = _reduced(np.logical_or, padded == common[:, cell][:, :, cell], places)
+    if not sound.all():
+        plane, row, column = np.nonzero(~sound)
+        inside = [starts + k < ends for k in range(len(places))]
+        pixels = [
+            np.where(down[row] & across[column], padded[plane, rows[row], columns[column]], unknown)
+            for rows, down in zip(places, inside, strict=True)
+            for columns, across in zip(places, inside, strict=True)
+        ]  # of the cells that are not sound
+        common[plane, row, column] = _most_frequent(np.stack(pixels), unknown)
+    return common
 
-    def gather(reduce: np.ufunc, planes: np.ndarray) -> np.ndarray:
-        return reduce.reduceat(reduce.reduceat(planes, starts, axis=1), starts, axis=2)
 
-    common = gather(np.bitwise_and, padded)
-    sound = gather(np.logical_or, padded == common[:, cell][:, :, cell])
-    values = np.setdiff1d(padded, unknown)
-    if sound.all() or values.size == 0:
-        return common
-    counts = np.stack([gather(np.add, (padded == value).astype(np.int32)) for value in values])
-    most = counts.max(0)
-    tie = (counts == most).sum(0) > 1
-    return np.where(sound, common, np.where(tie, unknown, values[counts.argmax(0)])).astype(sets.dtype)
+def _reduced(operation: np.ufunc, planes: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
+    """Reduce the pixels of each cell, which are at these rows and columns, by an idempotent operation."""
+    rows = reduce(operation, (planes[:, place] for place in places))
+    return reduce(operation, (rows[:, :, place] for place in places))
+
+
+def _most_frequent(sets: np.ndarray, unknown: int) -> np.ndarray:
+    """Return of each column the most frequent value that is not `unknown`; on a tie, `unknown`."""
+    values = np.setdiff1d(sets, unknown)
+    counts = np.stack([np.count_nonzero(sets == value, axis=0) for value in values])
+    tie = (counts == counts.max(0)).sum(0) > 1
+    return np.where(tie, unknown, values[counts.argmax(0)])
 
 
 def to_native_size(maps: Tensor, height: int, width: int, rule: Rule = "pad") -> Tensor:

@@ -136,8 +136,11 @@ def state(results: ResultsFolder, job: Job) -> str:
 def make_plan(request: Request) -> Plan:
     """Resolve and check everything; raises InputError for the first fault.
 
-    Every scan of every split is read once, so that a damaged file is found before the first job starts.
+    Every scan of every split is read once, so that a damaged file is found before the first job starts; scans that an
+    earlier plan has read are not read again as long as no file changes.
     """
+    from benchmark.datasets.summaries import remembered
+
     preset = apply_flags(request)
     metrics = [plugins.get("metric", text) for text in preset.metrics]
     settings = Settings(preset, request)
@@ -152,8 +155,9 @@ def make_plan(request: Request) -> Plan:
     named = [plugins.data_set(text).name for text in surveys]  # nnunet:PATH takes its options as nnunet
     settings.check_names([row.label for row in rows], [*dict.fromkeys([*named, *datasets])])
     planned = _Planned()
-    for part in preset.parts:
-        _add(planned, part, settings, {name: surveys[name] for name in part.datasets})
+    with remembered(surveys.values()):
+        for part in preset.parts:
+            _add(planned, part, settings, {name: surveys[name] for name in part.datasets})
     classes = {row.label: row.cls for row in rows}
     _check_networks(planned.jobs.values(), datasets, classes)
     plan = Plan(

@@ -6,7 +6,7 @@ holds `val-image` and `val-allowed`: weak labels of held-out patients. Scans hav
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,14 @@ def seal(
     folder: Path, weak: Mapping[str, Iterable[WeakScan]], test: Iterable[TestScan], classes: int, channels: int
 ) -> None:
     """Write a sealed folder; `weak` has `train` and possibly `val`. Only one scan is in memory at a time."""
+    for _ in seal_by_scan(folder, weak, test, classes, channels):
+        pass
+
+
+def seal_by_scan(
+    folder: Path, weak: Mapping[str, Iterable[WeakScan]], test: Iterable[TestScan], classes: int, channels: int
+) -> Iterator[None]:
+    """Write a sealed folder; yields after each scan. The folder is whole when this ends."""
     index: dict[str, Any] = {"classes": classes, "channels": channels}
     for part, scans in weak.items():
         index[part] = []
@@ -28,11 +36,13 @@ def seal(
                 index[f"{part}-sets"] = scan.allowed.dtype.str
                 _append(images, scan.image)
                 _append(sets, scan.allowed)
+                yield
     with (folder / "test-image").open("wb") as images:
         index["test"] = []
         for test_scan in test:
             index["test"].append({"shape": test_scan.image.shape, "spacing": test_scan.spacing})
             _append(images, test_scan.image)
+            yield
     (folder / "index.json").write_text(json.dumps(index))
     for path in folder.iterdir():
         path.chmod(0o444)

@@ -5,17 +5,18 @@ each annotation, `<annotation>/0000.npz` (its `marks`). Reports show them; metho
 """
 
 import errno
+import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-from scipy import ndimage
 
 from benchmark import InputError
 from benchmark.datasets.annotations import Annotation, parse, set_type, to_labels
@@ -24,7 +25,7 @@ from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
 from benchmark.seal import folder as sealed
 from benchmark.seal.contract import TestScan, WeakScan, everything
-from benchmark.store import CasePictures, plain
+from benchmark.store import CasePictures, ResultsFolder, plain
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,14 @@ class SealKey:
     held_out: bool  # whether it has weak labels of held-out scans
 
 
-def seal_split(folder: Path, dataset: Dataset, key: SealKey, pictures: "PictureWriter") -> "AnnotationStatistics":
-    """Write the sealed folder of a split, and missing pictures of its test scans; return annotation statistics."""
+def seal_split(
+    folder: Path, dataset: Dataset, key: SealKey, pictures: "PictureWriter", statistics: "AnnotationStatistics"
+) -> Generator[None]:
+    """Write the sealed folder of a split, and missing pictures of its test scans; count its annotations.
+
+    Yields after each scan, so that a runner can do something else meanwhile.
+    """
     split, annotation = dataset.find_split(key.split), parse(key.annotation)
-    statistics = AnnotationStatistics(dataset.classes)
     annotate = Annotator(dataset, split.train, annotation, key.seed)
 
     def train() -> Iterator[WeakScan]:
@@ -55,40 +60,45 @@ def seal_split(folder: Path, dataset: Dataset, key: SealKey, pictures: "PictureW
         annotate_val = _held_out_annotator(dataset, split.val, annotation, key.seed)
         weak["val"] = (WeakScan(scan.image, annotate_val(scan), scan.spacing) for scan in map(dataset.load, split.val))
     test = (TestScan(scan.image, scan.spacing) for scan in pictures.write_missing(split.test))
-    sealed.seal(folder, weak, test, len(dataset.classes), dataset.channels)
-    return statistics
+    yield from sealed.seal_by_scan(folder, weak, test, len(dataset.classes), dataset.channels)
 
 
 class PictureWriter:
     """Write pictures of a split's test scans while these are sealed; existing pictures of the same data stay."""
 
-    def __init__(self, results: Path, dataset: Dataset, key: SealKey, data: str, staged: str) -> None:
-        """results: the folder that holds `runs/`; data: the split's fingerprint; staged: a name that no other run uses."""
-        self.dataset, self.key, self.data, self.annotation = dataset, key, data, plain(key.annotation)
-        self.pictures = CasePictures.of(results, key.dataset, key.split)
-        self.staged = results / ".staging" / f"pictures-{staged}"
+    def __init__(self, results: ResultsFolder, dataset: Dataset, key: SealKey, data: str) -> None:
+        """data: the split's fingerprint."""
+        self.results, self.dataset, self.key, self.data = results, dataset, key, data
+        self.annotation = plain(key.annotation)
+        self.pictures = CasePictures.of(results.root, key.dataset, key.split)
+        self.name = hashlib.sha256(repr((key.dataset, key.split, key.annotation)).encode()).hexdigest()[:16]
+        self.staged = results.root / ".staging" / f"pictures-{self.name}"
 
     def exist(self) -> bool:
         """Return whether the pictures of these data and annotations exist."""
         return self.pictures.about().get("data") == self.data and (self.pictures.folder / self.annotation).is_dir()
 
     def write_missing(self, names: Sequence[str]) -> Iterator[Scan]:
-        """Yield the test scans, and write their pictures unless they exist. Raises InputError on a full disk."""
-        if self.exist():
-            yield from map(self.dataset.load, names)
-            return
-        annotate = _held_out_annotator(self.dataset, names, parse(self.key.annotation), self.key.seed)
-        shutil.rmtree(self.staged, ignore_errors=True)
-        try:
-            (self.staged / self.annotation).mkdir(parents=True)
-            for number, scan in enumerate(map(self.dataset.load, names)):
-                self._write(number, scan, annotate(scan))
-                yield scan
-            self._publish(names)
-        except OSError as error:
-            raise InputError(f"pictures can't be written to {self.staged}: {error.strerror}") from error
-        finally:
+        """Yield the test scans, and write their pictures unless they exist or another process does so.
+
+        Raises InputError on a full disk.
+        """
+        with self.results.lock(self.name) or nullcontext() as lock:
+            if lock is None or self.exist():
+                yield from map(self.dataset.load, names)
+                return
+            annotate = _held_out_annotator(self.dataset, names, parse(self.key.annotation), self.key.seed)
             shutil.rmtree(self.staged, ignore_errors=True)
+            try:
+                (self.staged / self.annotation).mkdir(parents=True)
+                for number, scan in enumerate(map(self.dataset.load, names)):
+                    self._write(number, scan, annotate(scan))
+                    yield scan
+                self._publish(names)
+            except OSError as error:
+                raise InputError(f"pictures can't be written to {self.staged}: {error.strerror}") from error
+            finally:
+                shutil.rmtree(self.staged, ignore_errors=True)
 
     def _write(self, number: int, scan: Scan, allowed: np.ndarray) -> None:
         assert scan.mask is not None  # test scans have one: check_split
@@ -156,14 +166,13 @@ class AnnotationStatistics:
                 continue
             region = mask == k
             if k:
-                self.objects += sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in region[marked])
+                self.objects += sum(cv2.connectedComponents(plane)[0] - 1 for plane in region[marked].view(np.uint8))
             self.marked[k] += np.count_nonzero(marks & region)
             self.total[k] += np.count_nonzero(region)
             if not np.array_equal(marks, region):  # else all of it is labelled
                 for mark, plane in zip(marks & region, region, strict=True):
                     if mark.any() and not plane.all():  # it has a boundary
-                        depths = ndimage.distance_transform_edt(np.pad(plane, 1, mode="edge"))[1:-1, 1:-1][mark]
-                        self.depths[k].update(np.rint(depths / self.BIN).astype(int).tolist())
+                        self.depths[k].update(np.rint(_depths(plane, mark) / self.BIN).astype(int).tolist())
 
     def shares(self) -> dict[str, float | None]:
         """Return the labelled share of each class; None if the truth is unknown or never holds the class."""
@@ -191,6 +200,12 @@ class AnnotationStatistics:
             if left <= 0:
                 return round(depth * self.BIN, 1)
         return None
+
+
+def _depths(region: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """Return for each mark in a region (h, w) its distance from the nearest pixel outside, px."""
+    distances = cv2.distanceTransform(region.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[marks]
+    return np.sqrt(np.rint(distances.astype(np.float64) ** 2))  # squares are whole numbers: exact, from 32-bit floats
 
 
 def _held_out_annotator(

@@ -203,6 +203,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def slots(devices: list[str], workers: int, threads: int) -> int:
+    """Return the number of runs at once on each device; `workers` if it is stated, else one per core or GPU."""
+    return workers or (max(1, cores() // threads) if devices == ["cpu"] else 1)
+
+
 def worker_environment(device: str, threads: int, hide: Collection[Path]) -> dict[str, str]:
     """Return a worker's environment: `clean_environment` without Ray's variables; its device and threads."""
     clean = {name: value for name, value in clean_environment(hide).items() if not name.startswith("RAY_")}

@@ -9,8 +9,9 @@ import dataclasses
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -22,6 +23,8 @@ from benchmark.score.stored import score_run, score_snapshots
 from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
 from benchmark.store import ResultsFolder, Tables, commit
 from benchmark.train.local import Executor, Outcome, Running, Task, scratch
+
+AGAIN = {"": (), "stale": ("stale",), "all": ("stale", "done")}  # states that `rerun` repeats, beside failed runs
 
 
 class Screen(Protocol):
@@ -37,6 +40,16 @@ class Screen(Protocol):
         """Called when a run is stored."""
 
 
+@dataclass
+class Sealed:
+    """A sealed folder of this sweep, whole when `steps` has ended; each step seals a scan."""
+
+    folder: Path
+    statistics: AnnotationStatistics
+    steps: Generator[None]
+    used: bool = False  # by a task
+
+
 class Sweep:
     """One call of `run`: its remaining jobs, the sealed folders in use, and the states of its runs."""
 
@@ -44,10 +57,12 @@ class Sweep:
         """`rerun`: also repeat `stale` runs, or `all`; failed runs are always repeated."""
         self.plan, self.results, self.executor, self.screen = plan, results, executor, screen
         self.metrics = [named(plugin) for plugin in plan.metrics]
-        self.again = {"": (), "stale": ("stale",), "all": ("stale", "done")}[rerun]
+        self.again = AGAIN[rerun]
         self.states: Counter[str] = Counter()
         self.active: dict[Task, tuple[Job, TextIO]] = {}
-        self.sealed: dict[SealKey, tuple[Path, AnnotationStatistics]] = {}
+        self.sealed: dict[SealKey, Sealed] = {}
+        self.waiting: deque[Job] = deque()
+        self.room_ahead = True  # for the next sealed folder, while others are in use
 
     def run(self, jobs: Sequence[Job] | None = None) -> Counter[str]:
         """Run the remaining jobs of the plan, or of `jobs`; return the number of them in each state at the end."""
@@ -58,20 +73,25 @@ class Sweep:
         todo = [job for job, state in before if state in ("planned", "failed", *self.again)]
         self.states = Counter(state for _, state in before if state not in ("planned", "failed", *self.again))
         self.left = Counter(_seal_key(job) for job in todo)
+        self.waiting.extend(todo)
         with scratch() as self.scratch:
             try:
-                for event in self.executor.run(self._tasks(todo)):
+                for event in self.executor.run(self._tasks()):
                     if event is None:
                         self.screen.tick(self.executor.running)
+                        self._seal_ahead()
                     else:
                         self._finish(event)
             finally:
+                for sealed in self.sealed.values():
+                    sealed.steps.close()
                 for _, lock in self.active.values():
                     lock.close()
         return self.states
 
-    def _tasks(self, todo: list[Job]) -> Iterator[Task]:
-        for number, job in enumerate(todo):
+    def _tasks(self) -> Iterator[Task]:
+        for number in range(len(self.waiting)):
+            job = self.waiting.popleft()
             lock = self.results.lock(job.hash)
             if lock is None or state(self.results, job) in {"done", "stale"} - set(self.again):
                 self._count(job, "elsewhere", "another process runs it", 0)
@@ -83,25 +103,40 @@ class Sweep:
             request = {"plugin": dataclasses.asdict(job.plugin), "options": job.options, "seed": job.seed}
             (out / "job.json").write_text(json.dumps(request | {"budget": dataclasses.asdict(job.budget)}))
             try:
-                folder = self._seal(job)
+                sealed = self._sealed(job)
+                task = Task(job.name, out / "job.json", sealed.folder, out, job.budget.threads, job.budget.steps)
+                self.active[task] = job, lock
+                deque(sealed.steps, maxlen=0)  # those that are left
             except OSError as error:
                 raise InputError(
                     f"{self.scratch} can't be written: {error.strerror}; set TMPDIR to another temporary folder"
                 ) from error
-            task = Task(job.name, out / "job.json", folder, out, job.budget.threads, job.budget.steps)
-            self.active[task] = job, lock
+            sealed.used = True
             yield task
 
-    def _seal(self, job: Job) -> Path:
-        """Return the job's sealed folder; write it if this job is the first that needs it."""
+    def _sealed(self, job: Job) -> Sealed:
+        """Return the job's sealed folder; if this job is the first that needs it, it is still to be written."""
         key = _seal_key(job)
         if key not in self.sealed:
             folder = self.scratch / f"sealed{len(self.sealed)}-{os.urandom(3).hex()}"
             folder.mkdir()
             dataset = self.plan.datasets[job.dataset]
-            pictures = PictureWriter(self.results.root, dataset, key, job.data, job.hash[:16])  # the job's lock guards it
-            self.sealed[key] = folder, seal_split(folder, dataset, key, pictures)
-        return self.sealed[key][0]
+            pictures, statistics = PictureWriter(self.results, dataset, key, job.data), AnnotationStatistics(dataset.classes)
+            self.sealed[key] = Sealed(folder, statistics, seal_split(folder, dataset, key, pictures, statistics))
+        return self.sealed[key]
+
+    def _seal_ahead(self) -> None:
+        """Seal one more scan of the next folder that no task has used, so that no worker waits for it."""
+        unused = (job for job in self.waiting if not ((found := self.sealed.get(_seal_key(job))) and found.used))
+        job = next(unused, None)
+        if job is None or not self.room_ahead:
+            return
+        try:
+            next(self._sealed(job).steps, None)
+        except OSError:  # no room for two folders: this one is written when it is needed
+            self.room_ahead = False
+            if begun := self.sealed.pop(_seal_key(job), None):
+                shutil.rmtree(begun.folder)
 
     def _finish(self, event: Outcome) -> None:
         """Score a run that has ended, and store it."""
@@ -139,7 +174,7 @@ class Sweep:
     def _record(self, job: Job, event: Outcome) -> dict[str, Any]:
         """Return the content of `run.json`, without the run's state."""
         outcome = event.task.out / "worker.json"
-        dataset = self.plan.datasets[job.dataset]
+        dataset, statistics = self.plan.datasets[job.dataset], self.sealed[_seal_key(job)].statistics
         return {
             "identity": job.identity(),
             "hash": job.hash,
@@ -151,9 +186,9 @@ class Sweep:
             "revision": job.revision,
             "regions": list(dataset.regions),
             "patients_known": dataset.patients_known,
-            "labelled_share": self.sealed[_seal_key(job)][1].shares(),
-            "labelled_depth_px": self.sealed[_seal_key(job)][1].median_depths(),
-            **self.sealed[_seal_key(job)][1].amount(),
+            "labelled_share": statistics.shares(),
+            "labelled_depth_px": statistics.median_depths(),
+            **statistics.amount(),
             "wall_s": round(event.seconds, 3),
             "slot": event.device,
             **({"first_try": event.first_try} if event.first_try else {}),
@@ -170,7 +205,8 @@ class Sweep:
         key = _seal_key(job)
         self.left[key] -= 1
         if self.left[key] == 0 and key in self.sealed:
-            shutil.rmtree(self.sealed[key][0])
+            self.sealed[key].steps.close()
+            shutil.rmtree(self.sealed[key].folder)
 
 
 def _seal_key(job: Job) -> SealKey:

@@ -65,6 +65,9 @@ def test_a_dry_run_prints_the_jobs_and_writes_nothing(run, tmp_path):
     assert shown.count("planned") == 2
     assert "octa_phantom/scribble-sim/prior/default-seed0-" in shown
     assert "steps=2" in shown
+    assert "core-hours" in shown
+    assert "stored reference, scaled from" in shown
+    assert shown.splitlines()[-1].startswith("about 0.0")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -85,21 +85,36 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_made(swept, tmp_path, monke
     assert not list((tmp_path / ".staging").iterdir())
 
 
-def test_of_two_runners_the_first_one_s_pictures_stay(swept, tmp_path):
+def test_of_two_runners_the_first_one_makes_the_pictures(swept, tmp_path):
     plan, _ = swept
     names = plan.datasets["octa_phantom"].split("default").test
     slow, fast = (writer(tmp_path, plan, job) for job in plan.jobs[:2])
     steps = slow.write_missing(names)
     next(steps)
-    list(fast.write_missing(names))
+    assert len(list(fast.write_missing(names))) == len(names)
+    assert not fast.exist()
     assert len(list(steps)) == len(names) - 1
     assert fast.exist()
+
+
+def test_of_two_annotations_at_once_both_have_pictures(swept, tmp_path):
+    plan, _ = swept
+    names = plan.datasets["octa_phantom"].split("default").test
+    one, other = (writer(tmp_path, plan, job) for job in (plan.jobs[0], plan.jobs[-1]))
+    assert one.annotation != other.annotation
+    steps = one.write_missing(names)
+    next(steps)
+    list(other.write_missing(names))
+    list(steps)
+    assert other.exist()
 
 
 def writer(results, plan, job):
     """Of the pictures of a job's test scans."""
     key = SealKey(job.dataset, job.annotation, job.split, job.seed, held_out=False)
-    return PictureWriter(results, plan.datasets[job.dataset], key, job.data, job.hash[:16])
+    place = ResultsFolder(results)
+    place.prepare()
+    return PictureWriter(place, plan.datasets[job.dataset], key, job.data)
 
 
 # ------------------------------------------------------------------------------------------------------ as cases

@@ -1,6 +1,7 @@
 """A sweep: whole runs, failures, resuming, locks, and the same from worker processes as in the test's own."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from benchmark import InputError
 from benchmark.plan import plugins
 from benchmark.plan.jobs import state
 from benchmark.score.evaluate import evaluate
+from benchmark.seal import folder as sealed
 from benchmark.seal.marks import AnnotationStatistics
 from benchmark.store import ResultsFolder
 from benchmark.train.sweep import Sweep
@@ -233,6 +235,78 @@ def test_a_scratch_folder_of_a_killed_runner_is_removed(tmp_path, monkeypatch):
     os.utime(old, (0, 0))
     run_sweep(small_plan(["prior"]), tmp_path / "r")
     assert list(tmp_path.glob("weakseg-bench-*")) == []
+
+
+class SlowWorker(InProcess):
+    """Waits for so many polls before each further task; keeps what is sealed at each."""
+
+    def __init__(self, polls):
+        super().__init__()
+        self.polls, self.sealed = polls, []
+
+    def run(self, tasks):
+        for outcome in super().run(tasks):
+            yield outcome
+            for _ in range(self.polls):
+                yield None
+                self.sealed.append(sorted(path.parent for path in self.scratch.glob("sealed*/index.json")))
+
+
+def sealed_ahead(results, polls=9):
+    """Three seeds of a method, so three sealed folders, on an executor that waits."""
+    executor = SlowWorker(polls)
+    sweep = Sweep(small_plan(["prior"], seeds=[0, 1, 2]), ResultsFolder(results), executor, Recorder())
+
+    class Screen(Recorder):
+        def tick(self, running):
+            executor.scratch = sweep.scratch
+
+    sweep.screen = Screen()
+    return sweep, executor
+
+
+def test_the_next_folder_is_sealed_while_a_worker_trains_and_no_further_one(tmp_path):
+    sweep, executor = sealed_ahead(tmp_path / "ahead")
+    assert sweep.run() == {"done": 3}
+    first, _, last = (executor.sealed[start : start + 9] for start in (0, 9, 18))
+    assert [len(folders) for folders in first] == [0, 0, 0, 0, 1, 1, 1, 1, 1]  # two training and two test scans
+    assert last == [[]] * 9
+    run_sweep(sweep.plan, tmp_path / "plain")
+    for job in sweep.plan.jobs:
+        ahead, plain = (tmp_path / where / "runs" / job.folder for where in ("ahead", "plain"))
+        assert (ahead / "cases.csv").read_text() == (plain / "cases.csv").read_text()
+        records = [json.loads((folder / "run.json").read_text()) for folder in (ahead, plain)]
+        assert records[0]["labelled_share"] == records[1]["labelled_share"] != {}
+
+
+def test_a_folder_that_is_begun_is_completed_when_a_task_needs_it(tmp_path):
+    sweep, executor = sealed_ahead(tmp_path, polls=2)
+    assert sweep.run() == {"done": 3}
+    assert executor.sealed == [[]] * 6
+
+
+def test_without_room_for_two_folders_each_is_sealed_when_it_is_needed(tmp_path, monkeypatch):
+    sweep, executor = sealed_ahead(tmp_path)
+    real, calls = sealed._append, []
+
+    def append(*given):
+        calls.append(given)
+        if len(calls) == 10:  # of the second folder, whose first file comes after six arrays
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*given)
+
+    monkeypatch.setattr(sealed, "_append", append)
+    assert sweep.run() == {"done": 3}
+    assert executor.sealed == [[]] * 27
+
+
+def test_a_disk_that_is_full_when_a_folder_is_needed_ends_the_sweep(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sealed, "_append", full)
+    with pytest.raises(InputError, match="can't be written: No space left on device; set TMPDIR"):
+        sealed_ahead(tmp_path)[0].run()
 
 
 def test_shares_are_of_true_pixels():

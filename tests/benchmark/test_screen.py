@@ -2,6 +2,7 @@ import io
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from benchmark.terminal import Watcher, last_line
@@ -38,6 +39,30 @@ def test_in_a_terminal_running_jobs_show_step_loss_and_time_left(tmp_path):
     shown = text.getvalue()
     for word in ("pce · octa", "cuda:0", "25/100", "0.1234", "0:30", "0 of 1 ended, 0 failed"):
         assert word in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "elsewhere", "words"),
+    [(1000, 0, "about 39 min left"), (9000, 1, "about 4 h 10 min left")],
+)
+def test_the_time_left_is_told_by_the_share_that_is_done(tmp_path, seconds, elsewhere, words):
+    """One run and half of another are done in so many seconds, so the rest of five, 3.5 or 2.5, takes as long for each."""
+    (tmp_path / "train.jsonl").write_text('{"step": 49, "seconds": 10.0, "loss": 0.1}\n')
+    task = Task("pce", Path(), Path(), tmp_path, threads=1, steps=100)
+    text, console = watched(terminal=True)
+    job = small_plan(["prior"]).jobs[0]
+    with Watcher(console) as watcher:
+        watcher.planned(Counter(planned=5))
+        watcher.start -= seconds
+        watcher.tick([])
+        watcher.live.refresh()
+        assert "min left" not in text.getvalue()
+        watcher.ended(job, "done", "", 1)
+        for _ in range(elsewhere):
+            watcher.ended(job, "elsewhere", "", 0)
+        watcher.tick([Running(task, "cpu")])
+        watcher.live.refresh()
+    assert words in text.getvalue()
 
 
 def test_the_last_whole_line_of_a_log_counts(tmp_path):

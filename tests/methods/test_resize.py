@@ -40,6 +40,14 @@ def test_shrunk_sets_follow_the_rule(sets, size):
     assert np.array_equal(fit_sets(sets, size, 3)[0], by_hand(sets[0], size, 3))
 
 
+@settings(max_examples=30, deadline=None)
+@given(sets=arrays(np.int32, (3, 13, 13), elements=st.sampled_from([1, 512, 513, 6, 2**10 - 1])), size=st.integers(2, 13))
+def test_sets_of_ten_classes_in_several_slices_follow_the_rule(sets, size):
+    fitted = fit_sets(sets, size, 10)
+    assert fitted.dtype == np.int32
+    assert np.array_equal(fitted, [by_hand(plane, size, 10) for plane in sets])
+
+
 @pytest.mark.parametrize("annotation", [a for a in ANNOTATIONS if a not in ("scribble:drawn", "slices:k")])
 @settings(max_examples=40, deadline=None)
 @given(

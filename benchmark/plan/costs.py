@@ -1,0 +1,104 @@
+"""What the runs of a plan will cost, by what stored runs of the same methods did."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from benchmark.plan.jobs import Job
+from benchmark.seal.contract import Budget
+from benchmark.store import Record
+
+DEFAULTS = dataclasses.asdict(Budget())
+KIND = ("network", "precision", "threads")  # fields of a budget between which no cost is carried over
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of a run in a slot, and what they are estimated from."""
+
+    seconds: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of jobs: the estimate of each, None where nothing is known; and how many run at once, 0 if that is unknown."""
+
+    jobs: Sequence[Job]
+    estimates: Sequence[Estimate | None]
+    at_once: int
+    gpu: bool
+
+    @property
+    def unit(self) -> str:
+        """The unit of `hours`."""
+        return "GPU-hours" if self.gpu else "core-hours"
+
+    def hours(self, method: str) -> float:
+        """Hours of all runs of a method, multiplied by their threads on a CPU."""
+        return sum(
+            estimate.seconds * (1 if self.gpu else job.budget.threads) / 3600
+            for job, estimate in zip(self.jobs, self.estimates, strict=True)
+            if estimate and job.method == method
+        )
+
+    def wall_s(self) -> float:
+        """Seconds until all have ended: at least those of the longest."""
+        seconds = [estimate.seconds for estimate in self.estimates if estimate]
+        return max(sum(seconds) / self.at_once, *seconds)
+
+
+def by_stored(job: Job, sources: Mapping[str, Iterable[Record]], *, gpu: bool) -> Estimate | None:
+    """Return what a job will cost by the first of these stored runs that has its method; None if none has."""
+    return next(filter(None, (_by_runs(job, records, where, gpu) for where, records in sources.items())), None)
+
+
+def _by_runs(job: Job, records: Iterable[Record], where: str, gpu: bool) -> Estimate | None:
+    """Return what a job will cost by the runs that are most like it.
+
+    They have its method, network, precision and threads, and were trained on a GPU or not. Of these, those with its
+    options count, then those with the nearest number of pixels in a batch, then those on its data set.
+    """
+    budget = dataclasses.asdict(job.budget)
+    like: dict[tuple[bool, float, bool], list[Record]] = {}
+    for record in records:
+        known, given = record["identity"], DEFAULTS | record["identity"]["budget"]
+        same = known["method"] == job.plugin.name and all(given[name] == budget[name] for name in KIND)
+        if same and _on_gpu(record) is gpu and "wall_s" in record:
+            apart = round(abs(math.log(_pixels(given) / _pixels(budget))), 6)
+            distance = (known["options"] != dict(job.options), apart, known["dataset"] != job.dataset)
+            like.setdefault(distance, []).append(record)
+    if not like:
+        return None
+    nearest = like[min(like)]
+    budgets = [record["identity"]["budget"] for record in nearest]
+    step = median(
+        record["worker"]["fit_s"] / trained(record) * _pixels(budget) / _pixels(given)
+        for record, given in zip(nearest, budgets, strict=True)
+    )
+    other = median(max(0.0, record["wall_s"] - record["worker"]["fit_s"]) for record in nearest)
+    source = f"{len(nearest)} run{'s' * (len(nearest) > 1)} in {where}"
+    sizes = {(given["batch"], given["size"]) for given in budgets}
+    if sizes != {(job.budget.batch, job.budget.size)}:
+        source += f", scaled from {' and '.join(f'{batch} x {size} px' for batch, size in sorted(sizes))}"
+    return Estimate(step * job.budget.steps * (job.budget.tune + 1) + other, source)
+
+
+def trained(record: Record) -> int:
+    """Return the number of steps in which a run was trained, those of all trials."""
+    steps: int = record["identity"]["budget"]["steps"]
+    return steps * max(1, len(record["worker"].get("trials", [])))
+
+
+def _on_gpu(record: Record) -> bool | None:
+    """Whether a run was trained on a GPU; None if it does not tell its costs."""
+    worker = record.get("worker", {})
+    return None if record["state"] != "done" or worker.get("fit_s") is None else worker["device"] != "cpu"
+
+
+def _pixels(budget: Mapping[str, Any]) -> int:
+    """Return the number of pixels in a batch, to which seconds of a step are proportional."""
+    return int(budget["batch"] * budget["size"] ** 2)

@@ -1,0 +1,115 @@
+"""Estimates of what a sweep will cost, from stored runs or from three timed steps."""
+
+import dataclasses
+
+import pytest
+
+from benchmark.plan.costs import Costs, Estimate, by_stored
+from benchmark.train import local
+from benchmark.train.timing import time_steps
+from tests.support.sweeps import InProcess, small_plan, write_method
+
+
+@pytest.fixture(scope="module")
+def job():
+    """500 steps of 8 x 64 px."""
+    return small_plan(["pce"], budget=["steps=500", "batch=8", "size=64"]).jobs[0]
+
+
+def stored(job, fit_s, *, wall_s=None, device="cpu", trials=0, state="done", **changes):
+    """The record of a run of a job's kind."""
+    identity = job.identity() | {name: value for name, value in changes.items() if name != "budget"}
+    identity["budget"] = job.identity()["budget"] | changes.get("budget", {})
+    worker = {"fit_s": fit_s, "device": device} | ({"trials": [{}] * trials} if trials else {})
+    return {"state": state, "identity": identity, "worker": worker, "wall_s": wall_s or fit_s + 7}
+
+
+def test_a_run_of_the_same_budget_costs_what_it_cost(job):
+    records = [stored(job, 100.0), stored(job, 110.0), stored(job, 150.0)]
+    assert by_stored(job, {"results": records}, gpu=False) == Estimate(117.0, "3 runs in results")
+
+
+def test_seconds_are_proportional_to_steps_batch_and_area(job):
+    other = stored(job, 30.0, budget={"steps": 100, "batch": 4, "size": 128})
+    found = by_stored(job, {"results": [other]}, gpu=False)
+    assert found == Estimate(
+        30 / 100 * 500 * (8 * 64 * 64) / (4 * 128 * 128) + 7, "1 run in results, scaled from 4 x 128 px"
+    )
+
+
+def test_a_budget_of_as_many_pixels_in_another_shape_is_scaled_too(job):
+    found = by_stored(job, {"results": [stored(job, 50.0, budget={"batch": 2, "size": 128})]}, gpu=False)
+    assert found == Estimate(57.0, "1 run in results, scaled from 2 x 128 px")
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        {"budget": {"size": 256}},
+        {"dataset": "faz"},
+        {"options": {"weight": 1}},
+    ],
+)
+def test_the_runs_that_are_most_alike_count(job, further):
+    records = [stored(job, 900.0, **further), stored(job, 100.0)]
+    assert by_stored(job, {"results": records}, gpu=False).seconds == 107
+
+
+def test_runs_of_this_folder_count_before_the_reference(job):
+    sources = {"results": [stored(job, 90.0, budget={"batch": 4})], "the stored reference": [stored(job, 100.0)]}
+    assert by_stored(job, sources, gpu=False).source == "1 run in results, scaled from 4 x 64 px"
+    assert by_stored(job, sources | {"results": []}, gpu=False).source == "1 run in the stored reference"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"device": "NVIDIA H200"},
+        {"state": "failed"},
+        {"method": "gated_crf"},
+        {"budget": {"network": "smp:Unet/resnet18"}},
+        {"budget": {"precision": "bf16"}},
+        {"budget": {"threads": 4}},
+    ],
+)
+def test_other_devices_methods_networks_and_threads_tell_nothing(job, record):
+    assert by_stored(job, {"results": [stored(job, 100.0, **record)]}, gpu=False) is None
+
+
+def test_runs_on_a_gpu_tell_the_costs_on_a_gpu(job):
+    records = [stored(job, 100.0), stored(job, 10.0, device="NVIDIA H200")]
+    assert by_stored(job, {"results": records}, gpu=True).seconds == 17
+
+
+def test_predictions_of_another_program_tell_nothing(job):
+    record = stored(job, 100.0)
+    del record["wall_s"], record["worker"]
+    assert by_stored(job, {"results": [record]}, gpu=False) is None
+
+
+def test_trials_are_trained_one_after_the_other(job):
+    tuned = dataclasses.replace(job, budget=dataclasses.replace(job.budget, tune=3))
+    assert by_stored(tuned, {"results": [stored(job, 100.0)]}, gpu=False).seconds == 407
+    assert by_stored(job, {"results": [stored(tuned, 400.0, trials=4)]}, gpu=False).seconds == 107
+
+
+def test_hours_are_of_cores_and_the_longest_run_bounds_the_wait(job):
+    threaded = dataclasses.replace(job, budget=dataclasses.replace(job.budget, threads=2))
+    costs = Costs([threaded, threaded, job], [Estimate(3600, ""), Estimate(900, ""), None], at_once=4, gpu=False)
+    assert costs.unit == "core-hours"
+    assert costs.hours("pce") == 2.5
+    assert costs.wall_s() == 3600
+    assert dataclasses.replace(costs, at_once=1).wall_s() == 4500
+    assert dataclasses.replace(costs, gpu=True).hours("pce") == 1.25
+
+
+def test_three_steps_are_timed_and_a_method_that_fails_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "Local", InProcess)
+    log = "for step in range(3):\n            log(step, loss=1.0)\n            time.sleep(0.1)"
+    slow = write_method(tmp_path, "slow", log, "return np.zeros((len(scan.image), 32, 32), np.uint8)")
+    broken = write_method(tmp_path, "broken", "raise ValueError")
+    jobs = small_plan([slow, broken], budget=["steps=100", "batch=8", "size=32"]).jobs
+    found, unknown = time_steps([(job, 2, 1) for job in jobs], ["cpu"])
+    assert found.source == "3 timed steps, scaled from 4 x 32 px"
+    assert 20 <= found.seconds < 40  # 100 steps of 0.1 s, twice as long for twice the batch
+    assert unknown is None
