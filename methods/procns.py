@@ -259,8 +259,8 @@ def averagings(boundary: int, epoch: float, alpha: float, affordable: float) -> 
     """
     lasting = math.log(LEAST) / math.log(1 - min(alpha, 1 - LEAST))  # epochs
     m = max(1, 1 / epoch, min(COARSEST, lasting / affordable))
-    count = math.ceil(min(lasting, boundary / epoch) / m)
-    return [boundary - int(number * m * epoch) for number in reversed(range(count))], 1 - (1 - alpha) ** m
+    count = math.ceil(min(lasting, boundary / epoch) / m - 1e-9)
+    return [boundary - int(number * m * epoch + 1e-9) for number in reversed(range(count))], 1 - (1 - alpha) ** m
 
 
 def first_fit(epoch: float, length: float) -> int:

@@ -426,8 +426,8 @@ def test_the_averagings_depend_on_the_images_only_where_they_would_outlast_the_t
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 0.99, 1.0])
-@pytest.mark.parametrize("epoch", [0.02, 0.6, 1.25, 59, 75])
-@pytest.mark.parametrize("boundary", [1, 2, 38, 3750])
+@pytest.mark.parametrize("epoch", [0.02, 0.6, 500 * EPOCH, 1.25, 59, 75])
+@pytest.mark.parametrize("boundary", [1, 2, 38, 100, 3750])
 def test_there_is_always_an_averaging_and_never_two_after_one_step(alpha, epoch, boundary):
     at, newest = averagings(boundary, epoch, alpha, affordable=1.5)
     assert at == sorted(set(at))
