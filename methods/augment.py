@@ -13,16 +13,17 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import cv2
 import numpy as np
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a package registry for newer versions
-with warnings.catch_warnings(action="error"):
-    import albumentations as A
-
 from benchmark.seal.contract import IGNORE, everything
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a package registry for newer versions
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 Kind = Literal["turns45", "wsl4mis", "none"]
 Item = TypeVar("Item")
@@ -72,13 +73,15 @@ class Augmentation:
         return augmented
 
 
-def _pipeline(kind: Kind, *, keep_axes: bool) -> A.Compose:
-    def rotate(degrees: float, interpolation: int, p: float) -> A.BasicTransform:
+def _pipeline(kind: Kind, *, keep_axes: bool) -> "A.Compose":
+    def rotate(degrees: float, interpolation: int, p: float) -> "A.BasicTransform":
         fill = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": 0}
         nearest = {"mask_interpolation": cv2.INTER_NEAREST}
         return A.NoOp(p=p) if keep_axes else A.Rotate(degrees, interpolation, p=p, **fill, **nearest)
 
     with warnings.catch_warnings(action="error"):  # albumentations only warns of an argument that it doesn't know
+        import albumentations as A  # takes a second, which a plan does not need
+
         flips = [A.HorizontalFlip(), A.VerticalFlip()]
         other_transpose = A.Sequential([A.Transpose(p=1), A.HorizontalFlip(p=1), A.VerticalFlip(p=1)], p=0.5)
         weighted = [*flips, A.Transpose(), other_transpose, rotate(20, cv2.INTER_NEAREST, p=1), A.NoOp(p=1)]
