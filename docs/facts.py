@@ -114,14 +114,29 @@ def data_set_page(name: str) -> Path:
 
 
 def reference() -> str:
-    """Dice of the reference runs under weak labels, with intervals; bold: the best, °: can't be distinguished from it."""
+    """Dice of the reference runs under weak labels, with intervals; bold: the best, °: can't be distinguished from it.
+
+    The last row is full masks, where there are any.
+    """
     cells = pd.read_csv(REPORTS / "reference-core/table.csv")
-    cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & ~cells.column.str.endswith(" full")]
+    cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & cells["mean"].notna()]
+    full = {line.column.partition(" ")[0]: _short(line) for line in cells[cells.column.str.endswith(" full")].itertuples()}
+    cells = cells[~cells.column.str.endswith(" full")]
     columns, lines = list(cells.column.unique()), []
     for name, own in cells.groupby("method", sort=False):
         shown = {line.column: _short(line) for line in own.itertuples()}
         lines.append([f"`{name}`", *(shown.get(column, "n/a") for column in columns)])
-    return table(["method", *(f"`{column}`" for column in columns)], lines)
+    if full:
+        lines.append(["full masks, `pce_dice`", *(full.get(column.partition(" ")[0], "n/a") for column in columns)])
+    sizes = [f"`{column}`: {_size(own)}." for column, own in cells.groupby("column", sort=False)]
+    return table(["method", *(f"`{column}`" for column in columns)], lines) + "\n\n" + " ".join(sizes)
+
+
+def _size(cells: pd.DataFrame) -> str:
+    """Patients (or images) and seeds of a column; seeds from the fewest to the most of its rows."""
+    few, many = int(cells.seeds.min()), int(cells.seeds.max())
+    seeds = f"{many}" if few == many else f"{few} to {many}"
+    return f"{int(cells.patients.max())} test patients or images, {seeds} seed{'s' * (many > 1)}"
 
 
 def _short(line: Any) -> str:
