@@ -120,14 +120,16 @@ def reference() -> str:
     """
     cells = pd.read_csv(REPORTS / "reference-core/table.csv")
     cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & cells["mean"].notna()]
-    full = {line.column.partition(" ")[0]: _short(line) for line in cells[cells.column.str.endswith(" full")].itertuples()}
-    cells = cells[~cells.column.str.endswith(" full")]
+    is_full = cells.column.str.endswith(" full")
+    full = {line.dataset: _short(line) for line in cells[is_full].assign(place="").itertuples()}
+    cells = cells[~is_full]
+    datasets = dict(zip(cells.column, cells.dataset, strict=True))
     columns, lines = list(cells.column.unique()), []
     for name, own in cells.groupby("method", sort=False):
         shown = {line.column: _short(line) for line in own.itertuples()}
         lines.append([f"`{name}`", *(shown.get(column, "n/a") for column in columns)])
     if full:
-        lines.append(["full masks, `pce_dice`", *(full.get(column.partition(" ")[0], "n/a") for column in columns)])
+        lines.append(["full masks, `pce_dice`", *(full.get(datasets[column], "n/a") for column in columns)])
     sizes = [f"`{column}`: {_size(own)}." for column, own in cells.groupby("column", sort=False)]
     return table(["method", *(f"`{column}`" for column in columns)], lines) + "\n\n" + " ".join(sizes)
 
