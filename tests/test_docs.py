@@ -171,14 +171,15 @@ def test_runs_of_code_that_is_not_known_to_give_the_same_numbers_are_called_stal
 
 def test_the_table_of_the_readme_ends_with_full_masks_and_says_how_many_patients_and_seeds(tmp_path, monkeypatch):
     cells = [
-        {"column": f"heart {form}", "dataset": "heart", "method": method, "region": "mean", "metric": "dice", "mean": mean, "low": mean - 0.1,
-         "high": mean + 0.1, "place": place, "patients": 20, "seeds": seeds}
-        for form, method, mean, place, seeds in [
-            ("scribble", "pce", 0.5, "", 1), ("scribble", "mine", 0.7, "best", 3), ("full", "pce_dice", 0.8, "best", 1)
-        ]
-    ]  # fmt: skip
+        ("heart scribble", "pce", 0.5, "", 1),
+        ("heart scribble", "mine", 0.7, "best", 3),
+        ("heart full", "pce_dice", 0.8, "best", 1),
+    ]
+    frame = pd.DataFrame(cells, columns=["column", "method", "mean", "place", "seeds"])
+    frame = frame.assign(dataset="heart", region="mean", metric="dice", patients=20)
+    frame = frame.assign(low=frame["mean"] - 0.1, high=frame["mean"] + 0.1)
     (tmp_path / "reference-core").mkdir()
-    pd.DataFrame(cells).to_csv(tmp_path / "reference-core/table.csv")
+    frame.to_csv(tmp_path / "reference-core/table.csv")
     monkeypatch.setattr(facts, "REPORTS", tmp_path)
     assert facts.reference().splitlines() == [
         "| method | `heart scribble` |",
