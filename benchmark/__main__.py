@@ -87,10 +87,9 @@ def run(
 ) -> None:
     """Train, predict and score; repeat the command to resume."""
     from benchmark import api, terminal
-    from benchmark.plan.jobs import make_plan, parse_shard, select_shard, state
+    from benchmark.plan.jobs import AGAIN, make_plan, parse_shard, select_shard, state
     from benchmark.plan.presets import Request
     from benchmark.store import open_results
-    from benchmark.train.sweep import AGAIN
 
     if rerun not in ("", "stale", "all"):
         raise InputError(f"--rerun is {rerun!r}; it must be stale or all")

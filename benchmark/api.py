@@ -14,12 +14,12 @@ from benchmark.plan.jobs import Job, Plan, make_plan
 from benchmark.plan.presets import Request
 from benchmark.store import open_results, stored
 from benchmark.train.local import Executor, Running
-from benchmark.train.sweep import Screen, Sweep
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.report.runs import Rows
+    from benchmark.train.sweep import Screen
 
 MakeExecutor = Callable[[int, int, float | None, list[Path]], Executor]  # workers, threads, timeout in s, hidden folders
 
@@ -75,7 +75,7 @@ def run(
     device: str = "auto",
     timeout_s: float = 0,
     rerun: str = "",
-    screen: Screen | None = None,
+    screen: "Screen | None" = None,
 ) -> Results:
     """Train, predict and score what is planned and not yet done; return all runs of the results folder.
 
@@ -112,9 +112,11 @@ def execute(
     workers: int = 0,
     timeout_s: float = 0,
     rerun: str = "",
-    screen: Screen | None = None,
+    screen: "Screen | None" = None,
 ) -> Counter[str]:
     """Do the jobs of a plan, or some of them, that are not done; return how many are in which state at the end."""
+    from benchmark.train.sweep import Sweep  # loads what scores and simulates
+
     if rerun not in ("", "stale", "all"):
         raise InputError(f"rerun is {rerun!r}; it must be stale or all")
     if not plan.jobs:

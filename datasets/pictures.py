@@ -1,8 +1,9 @@
 """Base class of sets of pictures: folders of images and masks, or ProCNS's HDF5 files with drawn annotations."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +22,25 @@ DRAWN = {  # key in the files of ProCNS and FedICRA -> name of the drawn annotat
     "box": "box",
 }
 PARTS = ("train", "test")
+
+
+class OnDemand(Mapping[str, np.ndarray]):
+    """Drawn annotations by name, each made when it is first asked for."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]]) -> None:
+        self.makers = {name: cache(make) for name, make in makers.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.makers[name]()
+
+    def __contains__(self, name: object) -> bool:  # without making it
+        return name in self.makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.makers)
+
+    def __len__(self) -> int:
+        return len(self.makers)
 
 
 @dataclass
@@ -68,7 +88,7 @@ class Pictures(Dataset):
         image, labels = read_image(picture, self.channels), read_labels(mask, threshold=self.threshold)
         return Scan(name, name, image[None], labels[None], None, self._drawn(name, image))
 
-    def _drawn(self, name: str, image: np.ndarray) -> dict[str, np.ndarray]:
+    def _drawn(self, name: str, image: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return drawn annotations by name; most sources have none."""
         return {}
 

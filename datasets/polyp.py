@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from benchmark import InputError
 from benchmark.datasets.annotations import set_type
 from benchmark.datasets.files import pairs
-from benchmark.datasets.pictures import Pictures
+from benchmark.datasets.pictures import OnDemand, Pictures
 from benchmark.seal.contract import everything
 
 BACKGROUND_DOTS = 6
@@ -48,10 +49,10 @@ class Polyp(Pictures):
     def _own_splits(self) -> list[str]:
         return ["dedup", "random"]
 
-    def _drawn(self, name: str, image: np.ndarray) -> dict[str, np.ndarray]:
+    def _drawn(self, name: str, image: np.ndarray) -> Mapping[str, np.ndarray]:
         if name not in self._fixations:
             return {}
-        return {"point:gaze": gaze(image, np.array(self._fixations[name]), len(self.classes))}
+        return OnDemand({"point:gaze": lambda: gaze(image, np.array(self._fixations[name]), len(self.classes))})
 
     @cached_property
     def _fixations(self) -> dict[str, list[tuple[float, float]]]:

@@ -19,7 +19,6 @@ from benchmark.datasets.base import Dataset, Scan
 from benchmark.datasets.forms import FORMS
 from benchmark.seal.contract import everything
 
-VERSION = 2  # of the simulators, part of a run's identity: a change in what they draw is a new version
 # in units of a pen: a pixel of an image whose smaller side has 216. Chosen so that strokes on ACDC are as long, thick
 # and deep as those that people drew there (tests/datasets/test_acdc.py).
 PEN = 216

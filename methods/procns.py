@@ -71,10 +71,10 @@ class ProCNS(NetMethod):
     the first phase predictions are averaged; in every epoch of the second, curves are fitted, and after the first that is
     flat, noise is masked. Left out of this is what changes little and costs much:
 
-    - averagings with less than 1 % of the average in the end; where the others would take longer than the phase's training,
-      there is one in up to 5 epochs, with the weight of these (`averagings`);
+    - averagings with less than 1 % of the average in the end; where the others would be more than the phase's passes over
+      the images, there is one in up to 5 epochs, with the weight of these (`averagings`);
     - fits within 15 steps of another, and those of too few points (`first_fit`);
-    - maskings beyond 8 where these would take longer than the phase's training.
+    - maskings beyond one a pass over the images, but no fewer than 8 are planned.
     """
 
     needs = ("encoder/8", "decoder/2")
@@ -171,7 +171,7 @@ class ProCNS(NetMethod):
 
     def _average(self, done: int) -> None:
         """Average predictions where it is time to; at the end of the phase make pseudo-labels of them."""
-        at, newest = averagings(self.boundary, self.epoch, self.alpha, self._affordable(self.boundary))
+        at, newest = averagings(self.boundary, self.epoch, self.alpha, self._passes(self.boundary))
         if done in at:
             self._refresh(done, newest)
         if done == self.boundary:
@@ -196,7 +196,7 @@ class ProCNS(NetMethod):
     def _perceive(self, done: int) -> None:
         """Fit the curves of classes that have not fired; once one has, mask every image."""
         passed, length, fired = done - self.boundary, self.budget.steps - self.boundary, len(self.fired)
-        often = max(MASKINGS, self._affordable(length))
+        often = max(MASKINGS, self._passes(length))
         seen: dict[str, float] = {}
         if passed >= first_fit(self.epoch, length) and _ends(passed, max(self.epoch, BETWEEN)):
             seen |= self._fit_curves(passed)
@@ -225,9 +225,9 @@ class ProCNS(NetMethod):
                 seen[f"fired_{k}"] = epoch
         return seen
 
-    def _affordable(self, steps: int) -> float:
-        """How often predicting all images takes as long as these steps: a slice takes a third of a training step on it."""
-        return 3 * steps * self.budget.batch / len(self.images)
+    def _passes(self, steps: int) -> float:
+        """Passes over the images in so many steps; the published runs predict every image once a pass."""
+        return steps * self.budget.batch / len(self.images)
 
     def _mask(self, slices: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Mask noise in the pseudo-labels of every image; returns values for the log."""
@@ -250,15 +250,15 @@ class ProCNS(NetMethod):
 # ----------------------------------------------------------------------------------------------------------- the times
 
 
-def averagings(boundary: int, epoch: float, alpha: float, affordable: float) -> tuple[list[int], float]:
+def averagings(boundary: int, epoch: float, alpha: float, passes: float) -> tuple[list[int], float]:
     """The steps of the first phase after which predictions are averaged, and the weight of the newest.
 
     The last is the phase's last step, `boundary`; before it one in every m epochs of so many steps each, with the weight
     1 - (1 - alpha)^m. What would have less than 1 % of the average in the end is left out. m is 1, or more where there
-    would be more averagings than are `affordable`, but at most 5 if an epoch has a step.
+    would be more averagings than `passes` over the images, but at most 5 if an epoch has a step.
     """
     lasting = math.log(LEAST) / math.log(1 - min(alpha, 1 - LEAST))  # epochs
-    m = max(1, 1 / epoch, min(COARSEST, lasting / affordable))
+    m = max(1, 1 / epoch, min(COARSEST, lasting / passes))
     count = math.ceil(min(lasting, boundary / epoch) / m - 1e-9)
     return [boundary - int(number * m * epoch + 1e-9) for number in reversed(range(count))], 1 - (1 - alpha) ** m
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from benchmark.datasets.annotations import Annotation
     from benchmark.datasets.base import Dataset, Inventory
 
+AGAIN = {"": (), "stale": ("stale",), "all": ("stale", "done")}  # states that `rerun` repeats, beside failed runs
 PROTOCOL = 1  # version of the rules that determine a score: splits, sizes, metrics
 
 
@@ -263,7 +264,7 @@ def _job(
     part_budget: Mapping[str, Any],
 ) -> Job:
     """Return the job of a row on a split."""
-    from benchmark.datasets import simulate
+    from benchmark.datasets import forms
 
     budget, common, reason = settings.budget(row, survey.dataset.name, part_budget)
     return Job(
@@ -281,7 +282,7 @@ def _job(
         data=data,
         code=plugins.fingerprint(row.plugin),
         revision=revision(row.plugin),
-        simulator=simulate.VERSION,
+        simulator=forms.VERSION,
         role=plugins.role(row.cls),
     )
 

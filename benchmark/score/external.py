@@ -21,7 +21,7 @@ from benchmark import InputError, __version__
 from benchmark.datasets.annotations import resolve
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, label_map
 from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
-from benchmark.datasets.simulate import VERSION
+from benchmark.datasets.forms import VERSION
 from benchmark.plan import plugins
 from benchmark.plan.compare import family
 from benchmark.plan.jobs import Job

@@ -12,7 +12,8 @@ from PIL import Image
 from benchmark import InputError, __version__
 from benchmark.datasets.annotations import check_simulable, resolve, to_labels
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_name
-from benchmark.datasets.simulate import VERSION, Annotator
+from benchmark.datasets.forms import VERSION
+from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
 
 

@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from benchmark import InputError, __version__
-from benchmark.plan.jobs import Job, Plan, state
+from benchmark.plan.jobs import AGAIN, Job, Plan, state
 from benchmark.score.metrics import named, records_of
 from benchmark.score.stored import score_run, score_snapshots
 from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
 from benchmark.store import ResultsFolder, Tables, commit
 from benchmark.train.local import Executor, Outcome, Running, Task, scratch
-
-AGAIN = {"": (), "stale": ("stale",), "all": ("stale", "done")}  # states that `rerun` repeats, beside failed runs
 
 
 class Screen(Protocol):

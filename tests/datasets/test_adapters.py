@@ -8,6 +8,7 @@ from PIL import Image
 
 from benchmark import InputError
 from benchmark.check.survey import check
+from benchmark.datasets import polyp
 from benchmark.datasets.acdc import Acdc, write_spacing
 from benchmark.datasets.annotations import parse, resolve
 from benchmark.datasets.base import Inventory, check_scan
@@ -184,6 +185,17 @@ def test_gaze_marks_are_points_of_people_and_background_far_from_them(twin):
     truth = 1 << scan.mask
     assert 0.3 < ((marks == 2) & (truth == 2)).sum() / (marks == 2).sum() < 1  # one of four looked elsewhere
     assert Annotator(dataset, (), parse("point:gaze"), 0)(scan) is marks
+
+
+def test_gaze_marks_are_made_when_they_are_asked_for(twin, monkeypatch):
+    made = []
+    monkeypatch.setattr(polyp, "gaze", lambda *given: made.append(given) or gaze(*given))
+    dataset = twin("polyp")
+    scan = next(scan for scan in map(dataset.load, dataset.split("random").train) if scan.drawn)
+    assert "point:gaze" in scan.drawn
+    assert made == []
+    assert scan.drawn["point:gaze"] is scan.drawn["point:gaze"]
+    assert len(made) == 1
 
 
 def test_gaze_background_is_made_of_points_and_image_alone():

@@ -19,8 +19,8 @@ from benchmark.datasets.annotations import (
     to_labels,
 )
 from benchmark.datasets.base import Dataset, Scan, Split, SplitSummary
-from benchmark.datasets.forms import ANNOTATOR_ERRORS, FORMS, learnt
-from benchmark.datasets.simulate import VERSION, Annotator, choose_slices, degrade, stream, weaken
+from benchmark.datasets.forms import ANNOTATOR_ERRORS, FORMS, VERSION, learnt
+from benchmark.datasets.simulate import Annotator, choose_slices, degrade, stream, weaken
 from benchmark.seal.contract import everything
 
 CLEAN = [

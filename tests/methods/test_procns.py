@@ -410,11 +410,11 @@ def test_the_average_is_that_of_every_published_epoch(steps):
     """All but the oldest 0.9 %, which are left out."""
     rng, epoch, boundary = np.random.default_rng(0), EPOCH * steps, steps // 5
     predictions = rng.random((boundary, 50))
-    found = averaged(predictions, *averagings(boundary, epoch, 0.2, affordable=30))
+    found = averaged(predictions, *averagings(boundary, epoch, 0.2, passes=30))
     every = [boundary - int(j * epoch) for j in reversed(range(int(boundary / epoch)))]
     assert 100 <= len(every) <= 102
     np.testing.assert_allclose(found, averaged(predictions, every, 0.2), rtol=0, atol=0.015)
-    assert len(averagings(boundary, epoch, 0.2, affordable=30)[0]) == 21
+    assert len(averagings(boundary, epoch, 0.2, passes=30)[0]) == 21
 
 
 def test_the_averagings_depend_on_the_images_only_where_they_would_outlast_the_training():
@@ -429,7 +429,7 @@ def test_the_averagings_depend_on_the_images_only_where_they_would_outlast_the_t
 @pytest.mark.parametrize("epoch", [0.02, 0.6, 500 * EPOCH, 1.25, 59, 75])
 @pytest.mark.parametrize("boundary", [1, 2, 38, 100, 3750])
 def test_there_is_always_an_averaging_and_never_two_after_one_step(alpha, epoch, boundary):
-    at, newest = averagings(boundary, epoch, alpha, affordable=1.5)
+    at, newest = averagings(boundary, epoch, alpha, passes=1.5)
     assert at == sorted(set(at))
     assert at[0] >= 1
     assert at[-1] == boundary
