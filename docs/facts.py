@@ -200,7 +200,7 @@ def presets() -> str:
             own = {name: getattr(part, name) or getattr(preset, name) for name in ("methods", "datasets", "annotations")}
             seeds = ", ".join(map(str, part.seeds or preset.seeds))
             budget = {k: v for k, v in (preset.budget | part.budget).items() if k not in ("dataset", "method")}
-            spent = ", ".join(f"{k} {v}" for k, v in budget.items()) or "the default"
+            spent = ", ".join(f"`{v}`" if k == "name" else f"{k} {v}" for k, v in budget.items()) or "the default"
             lines.append([link(path.stem, path) + title, *map(codes, own.values()), seeds, spent])
             title = ""
     return table(["preset", "methods", "data sets", "annotations", "seeds", "budget"], lines)
