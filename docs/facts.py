@@ -114,14 +114,31 @@ def data_set_page(name: str) -> Path:
 
 
 def reference() -> str:
-    """Dice of the reference runs under weak labels, with intervals; bold: the best, °: can't be distinguished from it."""
+    """Dice of the reference runs under weak labels, with intervals; bold: the best, °: can't be distinguished from it.
+
+    The last row is full masks, where there are any.
+    """
     cells = pd.read_csv(REPORTS / "reference-core/table.csv")
-    cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & ~cells.column.str.endswith(" full")]
+    cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & cells["mean"].notna()]
+    is_full = cells.column.str.endswith(" full")
+    full = {line.dataset: _short(line) for line in cells[is_full].assign(place="").itertuples()}
+    cells = cells[~is_full]
+    datasets = dict(zip(cells.column, cells.dataset, strict=True))
     columns, lines = list(cells.column.unique()), []
     for name, own in cells.groupby("method", sort=False):
         shown = {line.column: _short(line) for line in own.itertuples()}
         lines.append([f"`{name}`", *(shown.get(column, "n/a") for column in columns)])
-    return table(["method", *(f"`{column}`" for column in columns)], lines)
+    if full:
+        lines.append(["full masks, `pce_dice`", *(full.get(datasets[column], "n/a") for column in columns)])
+    sizes = [f"`{column}`: {_size(own)}." for column, own in cells.groupby("column", sort=False)]
+    return table(["method", *(f"`{column}`" for column in columns)], lines) + "\n\n" + " ".join(sizes)
+
+
+def _size(cells: pd.DataFrame) -> str:
+    """Patients (or images) and seeds of a column; seeds from the fewest to the most of its rows."""
+    few, many = int(cells.seeds.min()), int(cells.seeds.max())
+    seeds = f"{many}" if few == many else f"{few} to {many}"
+    return f"{int(cells.patients.max())} test patients or images, {seeds} seed{'s' * (many > 1)}"
 
 
 def _short(line: Any) -> str:
@@ -183,7 +200,7 @@ def presets() -> str:
             own = {name: getattr(part, name) or getattr(preset, name) for name in ("methods", "datasets", "annotations")}
             seeds = ", ".join(map(str, part.seeds or preset.seeds))
             budget = {k: v for k, v in (preset.budget | part.budget).items() if k not in ("dataset", "method")}
-            spent = ", ".join(f"{k} {v}" for k, v in budget.items()) or "the default"
+            spent = ", ".join(f"`{v}`" if k == "name" else f"{k} {v}" for k, v in budget.items()) or "the default"
             lines.append([link(path.stem, path) + title, *map(codes, own.values()), seeds, spent])
             title = ""
     return table(["preset", "methods", "data sets", "annotations", "seeds", "budget"], lines)

@@ -152,7 +152,7 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
     info = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _completeness(each[0]))}
     about = {columns[column]: info[columns[column]] for _, column in sorted(placed, key=lambda each: as_planned(each[0])[1])}
     own = _own_metrics(record for record, _, _ in done)
-    chosen = _chosen([each for each in done if each[0].get("selected")], own)
+    chosen = _chosen([each for each in done if _has_choice(each[0])], own)
     if selection == "last":
         cases = _scores(done, ResultsFolder.cases).reindex(columns=[*CASE_COLUMNS, *own])
     else:
@@ -268,7 +268,12 @@ def _own_metrics(records: Iterable[Record]) -> dict[str, Facts]:
 
 
 def _without_choice(record: Record) -> bool:
-    return record["state"] == "done" and not record.get("selected")
+    return record["state"] == "done" and not _has_choice(record)
+
+
+def _has_choice(record: Record) -> bool:
+    """Whether a run kept snapshots to choose from; a single one is the last step."""
+    return bool(record.get("selected")) and record["common"].get("snapshots") != 1
 
 
 def _run(record: Record) -> Record:

@@ -14,6 +14,7 @@ from benchmark.__main__ import app
 from benchmark.packing import pack, unpack
 from benchmark.score.stored import rescore
 from benchmark.store import ResultsFolder, open_results, within
+from tests.support.sweeps import run_sweep, small_plan
 
 ROW = {"scan": "007", "patient": "NA", "region": "faz", "unit": "px", "dice": 1 / 3, "hd95": "", "n_missed": 0}
 LOSSES = [{"step": step, "seconds": 0.1, "loss": 1 / (step + 1)} for step in range(5)]
@@ -272,6 +273,16 @@ def test_every_second_loss_is_kept_and_the_last_and_all_else(live, tmp_path):
     there = open_results(tmp_path / "packed/mine")
     logs = {run["label"]: [json.loads(line) for line in there.log(run["folder"])] for run in there.records()}
     assert logs == {"pce": [LOG[0], LOG[2], LOG[3], LOG[5]], "prior": [LOSSES[0], LOSSES[2], LOSSES[3]]}
+
+
+def test_a_sweep_goes_on_where_packed_runs_were_unpacked(tmp_path):
+    """So new runs are added to the reference."""
+    run_sweep(small_plan(["prior"]), tmp_path / "live")
+    pack(tmp_path / "live", tmp_path / "packed")
+    unpack(tmp_path / "packed", tmp_path / "again")
+    screen = run_sweep(small_plan(["prior", "pce"]), tmp_path / "again/live")
+    assert [method for method, *_ in screen.lines] == ["pce"]
+    assert pack(tmp_path / "again", tmp_path / "more") == 2
 
 
 @pytest.mark.parametrize("name", ["runs.jsonl.gz", "cases.csv.gz", "sets/mine.json"])

@@ -56,6 +56,14 @@ def test_of_two_runs_that_differ_in_snapshots_alone_one_counts(results):
     assert results(plain, keeping, record(seed=1)).runs.folder.tolist() == ["d/a/pce/run1", "d/a/pce/run2"]
 
 
+def test_a_single_snapshot_is_the_last_step_and_no_choice(results, tmp_path):
+    read = results(record(common={"steps": 5, "snapshots": 1}) | {"selected": dict.fromkeys(store.RULES, 5)})
+    assert read.snapshot_cases is None
+    assert len(read.cases) == 1
+    with pytest.raises(InputError, match="kept snapshots to select from"):
+        report_runs.read(tmp_path, "val")
+
+
 def test_a_method_with_a_budget_of_its_own_stays_in_the_column(results):
     read = results(record(), record("other", budget={"steps": 9}))
     assert set(read.runs.column) == {"octa_phantom scribble:sim"}
