@@ -142,7 +142,7 @@ class ProCNS(NetMethod):
         decoder = features.decoder[2] if self.prototypes != "batch" else None
         loss, refined = partial_cross_entropy(logits, batch.allowed), None
         if self.prsa_weight:
-            s = relative_size(batch.image, SETTINGS[self.setting]["size"]) if self.window == "anatomy" else 1.0
+            s = relative_size(batch.image, int(SETTINGS[self.setting]["size"])) if self.window == "anatomy" else 1.0
             sigma_xy, radius, factor = scaled_window(self.sigma_xy, self.radius, s)
             pairs = prsa(logits, batch.image, labels, batch.open, encoder, decoder, nearest=self.reference,
                          sigma_xy=sigma_xy, sigma_rgb=self.sigma, radius=radius)  # fmt: skip

@@ -105,7 +105,8 @@ def _sums(features: Tensor, labels: Tensor, classes: int, nearest: bool) -> tupl
         labels = labels[:, rows][:, :, columns]
     member = torch.stack([labels == k for k in range(classes)], 1).to(features.dtype)
     if not nearest:
-        member = F.adaptive_avg_pool2d(member, features.shape[-2:])
+        height, width = features.shape[-2:]
+        member = F.adaptive_avg_pool2d(member, (height, width))
     return torch.einsum("nkhw,nchw->nkc", member, features), member.sum((2, 3))[..., None]
 
 
