@@ -77,7 +77,7 @@ def gated_crf_step(how, side):
     """A step with the gated CRF; it gives the gradient."""
     torch.manual_seed(0)
     logits, image = torch.randn(BATCH, 4, side, side), torch.rand(BATCH, 1, side, side)
-    loss = {"unfolded": unfolded_gated_crf, "ours": gated_crf}[how]
+    loss = {"unfolded": unfolded_gated_crf, "here": gated_crf}[how]
     return descent(logits, lambda z: loss(z.softmax(1), image))
 
 
@@ -101,7 +101,7 @@ def prsa_step(how, side):
     logits, image = torch.randn(BATCH, 3, side, side), torch.rand(BATCH, 3, side, side)
     labels = torch.where(torch.rand(BATCH, side, side) < 0.05, torch.randint(0, 3, (BATCH, side, side)), 255)
     maps = torch.rand(BATCH, 128, side // 8, side // 8), torch.rand(BATCH, 32, side // 2, side // 2)
-    loss = {"unfolded": unfolded_prsa, "ours": lambda *given: prsa(*given).loss}[how]
+    loss = {"unfolded": unfolded_prsa, "here": lambda *given: prsa(*given).loss}[how]
     return descent(logits, lambda z: loss(z, image, labels, labels == 255, *maps))
 
 
@@ -165,8 +165,8 @@ def done(step):
 
 
 KERNELS = {
-    f"gated CRF, {BATCH} x 4 classes": (gated_crf_step, ("unfolded", "ours"), 256),
-    f"PRSA, {BATCH} x 3 classes": (prsa_step, ("unfolded", "ours"), 256),
+    f"gated CRF, {BATCH} x 4 classes": (gated_crf_step, ("unfolded", "here"), 256),
+    f"PRSA, {BATCH} x 3 classes": (prsa_step, ("unfolded", "here"), 256),
     "dense CRF, 2 x 4 classes": (dense_crf_step, ("whole", "exact", "grid"), 256),
     f"tree energy beside the U-Net, {BATCH} x 4 classes": (tree_energy_step, ("U-Net", "tree energy"), 256 if GPU else 128),
 }
@@ -289,7 +289,7 @@ def volumes():
     return [(rng.random((9, 1, 256, 216), np.float32), np.full((9, 256, 216), 15, np.uint8)) for _ in range(5)]
 
 
-@pytest.mark.parametrize("how", ["numpy.save", "ours"])
+@pytest.mark.parametrize("how", ["numpy.save", "here"])
 @pytest.mark.benchmark(group="sealing of 5 volumes of 9 x 256 x 216")
 def test_sealing(benchmark, volumes, tmp_path, how):
     def empty():
@@ -297,13 +297,13 @@ def test_sealing(benchmark, volumes, tmp_path, how):
         (tmp_path / "sealed").mkdir()
         return (tmp_path / "sealed", volumes), {}
 
-    benchmark.pedantic({"numpy.save": save, "ours": seal}[how], setup=empty, rounds=30, warmup_rounds=2)
+    benchmark.pedantic({"numpy.save": save, "here": seal}[how], setup=empty, rounds=30, warmup_rounds=2)
 
 
-@pytest.mark.parametrize("how", ["numpy.load", "ours"])
+@pytest.mark.parametrize("how", ["numpy.load", "here"])
 @pytest.mark.benchmark(group="loading of 5 volumes of 9 x 256 x 216 into memory")
 def test_loading(benchmark, volumes, tmp_path, how):
-    {"numpy.load": save, "ours": seal}[how](tmp_path, volumes)
+    {"numpy.load": save, "here": seal}[how](tmp_path, volumes)
 
     def loaded():
         return [np.load(path) for path in sorted(tmp_path.glob("*.npy"))]
@@ -311,10 +311,10 @@ def test_loading(benchmark, volumes, tmp_path, how):
     def opened():
         return [(np.array(scan.image), np.array(scan.allowed)) for scan in folder.open_train(tmp_path)]
 
-    benchmark.pedantic({"numpy.load": loaded, "ours": opened}[how], rounds=30, warmup_rounds=2)
+    benchmark.pedantic({"numpy.load": loaded, "here": opened}[how], rounds=30, warmup_rounds=2)
 
 
-@pytest.mark.parametrize("how", ["HDF5", "ours"])
+@pytest.mark.parametrize("how", ["HDF5", "here"])
 @pytest.mark.benchmark(group="a training slice of 256 x 216 px and its sets, 100 in random order")
 def test_fetching(benchmark, volumes, tmp_path, how):
     """As published, a compressed file for each slice; ours are in memory, at the network's size, and copied there."""
@@ -322,7 +322,7 @@ def test_fetching(benchmark, volumes, tmp_path, how):
     order = np.random.default_rng(0).integers(len(images), size=100)
     for number, (image, allowed) in enumerate(zip(images, sets, strict=True)):
         write_h5(tmp_path / f"slice{number}.h5", image[0], allowed)
-    read = {"HDF5": lambda row: read_h5(tmp_path / f"slice{row}.h5"), "ours": lambda row: (images[row] + 0, sets[row] + 0)}[
+    read = {"HDF5": lambda row: read_h5(tmp_path / f"slice{row}.h5"), "here": lambda row: (images[row] + 0, sets[row] + 0)}[
         how
     ]
     benchmark.pedantic(lambda: [read(row) for row in order], rounds=10, warmup_rounds=1)
@@ -341,7 +341,7 @@ def read_h5(path):
         return file["image"][:], file["label"][:]
 
 
-@pytest.mark.parametrize("how", ["scikit-image", "ours"])
+@pytest.mark.parametrize("how", ["scikit-image", "here"])
 @pytest.mark.benchmark(group="labels by random walks, a slice of 256 x 256 px with three classes")
 def test_random_walks(benchmark, how):
     scan = next(iter(data_of("scribble", shapes=((1, 256, 256),))))
@@ -349,12 +349,12 @@ def test_random_walks(benchmark, how):
     marks = np.where(labels == 255, 0, labels + 1)
     by = {
         "scikit-image": lambda: random_walker(image[0], marks, beta=100, mode="bf"),
-        "ours": lambda: probabilities(image, labels, 100.0),
+        "here": lambda: probabilities(image, labels, 100.0),
     }
     benchmark.pedantic(by[how], rounds=5, warmup_rounds=1)
 
 
-@pytest.mark.parametrize("how", ["published", "ours"])
+@pytest.mark.parametrize("how", ["published", "here"])
 @pytest.mark.benchmark(
     group="test path of four volumes of 10 x 256 x 216 px but the network: read, resize, resize back, Dice and HD95"
 )
@@ -389,7 +389,7 @@ def test_test_path(benchmark, predictions, tmp_path, how):
                 (1, 1, 1),
             )
 
-    benchmark.pedantic({"published": published, "ours": ours}[how], rounds=3, warmup_rounds=1)
+    benchmark.pedantic({"published": published, "here": ours}[how], rounds=3, warmup_rounds=1)
 
 
 def zoomed(plane, shape):
@@ -422,12 +422,12 @@ def looped_smoothing(x, y, bandwidth):
     return smoothed
 
 
-@pytest.mark.parametrize("how", ["loop", "ours"])
+@pytest.mark.parametrize("how", ["loop", "here"])
 @pytest.mark.benchmark(group="smoothing of a training curve of 500 steps")
 def test_smoothing(benchmark, how):
     x, y = np.linspace(0, 500, 500), np.random.default_rng(0).random(500)
     benchmark.pedantic(
-        {"loop": looped_smoothing, "ours": smooth}[how], (x, y, 0.5), rounds=5 if how == "loop" else 30, warmup_rounds=1
+        {"loop": looped_smoothing, "here": smooth}[how], (x, y, 0.5), rounds=5 if how == "loop" else 30, warmup_rounds=1
     )
 
 
@@ -453,7 +453,7 @@ def by_medpy(ours, truth, spacing):
         medpy.dc(*pair), medpy.hd95(*pair, spacing), medpy.assd(*pair, spacing)
 
 
-@pytest.mark.parametrize("how", ["medpy", "ours"])
+@pytest.mark.parametrize("how", ["medpy", "here"])
 @pytest.mark.parametrize("what", ["volumes in mm", "volumes in voxels", "volumes by slice", "slices"])
 def test_scores(benchmark, predictions, what, how):
     """Ours gives all other scores, too; the same four predictions, so the ratio is that of the means."""
@@ -470,10 +470,10 @@ def test_scores(benchmark, predictions, what, how):
         for pair in pairs:
             evaluate(*pair, {"a": (1,), "b": (2,), "c": (3,)}, spacing)
 
-    benchmark.pedantic({"medpy": baseline, "ours": ours}[how], rounds=5, warmup_rounds=1)
+    benchmark.pedantic({"medpy": baseline, "here": ours}[how], rounds=5, warmup_rounds=1)
 
 
-@pytest.mark.parametrize("how", ["scipy", "ours"])
+@pytest.mark.parametrize("how", ["scipy", "here"])
 @pytest.mark.benchmark(group="augmentation of a slice of 256 px with its marks")
 def test_augmentation(benchmark, how):
     image, sets = np.random.default_rng(0).random((1, 256, 256), np.float32), np.full((256, 256), 3, np.uint8)
@@ -484,7 +484,7 @@ def test_augmentation(benchmark, how):
         ndimage.rotate(image[0], 30, reshape=False, order=1)
         ndimage.rotate(sets, 30, reshape=False, order=0, cval=3)
 
-    by = {"scipy": rotate, "ours": lambda: augmentation(next(step), 0, image, sets)}
+    by = {"scipy": rotate, "here": lambda: augmentation(next(step), 0, image, sets)}
     benchmark.pedantic(by[how], rounds=5, iterations=100, warmup_rounds=1)  # turns differ in cost, so a round is a mean
 
 

@@ -168,7 +168,7 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
     if len(frame := numbers["costs"]):
         yield Table("costs", "Costs", tables.cost_table(frame), [*costs.notes(read, frame), *budgets])
     if len(frame := numbers["published"]):
-        yield Table("published", "Published numbers beside ours", tables.published_table(frame), PUBLISHED_NOTES)
+        yield Table("published", "Published numbers and those of these runs", tables.published_table(frame), PUBLISHED_NOTES)
 
 
 def notes(read: Rows, summary: Summary) -> list[str]:
@@ -317,8 +317,8 @@ LEAK_NOTES = [
     "weakval − last is what honest selection costs or brings."
 ]
 PUBLISHED_NOTES = [
-    "Printed in papers, with the source of each in published.csv; never mixed with ours. The last column says whether a "
-    "number may be compared with ours, and why not."
+    "Printed in papers, with the source of each in published.csv; never mixed with those of runs. The last column says whether "
+    "a number may be compared with that of the runs, and why not."
 ]
 
 

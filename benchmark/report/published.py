@@ -43,7 +43,7 @@ class Number(BaseModel):
     annotation: Text
     supervision: Annotated[str, Field(pattern="^(weak|full|semi .*)$")]
     method: Text
-    ours: str
+    here: str
     region: Text
     metric: Text
     definition: Text
@@ -63,7 +63,7 @@ class Number(BaseModel):
     def _fits_the_data_set_and_the_metric(self) -> "Number":
         _must_be_in(plugins.find("data set"), "dataset", self.dataset)
         _must_be_in([*_regions(self.dataset), MEAN], "region", self.region)
-        _must_be_in([*plugins.find("method"), ""], "ours", self.ours)
+        _must_be_in([*plugins.find("method"), ""], "here", self.here)
         _must_be_in(KNOWN, "metric", self.metric)
         facts = KNOWN[self.metric]
         if facts.distance != bool(self.unit):
@@ -83,8 +83,8 @@ class Number(BaseModel):
             raise ValueError(f"annotation {self.annotation!r} must be written {annotation}")
         if (kind == "weak") == (annotation.form == "full"):
             raise ValueError(f"supervision is {kind!r} of {annotation}; full masks make it full or semi, others weak")
-        if kind == "semi" and self.ours:
-            raise ValueError(f"ours is {self.ours!r}; nothing here is trained on a few dense masks alone: it must be empty")
+        if kind == "semi" and self.here:
+            raise ValueError(f"here is {self.here!r}; nothing here is trained on a few dense masks alone: it must be empty")
         return self
 
 
@@ -92,7 +92,7 @@ COLUMNS = tuple(Number.model_fields)
 COUNTS = ("patients", "seeds", "steps", "size")
 KEY = ("paper", "table", "dataset", "annotation", "supervision", "method", "metric")  # and a region: one number
 COMPARISON_COLUMNS = (
-    *("column", "dataset", "annotation", "paper", "link", "table", "split", "method", "ours", "region", "metric"),
+    *("column", "dataset", "annotation", "paper", "link", "table", "split", "method", "here", "region", "metric"),
     *("definition", "selection", "published_mean", "published_std", "published_unit", "published_seeds"),
     *("mean", "low", "high", "unit", "patients", "seeds", "comparable", "why", "source"),
 )
@@ -114,7 +114,7 @@ def compare(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Return COMPARISON_COLUMNS: for each column of a report the published numbers for its data set and annotation.
 
     summary: the cells of `report.summary`; published: of `read`. A number is compared with the cell of the method in its
-    column `ours`, and with each row of that method if there are several. Without such a cell the number has a line, too,
+    column `here`, and with each row of that method if there are several. Without such a cell the number has a line, too,
     so that the missing run is visible. Semi-supervised numbers and external predictions are left out. `comparable` is
     that of the file, or worse if the runs differ.
     """
@@ -127,21 +127,21 @@ def compare(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
         supervised = published.supervision == ("full" if annotation == "full" else "weak")
         same = (published.dataset == dataset) & (published.annotation == annotation) & supervised
         for number in published[same].to_dict("records"):
-            found = cells[number["ours"], number["region"], number["metric"]]
+            found = cells[number["here"], number["region"], number["metric"]]
             lines += [{"column": column, **_compared(number, cell)} for cell in found or [{}]]
     return pd.DataFrame(lines, columns=[*COMPARISON_COLUMNS])
 
 
 def _compared(number: Line, cell: Line) -> dict[str, object]:
     """One line of the comparison; the cell may be empty."""
-    missing = f"{number['ours']} has no number here" if number["ours"] else "no method here is known to be this one"
+    missing = f"{number['here']} has no number here" if number["here"] else "no method here is known to be this one"
     differences = list(_differences(cell, number)) if cell else [("no", missing)]
     verdict = max([number["comparable"], *(verdict for verdict, _ in differences)], key=VERDICTS.index)
     return {
         **{name: number[name] for name in COMPARISON_COLUMNS if name in number},
         **{f"published_{name}": number[name] for name in ("mean", "std", "unit", "seeds")},
         **{name: cell.get(name) for name in ("mean", "low", "high", "unit", "patients", "seeds")},
-        "ours": cell.get("method", number["ours"]),
+        "here": cell.get("method", number["here"]),
         "comparable": verdict,
         "why": "; ".join([*(reason for _, reason in differences), number["why"]]),
     }
@@ -150,13 +150,13 @@ def _compared(number: Line, cell: Line) -> dict[str, object]:
 def _differences(cell: Line, number: Line) -> Iterator[tuple[str, str]]:
     """Yield the differences between a cell and a published number, each as a verdict and a reason."""
     if cell["unit"] != number["unit"]:
-        yield "no", f"ours in {cell['unit']}, theirs in {number['unit']}"
+        yield "no", f"in {cell['unit']} here, published in {number['unit']}"
     if cell["own_budget"]:
-        yield "partly", f"ours has a budget of its own ({cell['own_budget']})"
+        yield "partly", f"the row has a budget of its own ({cell['own_budget']})"
     yield from _counted(cell, number, "steps")
     yield from _counted(cell, number, "size")
     if cell["family"] != number["family"]:
-        yield "partly", f"our splits are {cell['family']}, theirs {number['split']}"
+        yield "partly", f"splits are {cell['family']} here, published {number['split']}"
     yield from _counted(cell, number, "patients")
     yield from _counted(cell, number, "seeds")
 

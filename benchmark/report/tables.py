@@ -182,7 +182,7 @@ def published_table(frame: pd.DataFrame) -> pd.DataFrame:
             "region": frame.region,
             "metric": [BUILT_IN[metric].title for metric in frame.metric],
             "published": [number(mean, d) + ("" if pd.isna(std) else f" ± {number(std, d)}") for mean, std, d in printed],
-            "ours": ["" if pd.isna(m) else _number(m, low, high, BUILT_IN[of], sign="") for m, low, high, of in measured],
+            "here": ["" if pd.isna(m) else _number(m, low, high, BUILT_IN[of], sign="") for m, low, high, of in measured],
             "comparable": [f"{c}: {why}" if why else c for c, why in zip(frame.comparable, frame.why, strict=True)],
         }
     ).set_index("data")

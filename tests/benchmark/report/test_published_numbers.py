@@ -8,7 +8,7 @@ from benchmark.report.published import COLUMNS, COMPARISON_COLUMNS, compare, rea
 
 ROW = {
     "paper": "Doe, 2020", "link": "https://doi.org/10.1/1", "table": "Table 1", "dataset": "acdc", "split": "five folds",
-    "family": "wsl4mis", "annotation": "scribble:drawn", "supervision": "weak", "method": "PCE", "ours": "pce",
+    "family": "wsl4mis", "annotation": "scribble:drawn", "supervision": "weak", "method": "PCE", "here": "pce",
     "region": "RV", "metric": "dice", "definition": "of volumes", "mean": "0.625", "std": "0.16", "unit": "",
     "patients": "100", "seeds": "1", "steps": "60000", "size": "256", "selection": "last step", "comparable": "yes",
     "why": "same protocol", "source": "the paper",
@@ -57,9 +57,9 @@ def test_numbers_are_read_as_numbers_and_the_rest_as_text(table):
 
 def test_what_is_not_known_may_be_left_empty(table):
     names = ["std", "patients", "seeds", "steps", "size"]
-    line = table(dict.fromkeys([*names, "link", "family", "ours"], "")).iloc[0]
+    line = table(dict.fromkeys([*names, "link", "family", "here"], "")).iloc[0]
     assert line[names].isna().all()
-    assert line.ours == ""
+    assert line.here == ""
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_is_not_known_may_be_left_empty(table):
         ({"comparable": "maybe"}, "comparable: Input should be 'yes', 'partly' or 'no' (got 'maybe')"),
         ({"dataset": "acdd"}, "dataset is 'acdd'; it must be one of acdc, "),
         ({"region": "aorta"}, "region is 'aorta'; it must be one of RV, MYO, LV, mean"),
-        ({"ours": "pcee"}, "ours is 'pcee'; it must be one of "),
+        ({"here": "pcee"}, "here is 'pcee'; it must be one of "),
         ({"metric": "dsc"}, "metric is 'dsc'; it must be one of dice, "),
         ({"metric": "hd95@slice", "unit": "px"}, "metric is 'hd95@slice'; it must be one of"),
         ({"unit": "mm"}, "unit of dice is 'mm'; it must be empty"),
@@ -83,7 +83,7 @@ def test_what_is_not_known_may_be_left_empty(table):
         ({"supervision": "some"}, "supervision: String should match pattern '^(weak|full|semi .*)$' (got 'some')"),
         ({"supervision": "full"}, "supervision is 'full' of scribble:drawn"),
         ({"annotation": "full"}, "supervision is 'weak' of full"),
-        ({"annotation": "full", "supervision": "semi 10 %"}, "ours is 'pce'; nothing here is trained on a few dense masks"),
+        ({"annotation": "full", "supervision": "semi 10 %"}, "here is 'pce'; nothing here is trained on a few dense masks"),
         ({"mean": "0.6 (0.1)"}, "mean: Input should be a valid decimal (got '0.6 (0.1)')"),
         ({"mean": "nan"}, "mean: Input should be a finite number (got 'nan')"),
         ({"mean": "62.5"}, "mean is 62.5; dice is from 0 to 1 (87.2 % is 0.872)"),
@@ -127,7 +127,7 @@ def test_an_empty_folder_has_no_numbers(tmp_path):
     assert compare(pd.DataFrame([CELL]), read(tmp_path)).empty
 
 
-@pytest.mark.parametrize("change", [{}, {"mean": "0.7"}, {"ours": "", "split": "another", "definition": "another"}])
+@pytest.mark.parametrize("change", [{}, {"mean": "0.7"}, {"here": "", "split": "another", "definition": "another"}])
 def test_a_number_that_is_there_twice_is_named_with_both_places(table, change):
     with pytest.raises(InputError, match=r"doe.csv, line 3: this number is there already, in .*doe.csv, line 2$"):
         table({}, change)
@@ -163,8 +163,8 @@ def test_the_mean_of_regions_that_are_not_all_printed_is_not_checked(table):
 
 def test_a_number_is_compared_with_the_cell_of_its_method(table):
     line = compared(table)
-    assert {name: line[name] for name in ("method", "ours", "published_mean", "published_std", "mean", "low", "high")} == {
-        "method": "PCE", "ours": "pce", "published_mean": 0.625, "published_std": 0.16, "mean": 0.7, "low": 0.6, "high": 0.8,
+    assert {name: line[name] for name in ("method", "here", "published_mean", "published_std", "mean", "low", "high")} == {
+        "method": "PCE", "here": "pce", "published_mean": 0.625, "published_std": 0.16, "mean": 0.7, "low": 0.6, "high": 0.8,
     }  # fmt: skip
     assert (line["patients"], line["seeds"], line["source"]) == (99, 1, "the paper")
     assert (line["comparable"], line["why"]) == ("yes", "same protocol")
@@ -179,16 +179,16 @@ def test_a_number_is_compared_with_the_cell_of_its_method(table):
         ({"patients": 20}, {}, "no", "20 patients against 100"),
         ({"seeds": 3}, {}, "partly", "3 seeds against 1"),
         ({}, {"seeds": "5"}, "partly", "1 seed against 5"),
-        ({"family": "strat5"}, {}, "partly", "our splits are strat5, theirs five folds"),
-        ({}, {"family": ""}, "partly", "our splits are wsl4mis, theirs five folds"),
-        ({"own_budget": "its paper's"}, {}, "partly", "ours has a budget of its own (its paper's)"),
+        ({"family": "strat5"}, {}, "partly", "splits are strat5 here, published five folds"),
+        ({}, {"family": ""}, "partly", "splits are wsl4mis here, published five folds"),
+        ({"own_budget": "its paper's"}, {}, "partly", "the row has a budget of its own (its paper's)"),
         (
             *({"own_budget": "its paper's", "steps": 300}, {}, "no"),
-            "ours has a budget of its own (its paper's); 300 steps against 60,000",
+            "the row has a budget of its own (its paper's); 300 steps against 60,000",
         ),
         ({"steps": None}, {}, "partly", "steps unknown"),
         ({}, {"size": ""}, "partly", "size unknown"),
-        ({"metric": "hd95", "unit": "px per slice"}, HD95, "no", "ours in px per slice, theirs in mm"),
+        ({"metric": "hd95", "unit": "px per slice"}, HD95, "no", "in px per slice here, published in mm"),
     ],
 )
 def test_what_differs_on_our_side_makes_a_number_less_comparable(table, cell, change, verdict, reason):
@@ -200,7 +200,7 @@ def test_the_worst_of_several_reasons_counts_and_all_are_said(table):
     line = compared(table, {"family": "strat5", "steps": 300, "seeds": 3}, comparable="partly")
     assert line["comparable"] == "no"
     assert line["why"] == (
-        "300 steps against 60,000; our splits are strat5, theirs five folds; 3 seeds against 1; same protocol"
+        "300 steps against 60,000; splits are strat5 here, published five folds; 3 seeds against 1; same protocol"
     )
 
 
@@ -216,11 +216,11 @@ def test_patients_that_we_count_as_one_do_not_matter(table):
 def test_a_number_without_a_cell_has_a_line_all_the_same(table, cell):
     line = compared(table, cell)
     assert pd.isna(line["mean"])
-    assert (line["ours"], line["comparable"], line["why"]) == ("pce", "no", "pce has no number here; same protocol")
+    assert (line["here"], line["comparable"], line["why"]) == ("pce", "no", "pce has no number here; same protocol")
 
 
 def test_a_method_that_we_do_not_have_is_said(table):
-    line = compared(table, ours="")
+    line = compared(table, here="")
     assert line["why"] == "no method here is known to be this one; same protocol"
 
 
@@ -237,14 +237,14 @@ def test_numbers_on_other_data_or_annotations_are_left_out(table, cell):
 
 def test_full_masks_are_compared_with_full_masks_and_semi_supervised_numbers_with_nothing(table):
     full = {"annotation": "full", "method": "FullSup"}
-    numbers = table(full | {"supervision": "full"}, full | {"supervision": "semi 10 %", "ours": ""})
+    numbers = table(full | {"supervision": "full"}, full | {"supervision": "semi 10 %", "here": ""})
     found = compare(pd.DataFrame([CELL | {"annotation": "full"}]), numbers)
     assert list(found["mean"]) == [0.7]
 
 
 def test_each_of_the_rows_that_differ_in_options_is_compared(table):
     cells = [CELL | {"method": "pce (a=1)"}, CELL | {"method": "pce (a=2)", "mean": 0.6}]
-    assert compare(pd.DataFrame(cells), table({}))[["ours", "mean"]].values.tolist() == [
+    assert compare(pd.DataFrame(cells), table({}))[["here", "mean"]].values.tolist() == [
         ["pce (a=1)", 0.7],
         ["pce (a=2)", 0.6],
     ]

@@ -182,10 +182,10 @@ def test_published_numbers_are_compared_in_their_column(tmp_path):
     table = tables.published_table(published.compare(ours, published.read()))
     assert set(table.index) == {"acdc scribble:drawn"}
     line = table[(table.method == "pCE") & (table.region == "mean") & (table.metric == "Dice")].iloc[0]
-    assert (line.published, line.ours) == ("0.686 ± 0.137", "0.500 [0.500, 0.500]")
+    assert (line.published, line.here) == ("0.686 ± 0.137", "0.500 [0.500, 0.500]")
     assert line.comparable.startswith("no: ")
     other = table[(table.method == "RW") & (table.region == "LV") & (table.metric == "Dice")].iloc[0]
-    assert other.ours == ""
+    assert other.here == ""
 
 
 def test_only_failures_still_make_a_report(tmp_path):
