@@ -317,8 +317,8 @@ LEAK_NOTES = [
     "weakval − last is what honest selection costs or brings."
 ]
 PUBLISHED_NOTES = [
-    "Printed in papers, with the source of each in published.csv; never mixed with those of runs. The last column says whether "
-    "a number may be compared with that of the runs, and why not."
+    "Printed in papers, with the source of each in published.csv; never mixed with those of runs. The last column says "
+    "whether a number may be compared with that of the runs, and why not."
 ]
 
 
