@@ -63,7 +63,7 @@ def test_a_plan_warns_of_what_a_budget_leaves_out_once_for_a_row():
 def test_without_flags_it_is_the_demo():
     demo = read_preset("demo")
     assert len(demo.methods) == 5
-    plan = make_plan(Request(options=["octa_phantom.train=1", "polyp_phantom.train=1"]))
+    plan = make_plan(Request(options=["octa_phantom.train=1", "fundus_phantom.train=1"]))
     assert {job.method for job in plan.jobs} == set(demo.methods)
     assert set(plan.datasets) == set(demo.datasets)
 
