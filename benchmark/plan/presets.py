@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Named budgets: `published` is that of the literature; docs/explanation/equal-budget.md tells how `short` was chosen.
 SHORT = Budget(steps=1000, batch=8, size=96, lr=0.03, optimiser="nesterov", warmup=0.1)
-BUDGETS = {"published": Budget(), "short": SHORT, "laptop": dataclasses.replace(SHORT, steps=200, size=64)}
+BUDGETS = {"published": Budget(), "short": SHORT, "laptop": dataclasses.replace(SHORT, steps=120, size=64)}
 FREE = ("network", "weights", "threads", "snapshots", "tune")  # what a named budget leaves as it is
 
 PHANTOMS = ("octa_phantom", "fundus_phantom", "polyp_phantom")  # of the modalities of ProCNS's tasks
