@@ -112,6 +112,8 @@ def run(
     with terminal.status("reading and checking the data"):
         plan = make_plan(request)
     jobs = select_shard(plan.jobs, shard) if shard else plan.jobs
+    for note in plan.notes:
+        print(note)
     terminal.show_warnings(plan.warnings)
     if dry_run:
         planned = [(job, state(open_results(results), job)) for job in jobs]

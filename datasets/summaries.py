@@ -23,7 +23,7 @@ from benchmark.seal import contract
 
 CODE = (*sorted(Path(__file__).parent.glob("*.py")), Path(inputs.__file__), Path(contract.__file__))
 READERS = ("numpy", "scipy", "pillow", "nibabel", "h5py")  # a new version may decode a file differently
-OURS = f"{__package__}."
+SUITE = f"{__package__}."  # modules of this suite's data sets
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def remembered(inventories: Iterable[Inventory]) -> Iterator[None]:
     """
     known = []
     for inventory in inventories:
-        if type(inventory.dataset).__module__.startswith(OURS):
+        if type(inventory.dataset).__module__.startswith(SUITE):
             with suppress(OSError, RuntimeError):  # the latter: without a home
                 known.append((inventory, state := _state(inventory), _read(_place(inventory), state)))
     for inventory, _, found in known:

@@ -80,7 +80,7 @@ class ProCNS(NetMethod):
     needs = ("encoder/8", "decoder/2")
     notes: ClassVar[Mapping[str, str]] = {"anpm_fired": "noise suppression acted"}
 
-    setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's epoch, and next two values
+    setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's epoch, size, next two values
     phase_one: float | None = None  # share of the steps; without a setting 0.2
     confidence: float | None = None  # above which a disagreement is noise; without a setting 0.5
     prsa_weight: Annotated[float, Range(0.01, 1)] = 0.1

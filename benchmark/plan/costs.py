@@ -68,8 +68,8 @@ def _by_runs(job: Job, records: Iterable[Record], where: str, gpu: bool) -> Esti
         known, given = record["identity"], DEFAULTS | record["identity"]["budget"]
         same = known["method"] == job.plugin.name and all(given[name] == budget[name] for name in KIND)
         if same and _on_gpu(record) is gpu and "wall_s" in record:
-            apart = round(abs(math.log(_pixels(given) / _pixels(budget))), 6)
-            distance = (known["options"] != dict(job.options), apart, known["dataset"] != job.dataset)
+            ratio = round(abs(math.log(_pixels(given) / _pixels(budget))), 6)
+            distance = (known["options"] != dict(job.options), ratio, known["dataset"] != job.dataset)
             like.setdefault(distance, []).append(record)
     if not like:
         return None

@@ -104,6 +104,7 @@ class Plan:
     warnings: list[str]  # about the data, and about what budgets leave out
     against: str = ""  # stored runs that reports compare these with
     metrics: Sequence[Plugin] = ()  # of plug-ins; runs are scored with them too
+    notes: Sequence[str] = ()  # of the preset, to show before the runs
 
     def content(self) -> dict[str, Any]:
         """Return the content of `plan.json`."""
@@ -167,9 +168,10 @@ def make_plan(request: Request) -> Plan:
         jobs=list(planned.jobs.values()),
         datasets={name: survey.dataset for name, survey in datasets.items()},
         not_claimed=sorted(planned.not_claimed),
-        warnings=[*preset.notes, *planned.warnings, *_left_out(planned.jobs.values(), classes)],
+        warnings=[*planned.warnings, *_left_out(planned.jobs.values(), classes)],
         against=request.against,
         metrics=metrics,
+        notes=preset.notes,
     )
     if request.against:
         compare.check_match(plan.records(), request.against)

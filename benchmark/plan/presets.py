@@ -135,7 +135,10 @@ def apply_flags(request: Request) -> Preset:
 
 
 def _on_what_is_found(request: Request) -> Preset:
-    """Return a preset of the data sets in the data folder, or else of phantoms, each with its task's form of annotation."""
+    """Return a preset of the data sets in the data folder, or else of phantoms, each with its task's form of annotation.
+
+    Methods have the published options of a task, where it has some: those of `procns-tasks`.
+    """
     known = {name: plugins.describe(plugin) for name, plugin in plugins.find("data set").items()}
     found = [name for name, facts in known.items() if not facts.get("by_path") and (request.data / name).is_dir()]
     if found:
@@ -147,14 +150,16 @@ def _on_what_is_found(request: Request) -> Preset:
     parts = [Part(datasets=[name], annotations=form) for name, form in forms.items()]
     if not request.budget:
         note += f"; the budget is {budget}, and --budget published is the published one"
-    return Preset(name="report", budget={"name": budget}, parts=parts, notes=[note])
+    options = read_preset("procns-tasks").options
+    return Preset(name="report", budget={"name": budget}, options=options, parts=parts, notes=[note])
 
 
 def _filter(stated: list[Any], named: list[Any]) -> list[Any]:
     """Return those values of a part that a flag names, also as a group, a form of annotation, a family or fold of splits."""
     members = [member for name in named for member in (name, *plugins.groups().get(name, []))]
     found = [one for one in stated if {one, *(str(one).partition(sign)[0] for sign in ":/")} & set(members)]
-    return found + [name for name in named if {"/", "@"} & set(str(name)) and re.split("[/@]", str(name))[0] in stated]
+    parts = {name: {name.removesuffix("@val"), re.split("[/@]", name)[0]} - {name} for name in map(str, named)}
+    return found + [name for name, wholes in parts.items() if wholes & set(stated)]
 
 
 def expand(given: Mapping[str, Any]) -> dict[str, Any]:

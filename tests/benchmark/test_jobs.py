@@ -130,7 +130,7 @@ def test_methods_alone_are_compared_on_phantoms_where_no_data_are_found(tmp_path
     forms = {(job.dataset, job.annotation) for job in plan.jobs}
     assert forms == {("octa_phantom", "point"), ("fundus_phantom", "scribble:sim"), ("polyp_phantom", "block")}
     assert {job.budget for job in plan.jobs} == {presets.BUDGETS["laptop"]}
-    assert "phantoms are used; for yours: --data FOLDER" in plan.warnings[0]
+    assert "phantoms are used; for yours: --data FOLDER" in plan.notes[0]
 
 
 def test_methods_alone_are_compared_on_the_data_that_are_found(tmp_path):
@@ -138,7 +138,8 @@ def test_methods_alone_are_compared_on_the_data_that_are_found(tmp_path):
     plan = make_plan(Request(methods=["procns", "pce"], data=tmp_path))
     assert {(job.dataset, job.annotation) for job in plan.jobs} == {("faz", "point")}
     assert {job.budget for job in plan.jobs} == {presets.BUDGETS["short"]}
-    assert plan.warnings[0].startswith(f"data sets found in {tmp_path}: faz; the budget is short")
+    assert {job.options["setting"] for job in plan.jobs if job.method == "procns"} == {"FAZ-point"}
+    assert plan.notes[0].startswith(f"data sets found in {tmp_path}: faz; the budget is short")
     plan = make_plan(Request(methods=["pce"], data=tmp_path, annotations=["block"], budget=["steps=5"]))
     assert {(job.annotation, job.budget.steps, job.budget.lr) for job in plan.jobs} == {("block", 5, 0.03)}
 
@@ -174,6 +175,15 @@ def test_held_out_scans_can_be_scored_in_place_of_test_scans():
     )
     with pytest.raises(InputError, match="split default@val of octa_phantom has no held-out scans"):
         make_plan(request(methods=["pce"], options=[*SMALL, "octa_phantom.val=0"], splits=["default@val"]))
+
+
+def test_a_flag_names_held_out_scans_of_a_preset_s_split(tmp_path):
+    preset = preset_file(tmp_path, 'datasets = ["octa_phantom"]\nmethods = ["pce"]\n[[parts]]\nsplits = ["default"]')
+    (part,) = apply_flags(Request(preset=preset, splits=["default@val"])).parts
+    assert part.splits == ["default@val"]
+    fold = preset_file(tmp_path, 'datasets = ["acdc"]\nmethods = ["pce"]\n[[parts]]\nsplits = ["strat5/0"]')
+    (part,) = apply_flags(Request(preset=fold, splits=["strat5/0@val"])).parts
+    assert part.splits == ["strat5/0@val"]
 
 
 def test_folds_of_held_out_scans_are_a_family():
