@@ -1,6 +1,8 @@
 """The methods. Every file here that is not in `SUPPORT` is a method, named after its file."""
 
-SUPPORT = ("augment", "base", "networks", "propagation", "pseudo_labels", "resize", "scale")  # files that are not methods
+SUPPORT = (  # files that are not methods
+    "augment", "base", "batch", "networks", "propagation", "pseudo_labels", "resident", "resize", "scale", "turns",
+)  # fmt: skip
 
 GROUPS = {  # of methods and of other groups
     "losses": ["pce", "pce_dice", "pce_balanced", "total_variation", "entropy", "mumford_shah", "intensity_variance",

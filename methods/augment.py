@@ -7,12 +7,14 @@ quarter as they are; the shares of WSL4MIS's loader, which rotates by whole degr
 albumentations is used in this file only. Its last release under the MIT licence is pinned.
 """
 
+import math
 import os
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import cv2
@@ -63,14 +65,59 @@ class Augmentation:
         done = self._augment(step, row, image=np.zeros((*memory.shape, 1), np.uint8), mask=from_fill)
         return ((done["mask"] + self.fill) % (IGNORE + 1)).astype(memory.dtype)
 
+    def turn(self, step: int, row: int) -> np.ndarray:
+        """Return what is done to that image as a matrix (2, 2), from (x, y) of the augmented image to that of the image.
+
+        Both are measured from the centre.
+        """
+        return reduce(np.matmul, [_drawn(*each) for each in self._seeded(step, row)], np.eye(2))
+
+    @property
+    def linear(self) -> bool:
+        """Whether images are rotated linearly; else by the nearest pixel."""
+        return self.kind != "wsl4mis"
+
     def _augment(self, step: int, row: int, **targets: np.ndarray) -> dict[str, Any]:
-        if not hasattr(self._local, "pipeline"):
-            self._local.pipeline = _pipeline(self.kind, keep_axes=self.keep_axes)
-        states = np.random.SeedSequence([self.seed, step, row]).generate_state(len(self._local.pipeline.transforms))
-        for transform, state in zip(self._local.pipeline.transforms, states, strict=True):
-            transform.set_random_seed(int(state))
+        for transform, seed in self._seeded(step, row):
+            transform.set_random_seed(seed)
         augmented: dict[str, Any] = self._local.pipeline(**targets)
         return augmented
+
+    def _seeded(self, step: int, row: int) -> list[tuple[Any, int]]:
+        """The pipeline's transforms, each with its seed."""
+        if not hasattr(self._local, "pipeline"):
+            self._local.pipeline = _pipeline(self.kind, keep_axes=self.keep_axes)
+        transforms = self._local.pipeline.transforms
+        states = np.random.SeedSequence([self.seed, step, row]).generate_state(len(transforms))
+        return list(zip(transforms, map(int, states), strict=True))
+
+
+# (x, y) of the image at (x, y) of the augmented one, both from the centre, by the name of the symmetry in albumentations
+SYMMETRIES = {
+    "e": ((1, 0), (0, 1)), "r90": ((0, -1), (1, 0)), "r180": ((-1, 0), (0, -1)), "r270": ((0, 1), (-1, 0)),
+    "v": ((1, 0), (0, -1)), "h": ((-1, 0), (0, 1)), "t": ((0, 1), (1, 0)), "hvt": ((0, -1), (-1, 0)),
+}  # fmt: skip
+OF_CLASS = {"NoOp": "e", "HorizontalFlip": "h", "VerticalFlip": "v", "Transpose": "t"}
+
+
+def _drawn(transform: Any, seed: int, *, forced: bool = False) -> np.ndarray:
+    """The matrix of what a transform with this seed does; reads its generators in the order in which it does."""
+    import albumentations as A
+
+    if isinstance(transform, A.OneOf):  # all transforms in it have its seed
+        chosen = np.random.default_rng(seed).choice(len(transform.transforms), p=transform.transforms_ps)
+        return _drawn(transform.transforms[chosen], seed, forced=True)
+    if isinstance(transform, A.Sequential):
+        return reduce(np.matmul, [_drawn(each, seed, forced=True) for each in transform.transforms], np.eye(2))
+    if not isinstance(transform, A.D4 | A.Rotate):
+        return np.array(SYMMETRIES[OF_CLASS[type(transform).__name__]], np.float64)
+    transform.set_random_seed(seed)
+    if not transform.should_apply(force_apply=forced):
+        return np.eye(2)
+    if isinstance(transform, A.D4):
+        return np.array(SYMMETRIES[str(transform.get_params()["group_element"])], np.float64)
+    angle = math.radians(transform.py_random.uniform(*transform.limit))
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
 def _pipeline(kind: Kind, *, keep_axes: bool) -> "A.Compose":

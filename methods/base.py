@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.methods import networks
+from benchmark.methods import networks, resident
 from benchmark.methods.augment import Augmentation, prefetch
+from benchmark.methods.batch import Batch
 from benchmark.methods.resize import fit_sets, to_native_size, to_network
 from benchmark.seal.contract import IGNORE, Budget, Log, Range, TestScan, WeakData, WeakScan, everything
 
@@ -82,26 +83,6 @@ class Method(ABC):
 
 
 @dataclass
-class Batch:
-    """Augmented training slices with their label sets."""
-
-    image: Tensor  # float32 (n, c, h, w)
-    allowed: Tensor  # int32 (n, h, w); bit k: class k is possible here
-    index: Tensor  # int64 (n,): which training slice each row is
-    memory: Tensor | None  # the method's memory of these slices, augmented like the image
-
-    @property
-    def open(self) -> Tensor:
-        """Where more than one class is allowed, bool (n, h, w)."""
-        return self.allowed & (self.allowed - 1) != 0
-
-    @property
-    def labels(self) -> Tensor:
-        """The label sets as labels, int64 (n, h, w), with IGNORE where more than one class is allowed."""
-        return torch.where(self.open, IGNORE, self.allowed.double().log2().long())
-
-
-@dataclass
 class NetMethod(Method):
     """A network trained by gradient descent, with the optimiser, schedule and number of steps of the budget.
 
@@ -113,10 +94,16 @@ class NetMethod(Method):
     `build` may append optimisers of other modules than `self.net`, such as a discriminator's, to `self.optimisers`. The
     loop multiplies their learning rates by the schedule's share of the budget's rate; the method takes their steps, in
     `after_step`, on the batch that was trained on.
+
+    A `static` method is faster on a GPU (`resident`). Its `loss` and `after_step` are the same operations with the same
+    Python numbers in every step of a `kind`, so they don't use `progress`: what changes is in `batch.numbers`,
+    `batch.kind` and `batch.step`. They read no value back to Python. `python -m benchmark check` verifies this on any
+    machine. A subclass doesn't inherit `static`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # feature maps that the network must have, by stride, such as "encoder/8"
     keeps_axes: ClassVar[bool] = False  # whether its loss needs rows and columns: no rotations but quarter turns
+    static: ClassVar[bool] = False  # whether a step can be captured as a CUDA graph; see above
     passes: ClassVar[int | None] = None  # how often `after_pass` runs, evenly spaced; None: after each pass over the data
 
     @abstractmethod
@@ -131,8 +118,19 @@ class NetMethod(Method):
         """The learning rate of a step."""
         return scheduled(self.budget, step, self.budget.steps)
 
+    def numbers(self, step: int) -> tuple[float, ...]:
+        """Return numbers that change from step to step, such as a ramp; called for each step in order, before the first."""
+        return ()
+
+    def kind(self, step: int) -> Hashable:
+        """Return what else decides which operations a step has, such as whether a warm-up is over."""
+        return None
+
     def after_step(self, batch: Batch, progress: float) -> None:
         """Do what is needed after each step, such as updating a teacher."""
+
+    def between_steps(self, done: int) -> None:
+        """Do what is needed at some moments, after `done` steps, such as ending a phase; of a `static` method, too."""
 
     def after_pass(self, slices: Iterator[tuple[Tensor, Tensor]], progress: float) -> None:
         """Do what is needed after a pass; `slices` yields batches (index, image), not augmented, images on the device."""
@@ -161,6 +159,8 @@ class NetMethod(Method):
         for module in self._modules().values():
             module.to(self.device).to(memory_format=torch.channels_last)  # a fifth faster on CPUs; images follow the weights
         augmented = Augmentation(seed, data.classes, self.memory_fill, budget.augmentation, keep_axes=self.keeps_axes)
+        self.schedule = [self.numbers(step) for step in range(budget.steps)]
+        self.net.train()
         self._train(augmented, np.random.default_rng(seed))
 
     def predict(self, scan: TestScan) -> np.ndarray:
@@ -176,7 +176,7 @@ class NetMethod(Method):
     def probs(self, image: Tensor) -> Tensor:
         """Class probabilities (n, k, h, w) of images on the device, float32."""
         self.net.eval()
-        with self._autocast():
+        with self.autocast():
             logits = self.net(image)
         self.net.train()
         return logits.float().softmax(1)
@@ -210,31 +210,38 @@ class NetMethod(Method):
         return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
 
     def _train(self, augmentation: Augmentation, order: np.random.Generator) -> None:
-        budget, threads = self.budget, PREFETCH_THREADS[self.device.type]
+        budget = self.budget
+        if self.device.type == "cuda" and vars(type(self)).get("static") and not self.optimisers:
+            resident.train(self, optimiser_of(self.net, budget, self.device), augmentation, order)
+            return
         optimiser = optimiser_of(self.net, budget)
         further = [(group, group["lr"] / budget.lr) for each in self.optimisers for group in each.param_groups]
         own = {id(weight) for group in optimiser.param_groups for weight in group["params"]}
         if own & {id(weight) for group, _ in further for weight in group["params"]}:
             raise ValueError("self.optimisers holds weights of self.net, which the budget's optimiser trains")
-        self.net.train()
-        often = max(1, budget.steps // 100)  # reading the loss waits for the device
-        for step, batch in enumerate(self._batches(augmentation, order, threads)):
+        for step, batch in enumerate(self._batches(augmentation, order, PREFETCH_THREADS[self.device.type])):
             progress = step / budget.steps
             for group, factor in [*((group, 1) for group in optimiser.param_groups), *further]:
                 group["lr"] = factor * self.rate(step)
-            with self._autocast():
+            with self.autocast():
                 loss = self.loss(batch, progress)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             self.after_step(batch, progress)
-            if step % often == 0 or step == budget.steps - 1:
-                self.log(step, loss=float(loss.detach()))
-            if self._pass_ends(step):
-                self.after_pass(self._slices(), (step + 1) / budget.steps)
-            self.keep(step + 1, budget)
+            self.end_step(step, loss)
 
-    def _order(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    def end_step(self, step: int, loss: Tensor) -> None:
+        """Do what is due between this step and the next."""
+        steps = self.budget.steps
+        self.between_steps(step + 1)
+        if step % max(1, steps // 100) == 0 or step == steps - 1:  # reading the loss waits for the device
+            self.log(step, loss=float(loss.detach()))
+        if self._pass_ends(step):
+            self.after_pass(self._slices(), (step + 1) / steps)
+        self.keep(step + 1, self.budget)
+
+    def order(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield the rows of each step's batch: pass after pass in random order, never a partial batch."""
         waiting = np.empty(0, np.int64)
         for _ in range(self.budget.steps):
@@ -251,12 +258,14 @@ class NetMethod(Method):
             pairs = [augmentation(step, n, self.images[row].numpy(), self.allowed[row]) for n, row in enumerate(rows)]
             return np.stack([image for image, _ in pairs]), np.stack([sets for _, sets in pairs], dtype=np.int32), rows
 
-        for step, (image, allowed, rows) in enumerate(prefetch(load_batch, enumerate(self._order(order)), threads)):
+        for step, (image, allowed, rows) in enumerate(prefetch(load_batch, enumerate(self.order(order)), threads)):
             memory = None
             if self.memory is not None:
                 of_rows = [augmentation.memory(step, n, self.memory[row].numpy()) for n, row in enumerate(rows)]
                 memory = self._to_device(np.stack(of_rows))
-            yield Batch(self._to_device(image), self._to_device(allowed), self._to_device(rows), memory)
+            arrays = (self._to_device(array) for array in (image, allowed, rows))
+            count = torch.tensor(step, device=self.device)
+            yield Batch(*arrays, memory, count, self.schedule[step], self.kind(step))
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         """Copy an array to the device, without waiting until it arrives."""
@@ -272,21 +281,22 @@ class NetMethod(Method):
         for index in torch.arange(len(self.images)).split(self.budget.batch):
             yield index, self.images[index].to(self.device)
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The budget's precision, as a context."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.budget.precision == "bf16")
 
 
-def optimiser_of(net: nn.Module, budget: Budget) -> torch.optim.Optimizer:
-    """The budget's optimiser of a network's weights; AdamW has its own decay rates (0.9, 0.999) of averages."""
+def optimiser_of(net: nn.Module, budget: Budget, device: torch.device | None = None) -> torch.optim.Optimizer:
+    """The budget's optimiser of a network's weights; AdamW has its own decay rates (0.9, 0.999) of averages.
+
+    With a device the learning rate lies there, for steps that ask nothing of the host.
+    """
+    given: dict[str, Any] = {"lr": budget.lr, "weight_decay": budget.weight_decay}
+    if device is not None:
+        given |= {"lr": torch.tensor(budget.lr, device=device), "fused": True}
     if budget.optimiser == "adamw":
-        return torch.optim.AdamW(net.parameters(), budget.lr, weight_decay=budget.weight_decay)
-    return torch.optim.SGD(
-        net.parameters(),
-        budget.lr,
-        momentum=budget.momentum,
-        weight_decay=budget.weight_decay,
-        nesterov=budget.optimiser == "nesterov",
-    )
+        return torch.optim.AdamW(net.parameters(), **given, capturable=device is not None and device.type == "cuda")
+    return torch.optim.SGD(net.parameters(), **given, momentum=budget.momentum, nesterov=budget.optimiser == "nesterov")
 
 
 def scheduled(budget: Budget, step: int, steps: int) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -24,6 +24,8 @@ class DenseCRF(NetMethod):
     strongly. ProCNS's baseline sums over labelled pixels only, with a weight of 0.1; here the sum is over all pixels, and
     with 0.1 every pixel would get the same class.
     """
+
+    static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(2e-10, 2e-8)] = 2e-9  # at the published size, 513 px
     sigma_xy: float = 100.0  # px, likewise

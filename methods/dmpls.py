@@ -1,15 +1,17 @@
 """DMPLS: hard pseudo-labels from a random mix of two decoders, which both learn."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from benchmark.methods import networks
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, squared_dice
 from benchmark.seal.contract import Budget, Range
+
+Parts = tuple[float, float] | Tensor  # shares of the main and the auxiliary decoder
 
 
 @dataclass
@@ -22,23 +24,35 @@ class DMPLS(NetMethod):
 
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the mixed label
 
+    static: ClassVar[bool] = True
+
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build a network with two decoders."""
         self.net = networks.build_dual(budget.network, channels, classes, budget.weights)
+
+    def numbers(self, step: int) -> tuple[float, ...]:
+        """The share of each decoder in the mixed label, at random."""
+        return shares(self.rng.random())
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the marks and the mixed label with both decoders."""
         main, auxiliary = self.net.both(batch.image)
         marks = (partial_cross_entropy(main, batch.allowed) + partial_cross_entropy(auxiliary, batch.allowed)) / 2
-        return marks + self.weight * mixed_dice(main.softmax(1), auxiliary.softmax(1), self.rng.random())
+        return marks + self.weight * mixed_dice(main.softmax(1), auxiliary.softmax(1), batch.numbers)
 
 
-def mixed_label(main: Tensor, auxiliary: Tensor, beta: float) -> Tensor:
-    """The most probable class, int64 (n, h, w), of beta main + (1 - beta) auxiliary, probabilities (n, k, h, w)."""
-    return (beta * main + (1 - beta) * auxiliary).argmax(1)
+def shares(main: float) -> tuple[float, float]:
+    """The share of the main decoder and that of the auxiliary one."""
+    return main, 1 - main
 
 
-def mixed_dice(main: Tensor, auxiliary: Tensor, beta: float) -> Tensor:
+def mixed_label(main: Tensor, auxiliary: Tensor, parts: Parts) -> Tensor:
+    """The most probable class, int64 (n, h, w), of both probabilities (n, k, h, w), each by its share."""
+    return (parts[0] * main + parts[1] * auxiliary).argmax(1)
+
+
+def mixed_dice(main: Tensor, auxiliary: Tensor, parts: Parts) -> Tensor:
     """Mean of both predictions' Dice losses with their mixed label: squared denominators, all classes, over the batch."""
-    label = F.one_hot(mixed_label(main, auxiliary, beta), main.shape[1]).movedim(-1, 1).to(main.dtype)
+    classes = torch.arange(main.shape[1], device=main.device).view(1, -1, 1, 1)
+    label = (mixed_label(main, auxiliary, parts)[:, None] == classes).to(main.dtype)
     return (squared_dice(main, label) + squared_dice(auxiliary, label)) / 2

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from benchmark.methods import networks
 from benchmark.methods.base import Batch, NetMethod, scheduled
+from benchmark.methods.dmpls import Parts, shares
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pseudo_labels import as_sets, where_open
 from benchmark.seal.contract import IGNORE, Budget
@@ -39,6 +41,8 @@ class DMSPS(NetMethod):
     first_stage: float = 0.5  # share of the steps
     uncertainty: float = 0.1  # normalised entropy below which a prediction becomes a label
 
+    static: ClassVar[bool] = True
+
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build a network with two decoders."""
         self.net = networks.build_dual(budget.network, channels, classes, budget.weights)
@@ -49,17 +53,21 @@ class DMSPS(NetMethod):
         start, end = (0, self.boundary) if step < self.boundary else (self.boundary, self.budget.steps)
         return scheduled(self.budget, step - start, end - start)
 
+    def numbers(self, step: int) -> tuple[float, ...]:
+        """The share of each decoder in the mixed label, at random."""
+        return shares(self.rng.random())
+
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Partial cross-entropy of both decoders plus the loss on their mixed pseudo-label."""
         allowed = batch.allowed if batch.memory is None else as_sets(batch.memory, batch.allowed)
         main, auxiliary = self.net.both(batch.image)
         marks = (partial_cross_entropy(main, allowed) + partial_cross_entropy(auxiliary, allowed)) / 2
         weight = self.weight if self.weight is not None else 8 if self.double_softmax else 2
-        return marks + weight * mixed_cross_entropy(main, auxiliary, self.rng.random(), double=self.double_softmax)
+        return marks + weight * mixed_cross_entropy(main, auxiliary, batch.numbers, double=self.double_softmax)
 
-    def after_step(self, batch: Batch, progress: float) -> None:
+    def between_steps(self, done: int) -> None:
         """End the first stage: confident predictions become the memory of the second."""
-        if round(progress * self.budget.steps) + 1 == self.boundary and self.boundary < self.budget.steps:
+        if done == self.boundary < self.budget.steps:
             self.memory = self._expanded()
             expanded = float((self.memory != IGNORE).double().mean())
             self.log(self.boundary - 1, expanded=expanded)
@@ -71,7 +79,7 @@ class DMSPS(NetMethod):
         memory = torch.full_like(self.images[:, 0], IGNORE, dtype=torch.uint8)
         self.net.eval()
         for index, image in self._slices():
-            with self._autocast():
+            with self.autocast():
                 main, auxiliary = self.net.both(image)
             mean = (main.float().softmax(1) + auxiliary.float().softmax(1)) / 2
             labels = largest_parts(sure_labels(mean, self.uncertainty).cpu().numpy())
@@ -82,13 +90,13 @@ class DMSPS(NetMethod):
         return memory
 
 
-def mixed_cross_entropy(main: Tensor, auxiliary: Tensor, a: float, *, double: bool = False) -> Tensor:
-    """Mean over decoders and pixels of - sum_c q_c log p_c, q = a p_1 + (1 - a) p_2 without gradient; logits (n, k, h, w).
+def mixed_cross_entropy(main: Tensor, auxiliary: Tensor, parts: Parts, *, double: bool = False) -> Tensor:
+    """Mean over decoders and pixels of - sum_c q_c log p_c, q the mixed label without gradient; logits (n, k, h, w).
 
     `double`: apply the log-softmax to the probabilities, as the published code does.
     """
     probs = main.softmax(1), auxiliary.softmax(1)
-    mix = (a * probs[0] + (1 - a) * probs[1]).detach()
+    mix = (parts[0] * probs[0] + parts[1] * probs[1]).detach()
     one, other = probs if double else (main, auxiliary)
     return (F.cross_entropy(one, mix) + F.cross_entropy(other, mix)) / 2
 

@@ -1,7 +1,7 @@
 """Entropy minimisation: every pixel gets a confident prediction."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -13,6 +13,8 @@ from benchmark.seal.contract import Range
 @dataclass
 class EntropyMinimisation(NetMethod):
     """Partial cross-entropy plus the entropy of all predictions (Grandvalet & Bengio, NeurIPS 2004), as in WSL4MIS."""
+
+    static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1
 

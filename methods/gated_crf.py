@@ -1,7 +1,7 @@
 """Gated CRF: neighbouring pixels of similar colour get the same label."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
@@ -19,6 +19,8 @@ class GatedCRF(NetMethod):
     its energy, unless `window` is "pixels". ProCNS's baseline of that name uses AdamW with the learning rate of SGD; here
     the optimiser is that of all methods.
     """
+
+    static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1
     sigma_xy: float = 6.0  # px at the published size, 256

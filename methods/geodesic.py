@@ -1,6 +1,7 @@
 """Geodesic propagation: a pixel gets the class of the nearest mark, by paths that avoid edges."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ class Geodesic(LabelPropagation):
     et al., DeepIGeoS, TPAMI 2019). Dijkstra's algorithm finds the shortest paths exactly. Noise adds to the length of
     paths, so the image should have little.
     """
+
+    static: ClassVar[bool] = True
 
     contrast: float = 255.0  # length in px, at network size, of a step from black to white; not from a paper
 

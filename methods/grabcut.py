@@ -1,6 +1,7 @@
 """GrabCut: cut each class from the rest by the intensities of its marks and the edges of the image."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ class GrabCut(LabelPropagation):
     with the nearest mark; a pixel in none is background. OpenCV needs colours of 8 bits: an image without three channels
     is converted to grey, the mean of its channels.
     """
+
+    static: ClassVar[bool] = True
 
     rounds: int = 5  # of fitting the Gaussian mixtures and cutting
 

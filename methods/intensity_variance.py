@@ -1,7 +1,7 @@
 """Intensity variance: even intensities within a class, different ones between classes."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -20,8 +20,14 @@ class IntensityVariance(NetMethod):
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1  # reached at the end of the ramp
 
+    static: ClassVar[bool] = True
+
+    def numbers(self, step: int) -> tuple[float, ...]:
+        """The weight at this step of the ramp."""
+        return (self.weight * ramp(step / self.budget.steps),)
+
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and separate the intensities of the classes."""
         logits = self.net(batch.image)
         term = intensity_variance(logits.softmax(1), batch.image)
-        return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * term
+        return partial_cross_entropy(logits, batch.allowed) + batch.numbers[0] * term

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,11 +25,16 @@ class MeanTeacher(NetMethod):
     decay: float = 0.99
     noise: float = 0.1  # standard deviation, clipped at twice its value
 
+    static: ClassVar[bool] = True
+
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build a network, and a copy of it as the teacher, without gradients."""
         super().build(channels, classes, budget)
         self.teacher = deepcopy(self.net).requires_grad_(requires_grad=False)
-        self.steps = 0
+
+    def numbers(self, step: int) -> tuple[float, ...]:
+        """The weight of the distance, and the student's share of the teacher's weights."""
+        return self.weight * ramp(step / self.budget.steps), 1 - min(1 - 1 / (step + 1), self.decay)
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and agree with the teacher."""
@@ -37,7 +42,7 @@ class MeanTeacher(NetMethod):
         with torch.no_grad():
             target = self.teacher(self.noisy(batch.image)).softmax(1)
         distance = (logits.softmax(1) - target).square().mean()
-        return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * distance
+        return partial_cross_entropy(logits, batch.allowed) + batch.numbers[0] * distance
 
     def noisy(self, image: Tensor) -> Tensor:
         """Add noise to an image, as input of the teacher."""
@@ -46,7 +51,5 @@ class MeanTeacher(NetMethod):
     @torch.no_grad()
     def after_step(self, batch: Batch, progress: float) -> None:
         """Update the weights of the teacher; its batch statistics come from its own forward passes."""
-        self.steps += 1
-        decay = min(1 - 1 / self.steps, self.decay)
         for teacher, student in zip(self.teacher.parameters(), self.net.parameters(), strict=True):
-            teacher.lerp_(student, 1 - decay)
+            teacher.lerp_(student, batch.numbers[1])

@@ -1,7 +1,7 @@
 """Mumford-Shah: classes are regions of even intensity with short boundaries."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -19,6 +19,8 @@ class MumfordShah(NetMethod):
     agree for the published 12 images of 256 x 256 px; a mean does not depend on the batch, and contours count as they
     would at 256 px. The published code exchanges prediction and image in the functional.
     """
+
+    static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.08, 8.0)] = 0.786432  # 1e-6 * 12 * 256 * 256
 

@@ -14,6 +14,7 @@ class PartialCrossEntropy(NetMethod):
     """Cross-entropy on the labelled pixels (Tang et al., CVPR 2018): the field's baseline."""
 
     role: ClassVar[str] = "base"
+    static: ClassVar[bool] = True
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels."""

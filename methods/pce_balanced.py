@@ -18,6 +18,7 @@ class BalancedPartialCrossEntropy(NetMethod):
     """
 
     role: ClassVar[str] = "base"
+    static: ClassVar[bool] = True
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, with the same weight for each class."""

@@ -14,6 +14,7 @@ class PartialCrossEntropyDice(NetMethod):
     """The mean of both losses on the labelled pixels (Luo et al., MICCAI 2022); on full masks, the usual supervised loss."""
 
     role: ClassVar[str] = "supervised"
+    static: ClassVar[bool] = True
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels."""

@@ -34,6 +34,7 @@ from scipy.optimize import curve_fit
 from torch import Tensor
 
 from benchmark.methods.base import Batch, NetMethod, poly
+from benchmark.methods.batch import write_row
 from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
 from benchmark.methods.pseudo_labels import running_average
 from benchmark.methods.scale import PUBLISHED, relative_size, scaled_window
@@ -79,6 +80,7 @@ class ProCNS(NetMethod):
 
     needs = ("encoder/8", "decoder/2")
     notes: ClassVar[Mapping[str, str]] = {"anpm_fired": "noise suppression acted"}
+    static: ClassVar[bool] = True
 
     setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's epoch, size, next two values
     phase_one: float | None = None  # share of the steps; without a setting 0.2
@@ -108,8 +110,9 @@ class ProCNS(NetMethod):
             self.memory_fill = 0
         self.average: Tensor | None = None  # of the first phase's predictions, float16 (slices, k, h, w)
         self.calibrated: Tensor | None = None  # pseudo-labels at the end of the first phase, uint8 (slices, h, w)
-        self.dice: list[Tensor] = []  # of each step of the second phase since the last fit, (k,)
-        self.history = np.empty((0, classes))  # of each step before that
+        length = max(0, budget.steps - self.boundary)
+        self.dice = torch.zeros(length, classes, dtype=torch.float64, device=self.device)  # of each step of the second phase
+        self.seen = 0  # steps of the second phase that the last fits have used
         self.fired: list[int] = []  # classes whose labels are known to be noisy
         if self.anpm and self.boundary < budget.steps:
             self.report(anpm_fired=False)
@@ -150,7 +153,7 @@ class ProCNS(NetMethod):
         if batch.memory is None:
             return loss
         noisy = labels == IGNORE
-        self.dice.append(train_dice(logits.argmax(1), labels, self.classes))
+        write_row(self.dice, batch.step - self.boundary, train_dice(logits.argmax(1), labels, self.classes))
         wrong = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
         loss = loss + self.pseudo_weight * wrong / (~noisy).sum().clamp(min=1)
         if self.soft_labels:
@@ -159,10 +162,9 @@ class ProCNS(NetMethod):
             loss = loss + self.soft_weight * soft_dice(logits, soft_labels(refined), noisy)
         return loss
 
-    def after_step(self, batch: Batch, progress: float) -> None:
+    def between_steps(self, done: int) -> None:
         """Average predictions; end the first phase, whose pseudo-labels become the memory; find and mask noise."""
-        done, steps = round(progress * self.budget.steps) + 1, self.budget.steps
-        if max(done, self.boundary) >= steps:  # what follows would not be used
+        if max(done, self.boundary) >= self.budget.steps:  # what follows would not be used
             return
         if done <= self.boundary:
             self._average(done)
@@ -178,17 +180,17 @@ class ProCNS(NetMethod):
             self.log(done - 1, second_phase=done)
             self.report(averagings=len(at))
             average: Any = self.average
-            self.calibrated = average.argmax(1).to(torch.uint8)
+            self.calibrated = average.argmax(1).to(torch.uint8).cpu()
             self.memory, self.average = self.calibrated.clone(), None
 
     def _refresh(self, done: int, newest: float) -> None:
         shape, first, changed = (len(self.images), self.classes, *self.images.shape[2:]), self.average is None, 0
-        average = torch.zeros(shape, dtype=torch.float16) if self.average is None else self.average
+        average = torch.zeros(shape, dtype=torch.float16, device=self.device) if self.average is None else self.average
         for index, image in self._slices():
-            old = average[index].to(self.device)  # argmax on the CPU takes longer than a whole pass on a GPU
+            old = average[index]
             new = running_average(old.float(), self.probs(image), newest).half()
             changed += int((old.argmax(1) != new.argmax(1)).sum())
-            average[index] = new.cpu()
+            average[index] = new
         if not first:
             self.log(done - 1, changed=changed / average[:, 0].numel())
         self.average = average
@@ -207,9 +209,8 @@ class ProCNS(NetMethod):
 
     def _fit_curves(self, passed: int) -> dict[str, float]:
         """Find out which classes fire after so many steps of the phase; returns values for the log."""
-        epoch, recent = int(passed / self.epoch + 1e-9) - 1, len(self.dice)
-        history = self.history = np.concatenate([self.history, torch.stack(self.dice).cpu().numpy()])
-        self.dice = []
+        epoch, recent = int(passed / self.epoch + 1e-9) - 1, passed - self.seen
+        history, self.seen = self.dice[:passed].cpu().numpy(), passed
         seen: dict[str, float] = {}
         for k in range(1, self.classes):
             seen[f"dice_{k}"] = history[-recent:, k].mean()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
@@ -21,6 +21,8 @@ class RandomWalker(LabelPropagation):
     background if any class is not marked. Empty corners of a rotation are background there and unlabelled here. The
     distance of two colours is over all channels.
     """
+
+    static: ClassVar[bool] = True
 
     beta: Annotated[float, Range(10.0, 1000.0)] = 100.0  # edge sensitivity
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ class Scribble2Label(NetMethod):
     alpha: float = 0.2  # of the newest prediction in the running average, with 100 refreshes
     warm_up: float = 0.1  # share of the steps without confident pixels
 
+    static: ClassVar[bool] = True
+
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network; the average starts empty."""
         super().build(channels, classes, budget)
@@ -53,11 +55,15 @@ class Scribble2Label(NetMethod):
         """Number of refreshes, the last unused; to predict a slice costs a third of a training step on it."""
         return min(PASSES, max(2, 3 * self.budget.steps * self.budget.batch // len(self.images)))
 
+    def kind(self, step: int) -> bool:
+        """Whether the warm-up is over."""
+        return step / self.budget.steps >= self.warm_up
+
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the marks; after the warm-up, the confident pixels too."""
         logits = self.net(batch.image)
         loss = partial_cross_entropy(logits, batch.allowed)
-        if batch.memory is None or progress < self.warm_up:
+        if batch.memory is None or not batch.kind:
             return loss
         unlabelled = torch.full_like(batch.allowed, everything(self.classes))
         return loss + self.weight * partial_cross_entropy(logits, as_sets(batch.memory, unlabelled))
@@ -69,13 +75,14 @@ class Scribble2Label(NetMethod):
         self.refreshes += 1
         kept = (1 - self.alpha) ** (PASSES / self.passes)  # of the average
         shape = (len(self.images), self.classes, *self.images.shape[2:])
-        average = torch.zeros(shape, dtype=torch.float16) if self.average is None else self.average
+        if self.average is None:
+            self.average = torch.zeros(shape, dtype=torch.float16, device=self.device)
         memory = torch.full((shape[0], *shape[2:]), IGNORE, dtype=torch.uint8)
         for index, image in slices:
-            average[index] = new = running_average(average[index].float(), self.probs(image).cpu(), 1 - kept).half()
-            labels = confident_labels(new.float(), self.confidence * (1 - kept**self.refreshes))
+            self.average[index] = new = running_average(self.average[index].float(), self.probs(image), 1 - kept).half()
+            labels = confident_labels(new.float(), self.confidence * (1 - kept**self.refreshes)).cpu()
             memory[index] = where_open(labels, torch.from_numpy(self.allowed[index.numpy()].astype(np.int32)))
-        self.average, self.memory = average, memory
+        self.memory = memory
         confident = float((memory != IGNORE).double().mean())
         self.log(round(progress * self.budget.steps) - 1, confident=confident)
         self.report(confident=round(confident, 4))

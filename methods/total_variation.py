@@ -1,7 +1,7 @@
 """Total variation: prefer short boundaries."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -18,6 +18,8 @@ class TotalVariation(NetMethod):
     The share of pixels on contours decreases as the network's size increases: the weight belongs to the published 256 px,
     and is multiplied by size / 256.
     """
+
+    static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.001, 0.1)] = 0.01  # at the published size, 256 px
 

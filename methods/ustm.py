@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, ramp
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.mean_teacher import MeanTeacher
-from benchmark.seal.contract import Range
+from benchmark.seal.contract import Budget, Range
 
 
 @dataclass
@@ -28,18 +28,34 @@ class USTM(MeanTeacher):
     samples: int = 8  # noisy passes of the teacher, from which its uncertainty is estimated
     by_classes: bool = False  # use ln K and K instead of the ln 2 and 2 of the published code
 
+    static: ClassVar[bool] = True
+
+    def build(self, channels: int, classes: int, budget: Budget) -> None:
+        """Build both networks, and draw how the teacher's image is rotated in each step."""
+        super().build(channels, classes, budget)
+        self.count = classes if self.by_classes else 2
+        self.turns = [int(self.rng.integers(4)) for _ in range(budget.steps)]
+
+    def numbers(self, step: int) -> tuple[float, ...]:
+        """Those of the mean teacher, and the entropy below which a pixel is used."""
+        return *super().numbers(step), threshold(step / self.budget.steps, self.count)
+
+    def kind(self, step: int) -> int:
+        """The number of quarter turns."""
+        return self.turns[step]
+
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and agree with the teacher where its entropy is low."""
         logits = self.net(batch.image)
-        turns, count = int(self.rng.integers(4)), logits.shape[1] if self.by_classes else 2
+        turns: Any = batch.kind
         image = torch.rot90(batch.image, turns, (2, 3))
         with torch.no_grad():
             target = self.teacher(self.noisy(image)).softmax(1)
             mean = torch.stack([self.teacher(self.noisy(image)).softmax(1) for _ in range(self.samples)]).mean(0)
-            sure = uncertainty(mean) < threshold(progress, count)
+            sure = uncertainty(mean) < batch.numbers[2]
         rotated = torch.rot90(logits, turns, (2, 3)).softmax(1)
-        distance = masked_distance(rotated, target, sure, count)
-        return partial_cross_entropy(logits, batch.allowed) + self.weight * ramp(progress) * distance
+        distance = masked_distance(rotated, target, sure, self.count)
+        return partial_cross_entropy(logits, batch.allowed) + batch.numbers[0] * distance
 
 
 def uncertainty(probs: Tensor) -> Tensor:

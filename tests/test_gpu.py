@@ -7,6 +7,7 @@ import torch
 from benchmark.check import data_of, refit
 from benchmark.check.methods import Candidate, agrees_with_the_cpu_on_a_gpu
 from benchmark.datasets.forms import learnt
+from benchmark.methods.resident import Resident
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget
 from benchmark.train.numerics import repeatable
@@ -53,6 +54,31 @@ def test_a_second_training_gives_the_same_labels(name, precision):
             refit(method, data, budget=budget)
         labels.append(np.concatenate([method.predict(scan) for scan in data]))
     assert np.array_equal(*labels)
+
+
+STATIC = [name for name in METHODS if vars(METHODS[name].load()).get("static")]
+
+
+@pytest.mark.filterwarnings("ignore:.*deterministic")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", STATIC)
+def test_a_graph_learns_to_the_bit_what_its_steps_learn_one_by_one(monkeypatch, name, precision):
+    cls = METHODS[name].load()
+    annotation = "scribble" if "scribble" in (known := learnt(cls.annotations)) else known[0]
+    data, budget = data_of(annotation, shapes=((12, 64, 64),)), Budget(steps=40, batch=4, size=64, precision=precision)
+    weights, logs, captured = [], [], []
+    capture = Resident._captured
+    monkeypatch.setattr(Resident, "_captured", lambda self, kind: captured.append(kind) or capture(self, kind))
+    for graphs in (True, False):
+        monkeypatch.setattr(Resident, "graphs", graphs)
+        method, log = cls(), []
+        with repeatable():
+            refit(method, data, lambda step, /, log=log, **values: log.append((step, values)), budget)
+        weights.append(method.net.state_dict())
+        logs.append(log)
+    assert captured
+    assert logs[0] == logs[1]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 def test_fp32_is_not_rounded_to_19_bits():

@@ -28,6 +28,7 @@ from benchmark.train.local import Local, Task
 from benchmark.train.worker import check_labels, seed_everything
 
 BUDGET = Budget(steps=4, batch=2, size=32)
+STATIC_BUDGET = Budget(steps=24, batch=2, size=32)  # enough for some steps of each kind
 LEARNING_BUDGET = Budget(steps=40, batch=4, size=32)  # enough for bright discs
 SEEDS = (0, 1, 2)
 
@@ -274,6 +275,22 @@ def gradients_reach_every_parameter(candidate: Candidate) -> None:
         raise Broken(f"{', '.join(left[:3])}{more} never get a gradient; freeze parameters that are not trained")
 
 
+def is_static_if_it_says_so(candidate: Candidate) -> None:
+    """With `static`, a step asks nothing of the host, and steps of a kind are the same operations: see `capture`."""
+    if not vars(candidate.cls).get("static"):
+        raise NotApplicable("it does not say that it is static")
+    from benchmark.check.capture import Watched
+    from benchmark.methods.base import optimiser_of
+
+    method, budget = candidate.cls(), STATIC_BUDGET
+
+    def watched(*given: Any) -> None:
+        Watched(method, optimiser_of(method.net, budget, method.device), *given).train()
+
+    method._train = watched
+    refit(method, candidate.data(), budget=budget)
+
+
 def agrees_with_the_cpu_on_a_gpu(candidate: Candidate) -> None:
     """Trained by worker processes on a GPU and on the CPU, it gives nearly the same predictions."""
     import torch
@@ -330,5 +347,6 @@ METHOD_CHECKS: tuple[Callable[[Candidate], None], ...] = (
     gradients_reach_every_parameter,
     learns,
     declares_sound_ranges,
+    is_static_if_it_says_so,
     agrees_with_the_cpu_on_a_gpu,
 )

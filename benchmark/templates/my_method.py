@@ -35,6 +35,7 @@ class MyMethod(NetMethod):
     #                                                  optimiser of other modules than self.net goes to self.optimisers
     # def after_step(self, batch, progress):           after each step: update a teacher, log with self.log(step, name=value)
     # def after_pass(self, slices, progress):          after each pass over the data: `slices` yields (index, image)
+    # def between_steps(self, done):                   at some moments: end a phase, change self.memory
     # def rate(self, step):                            another schedule of the learning rate
     # def left_out(self, budget):                      what this budget is too short for, as a sentence; "" if nothing
     #

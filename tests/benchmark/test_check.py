@@ -6,7 +6,12 @@ import torch
 
 from benchmark import InputError
 from benchmark.check import CHECKS, outcomes, report_on, targets, watch
-from benchmark.check.methods import gradients_reach_every_parameter, handles_single_slice, stays_within_its_budget
+from benchmark.check.methods import (
+    gradients_reach_every_parameter,
+    handles_single_slice,
+    is_static_if_it_says_so,
+    stays_within_its_budget,
+)
 from benchmark.plan import plugins
 
 SOUND = '''"""A sound method."""
@@ -193,6 +198,11 @@ METHOD_FAULTS = {
     ),
     "learns": (SOUND, ".argmin(1)", ".argmax(1)"),
     "declares_sound_ranges": (SOUND, "    factor: float = 1.0", "    factor: Annotated[float, Range(2.0, 3.0)] = 1.0"),
+    "is_static_if_it_says_so": (
+        NET,
+        "batch.allowed)\n",
+        "batch.allowed) * batch.step.item()\n\n    static = True\n",
+    ),
     "agrees_with_the_cpu_on_a_gpu": (
         SOUND,
         "image = scan.image[:, 0]",
@@ -303,6 +313,42 @@ def test_without_a_gpu_its_check_is_counted_separately(tmp_path, monkeypatch, ca
     left_out = sum(line.startswith("n/a ") for line in shown)
     assert left_out > 1  # nor has it a network
     assert shown[-1] == f"{len(CHECKS['method']) - left_out} checks ran, 0 failed; {left_out} not applicable"
+
+
+STATIC = {  # the loss of a method that says that it is static, and what is wrong with it
+    "a ramp in Python": ("loss * self.count()", "belongs to numbers, or to kind"),
+    "a mask as an index": ("loss + logits.movedim(1, -1)[batch.open].mean()", "index (broken.py, line 21) waits"),
+    "a value read back": ("loss if loss > 0 else 0 * loss", "__bool__ (broken.py, line 21) waits"),
+    "another operation": ("loss if self.count() < 12 else 2.0 * loss", "belongs to numbers, or to kind"),
+    "a list of one's own": ("loss + torch.tensor([1.0])[0]", "tensor (broken.py, line 21) waits"),
+    "numbers": ("loss * batch.numbers[0]", ""),
+    "a kind": ("loss if batch.kind else 2.0 * loss", ""),
+}
+
+
+@pytest.mark.parametrize("what", STATIC)
+def test_a_step_that_can_not_be_captured_is_found(tmp_path, monkeypatch, what):
+    monkeypatch.setitem(CHECKS, "method", [is_static_if_it_says_so])
+    loss, fault = STATIC[what]
+    lines = "logits = self.net(batch.image)", "loss = partial_cross_entropy(logits, batch.allowed)", f"return {loss}"
+    text = NET.replace("from torch import nn\n", "import torch\n").replace('    """Fits the marks."""\n', "")
+    text = text[: text.index("        return partial")] + "".join(f"        {line}\n" for line in lines)
+    own = """
+    static = True
+
+    def count(self):
+        self.calls = getattr(self, "calls", 0) + 1
+        return self.calls
+
+    def numbers(self, step):
+        return (step / 10,)
+
+    def kind(self, step):
+        return step % 2
+"""
+    faults = found(tmp_path / "broken.py", text + own)
+    assert fault in faults.get("is_static_if_it_says_so", "")
+    assert bool(fault) == bool(faults)
 
 
 def test_a_fault_is_status_1_and_said(tmp_path, capsys):

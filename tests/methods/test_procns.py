@@ -32,6 +32,7 @@ from benchmark.methods.pseudo_labels import running_average
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
 from tests.support.golden_vectors import Golden, families
+from tests.support.losses import loss_at
 
 # ----------------------------------------------------------------------------------------------- smoothing and curves
 
@@ -297,8 +298,9 @@ def built(**options):
     """With its network, ready for `loss`; dropout is off, so that two passes agree, and windows are as published."""
     method = plugins.configure(ProCNS, {"window": "pixels"} | options)
     torch.manual_seed(0)
-    method.channels, method.classes = 1, 3
-    method.build(1, 3, Budget(size=32))
+    method.channels, method.classes, method.device = 1, 3, torch.device("cpu")
+    method.budget = Budget(steps=10, size=32)
+    method.build(1, 3, method.budget)
     method.net.eval()
     return method
 
@@ -314,7 +316,7 @@ def test_the_first_phase_is_partial_cross_entropy_and_a_tenth_of_prsa(batch):
     method = built()
     logits, _, found = pairs(method, batch, batch.labels)
     expected = partial_cross_entropy(logits, batch.allowed) + 0.1 * found.loss
-    torch.testing.assert_close(method.loss(batch, 0.1), expected)
+    torch.testing.assert_close(loss_at(method, batch, 0.1), expected)
 
 
 def test_the_second_phase_is_the_published_sum(second):
@@ -327,8 +329,9 @@ def test_the_second_phase_is_the_published_sum(second):
         + 0.5 * F.cross_entropy(logits, labels, ignore_index=IGNORE)
         + 0.01 * soft_dice(logits, soft_labels(found.refined), labels == IGNORE)
     )
-    torch.testing.assert_close(method.loss(second, 0.9), expected)
-    torch.testing.assert_close(method.dice, [train_dice(logits.argmax(1), labels, 3)])
+    torch.testing.assert_close(loss_at(method, second, 0.9), expected)
+    assert torch.equal(method.dice[7], train_dice(logits.argmax(1), labels, 3))
+    assert not method.dice[:7].any()
 
 
 def test_ablations_leave_their_term_out(second):
@@ -337,23 +340,23 @@ def test_ablations_leave_their_term_out(second):
     logits, maps, _ = pairs(method, second, labels)
     base = partial_cross_entropy(logits, second.allowed) + 0.5 * F.cross_entropy(logits, labels, ignore_index=IGNORE)
     soft = soft_dice(logits, soft_labels(affinity(*maps, labels, logits) * logits), labels == IGNORE)
-    torch.testing.assert_close(method.loss(second, 0.9), base + 0.01 * soft)
-    torch.testing.assert_close(built(prsa_weight=0, soft_labels=False).loss(second, 0.9), base)
+    torch.testing.assert_close(loss_at(method, second, 0.9), base + 0.01 * soft)
+    torch.testing.assert_close(loss_at(built(prsa_weight=0, soft_labels=False), second, 0.9), base)
     for prototypes, encoder, decoder in [("batch", True, False), ("sample", False, True)]:
         method = built(soft_labels=False, prototypes=prototypes)
         _, _, found = pairs(method, second, labels, encoder, decoder)
-        torch.testing.assert_close(method.loss(second, 0.9), base + 0.1 * found.loss)
+        torch.testing.assert_close(loss_at(method, second, 0.9), base + 0.1 * found.loss)
 
 
 def test_everything_masked_does_not_divide_by_zero(second):
     second.memory = torch.full_like(second.memory, IGNORE)
-    assert torch.isfinite(built().loss(second, 0.9))
+    assert torch.isfinite(loss_at(built(), second, 0.9))
 
 
 def test_grey_counts_three_times_in_the_faz_setting(batch):
     method = built(setting="FAZ-point")
     logits, _, found = pairs(method, batch, batch.labels, image=batch.image.repeat(1, 3, 1, 1))
-    torch.testing.assert_close(method.loss(batch, 0.1), partial_cross_entropy(logits, batch.allowed) + 0.1 * found.loss)
+    torch.testing.assert_close(loss_at(method, batch, 0.1), partial_cross_entropy(logits, batch.allowed) + 0.1 * found.loss)
 
 
 def test_settings_hold_the_published_shares():
@@ -367,8 +370,8 @@ def test_settings_hold_the_published_shares():
         method.build(1, 3, Budget(steps=steps, size=32))
         assert (method.boundary, method.threshold) == (first_phase, threshold)
     assert set(SETTINGS) == {"", "FAZ-point", "ODOC-scribble", "Polyp-block"}
-    method = built(setting="FAZ-point", phase_one=0.5)
-    assert method.boundary == 15000
+    method = ProCNS(setting="FAZ-point", phase_one=0.5)
+    assert method.times(Budget(steps=steps))[1] == 15000
 
 
 def test_a_short_run_averages_and_the_last_time_where_the_phase_ends():
@@ -379,6 +382,7 @@ def test_a_short_run_averages_and_the_last_time_where_the_phase_ends():
     assert method.facts == {"averagings": 3}
     assert log.values("second_phase") == [12]
     assert len(method.dice) == 48
+    assert (method.dice[:, 0] > 0).all()
     method, _ = learnt(Budget(steps=4, batch=3, size=32), phase_one=0.25)
     assert method.calibrated is not None
     assert len(method.dice) == 3
@@ -388,7 +392,7 @@ def test_a_short_run_averages_and_the_last_time_where_the_phase_ends():
 def test_a_first_phase_alone_keeps_no_pseudo_labels():
     method, _ = learnt(Budget(steps=8, batch=3, size=32), phase_one=1.0)
     assert method.memory is None
-    assert not method.dice
+    assert not len(method.dice)
     assert not method.facts
 
 
@@ -493,7 +497,7 @@ def test_noise_is_masked_once_a_pass_but_at_least_eight_times(images, maskings):
     method.log, method._slices = (lambda *_, **__: None), list
     method._fit_curves, method._mask = (lambda _: {}), (lambda _: done.append(1) or {"masked_1": 0.0})
     for step in range(method.boundary, 1000):
-        method.after_step(None, step / 1000)
+        method.between_steps(step + 1)
     assert len(done) == pytest.approx(maskings, abs=1)
 
 

@@ -12,6 +12,7 @@ from benchmark.methods.procns import ProCNS
 from benchmark.methods.scale import kernel_mass, scaled_window
 from benchmark.plan import plugins
 from benchmark.seal.contract import IGNORE, Budget
+from tests.support.losses import loss_at
 
 SIZES = (64, 96, 128, 192, 384)
 TERMS = ("gated_crf", "dense_crf", "mumford_shah", "total_variation", "entropy", "intensity_variance")
@@ -48,7 +49,8 @@ def pull(name, size, blur=0.03, certain=False, **options):
     method = plugins.configure(plugins.get("method", name).load(), options)
     image, logits = drawn(size, blur, certain)
     method.net = Logits(logits)
-    loss = method.loss(Batch(image, torch.full((1, size, size), 7), torch.arange(1), None), 0.5)
+    method.budget = Budget(steps=2)
+    loss = loss_at(method, Batch(image, torch.full((1, size, size), 7), torch.arange(1), None), 0.5)
     loss.backward()
     return np.array([loss.item(), method.net.logits.grad.abs().sum().item()])
 
@@ -115,7 +117,8 @@ def test_prsa_covers_the_anatomy_of_its_published_task(options, radius, sigma):
     """At 128 px: half of 256 px, a third of 384 px."""
     torch.manual_seed(0)
     method = plugins.configure(ProCNS, options)
-    method.build(1, 3, Budget(size=128))
+    method.budget, method.device = Budget(size=128), torch.device("cpu")
+    method.build(1, 3, method.budget)
     method.net.eval()
     image = drawn(128)[0]
     batch = Batch(image, torch.where(image[:, 0] > 0.6, 2, 7).int(), torch.arange(1), None)
@@ -126,4 +129,4 @@ def test_prsa_covers_the_anatomy_of_its_published_task(options, radius, sigma):
     )  # fmt: skip
     factor = kernel_mass(6.0, 5) / kernel_mass(sigma, radius)
     expected = partial_cross_entropy(features.logits, batch.allowed) + 0.1 * factor * pairs.loss
-    torch.testing.assert_close(method.loss(batch, 0.1), expected)
+    torch.testing.assert_close(loss_at(method, batch, 0.1), expected)

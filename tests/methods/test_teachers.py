@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, ramp
-from benchmark.methods.dmpls import mixed_dice, mixed_label
+from benchmark.methods.dmpls import mixed_dice, mixed_label, shares
 from benchmark.methods.dmsps import DMSPS, largest_parts, mixed_cross_entropy, sure_labels
 from benchmark.methods.losses import partial_cross_entropy, squared_dice
 from benchmark.methods.pseudo_labels import as_sets, where_open
@@ -18,6 +18,7 @@ from benchmark.methods.ustm import masked_distance, threshold, uncertainty
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
 from tests.support.golden_vectors import Golden, families
+from tests.support.losses import loss_at
 
 ZOO = ("dmpls", "dmsps", "scribble2label", "ustm")
 
@@ -39,7 +40,7 @@ def built(name, steps=100, **options):
     method = plugins.configure(plugins.get("method", name).load(), options)
     torch.manual_seed(0)
     method.budget, method.rng = Budget(steps=steps, size=32), np.random.default_rng(0)
-    method.channels, method.classes = 1, 3
+    method.channels, method.classes, method.device = 1, 3, torch.device("cpu")
     method.build(1, 3, method.budget)
     if hasattr(method.net, "auxiliary"):  # the decoders of a fresh network say much the same
         with torch.no_grad():
@@ -94,7 +95,7 @@ def test_marks_of_many_classes_fit_too(name):
 @pytest.mark.parametrize("name", ZOO)
 def test_a_batch_without_marks_does_not_fail(name, batch):
     batch.allowed, batch.memory = torch.full_like(batch.allowed, 7), torch.full((2, 32, 32), IGNORE, dtype=torch.uint8)
-    loss = built(name).loss(batch, 0.5)
+    loss = loss_at(built(name), batch, 0.5)
     assert loss.shape == ()
     assert torch.isfinite(loss)
 
@@ -107,8 +108,8 @@ def test_the_mixed_label_and_its_dice_equal_the_published_ones(name):
     golden = Golden(name)
     main, auxiliary = (golden[f"in_logits_{part}"].requires_grad_() for part in ("main", "aux"))
     beta = float(golden["in_beta"])
-    assert torch.equal(mixed_label(main.softmax(1), auxiliary.softmax(1), beta), golden["out_mixed_label"])
-    loss = mixed_dice(main.softmax(1), auxiliary.softmax(1), beta)
+    assert torch.equal(mixed_label(main.softmax(1), auxiliary.softmax(1), shares(beta)), golden["out_mixed_label"])
+    loss = mixed_dice(main.softmax(1), auxiliary.softmax(1), shares(beta))
     loss.backward()
     torch.testing.assert_close(loss.detach(), golden["out_loss"], rtol=0, atol=1e-6)
     torch.testing.assert_close(main.grad, golden["out_grad_logits_main"], rtol=0, atol=1e-7)
@@ -124,7 +125,7 @@ def test_dmpls_is_the_published_sum(batch):
     expected = 0.5 * (partial_cross_entropy(main, batch.allowed) + partial_cross_entropy(auxiliary, batch.allowed))
     expected = expected + 0.25 * (squared_dice(main.softmax(1), one_hot) + squared_dice(auxiliary.softmax(1), one_hot))
     method.rng = np.random.default_rng(5)
-    torch.testing.assert_close(method.loss(batch, 0.5), expected)
+    torch.testing.assert_close(loss_at(method, batch, 0.5), expected)
 
 
 @pytest.mark.parametrize("name", ["dmpls", "dmsps"])
@@ -134,14 +135,14 @@ def test_the_main_decoder_predicts_and_both_learn(name, batch):
     main, auxiliary = method.net.both(batch.image)
     assert not torch.allclose(main, auxiliary)
     torch.testing.assert_close(method.probs(batch.image), main.softmax(1))
-    method.loss(batch, 0.5).backward()
+    loss_at(method, batch, 0.5).backward()
     assert all(p.grad is not None for p in method.net.parameters())
 
 
 @pytest.mark.parametrize("name", ["dmpls", "dmsps"])
 def test_each_batch_is_mixed_anew(name, batch):
     method = built(name)
-    assert method.loss(batch, 0.5).item() != method.loss(batch, 0.5).item()
+    assert loss_at(method, batch, 0.5).item() != loss_at(method, batch, 0.5).item()
 
 
 # -------------------------------------------------------------------------------------------------------------- DMSPS
@@ -163,15 +164,16 @@ def test_the_soft_cross_entropy_equals_a_loop_from_the_formula(double):
     torch.manual_seed(0)
     main, auxiliary = torch.randn(2, 2, 3, 4, 5, dtype=torch.float64)
     expected = mixed_by_hand(main.softmax(1).numpy(), auxiliary.softmax(1).numpy(), 0.3, double)
-    assert mixed_cross_entropy(main, auxiliary, 0.3, double=double).item() == pytest.approx(expected, rel=1e-12)
+    assert mixed_cross_entropy(main, auxiliary, shares(0.3), double=double).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_published_double_softmax_has_the_floor_that_was_seen_in_its_logs():
     """- ln(e / (e + 3)) = 0.744 with four classes, however right and sure the predictions are."""
     sure = torch.zeros(1, 4, 2, 2)
     sure[:, 1] = 50
-    assert mixed_cross_entropy(sure, sure, 0.5, double=True).item() == pytest.approx(-math.log(math.e / (math.e + 3)))
-    assert mixed_cross_entropy(sure, sure, 0.5).item() == pytest.approx(0, abs=1e-6)
+    half = shares(0.5)
+    assert mixed_cross_entropy(sure, sure, half, double=True).item() == pytest.approx(-math.log(math.e / (math.e + 3)))
+    assert mixed_cross_entropy(sure, sure, half).item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("double", [False, True])
@@ -179,7 +181,7 @@ def test_no_gradient_reaches_the_mix(double):
     """The gradient is the one with the mix as a constant."""
     torch.manual_seed(0)
     main, auxiliary = (torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    (found,) = torch.autograd.grad(mixed_cross_entropy(main, auxiliary, 0.3, double=double), main)
+    (found,) = torch.autograd.grad(mixed_cross_entropy(main, auxiliary, shares(0.3), double=double), main)
     q = 0.3 * main.detach().softmax(1) + 0.7 * auxiliary.detach().softmax(1)
     entered = main.softmax(1) if double else main
     (expected,) = torch.autograd.grad(-(q * entered.log_softmax(1)).sum(1).mean() / 2, main)
@@ -193,7 +195,7 @@ def test_near_uniform_predictions_a_double_softmax_pulls_by_the_number_of_classe
 
     def pull(double):
         z = torch.zeros_like(target, requires_grad=True)
-        (gradient,) = torch.autograd.grad(mixed_cross_entropy(z, target, 0.0, double=double), z)
+        (gradient,) = torch.autograd.grad(mixed_cross_entropy(z, target, shares(0.0), double=double), z)
         return gradient
 
     torch.testing.assert_close(classes * pull(double=True), pull(double=False))
@@ -201,8 +203,8 @@ def test_near_uniform_predictions_a_double_softmax_pulls_by_the_number_of_classe
 
 def test_only_the_double_softmax_sharpens_predictions_that_agree():
     z = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64).view(1, 3, 1, 1).requires_grad_()
-    (single,) = torch.autograd.grad(mixed_cross_entropy(z, z, 0.4), z)
-    (double,) = torch.autograd.grad(mixed_cross_entropy(z, z, 0.4, double=True), z)
+    (single,) = torch.autograd.grad(mixed_cross_entropy(z, z, shares(0.4)), z)
+    (double,) = torch.autograd.grad(mixed_cross_entropy(z, z, shares(0.4), double=True), z)
     torch.testing.assert_close(single, torch.zeros_like(single))
     assert double[0, 0].item() < 0 < double[0, 1].item()
 
@@ -221,7 +223,7 @@ def test_dmsps_is_the_sum_of_its_paper_and_by_request_of_its_code(options, weigh
         soft = -(q * entered.log_softmax(1)).sum(1).mean()
         expected = expected + 0.5 * partial_cross_entropy(logits, batch.allowed) + weight * 0.5 * soft
     method.rng = np.random.default_rng(5)
-    torch.testing.assert_close(method.loss(batch, 0.5), expected)
+    torch.testing.assert_close(loss_at(method, batch, 0.5), expected)
 
 
 def test_in_the_second_stage_expanded_labels_count_like_marks(batch, memory):
@@ -230,7 +232,7 @@ def test_in_the_second_stage_expanded_labels_count_like_marks(batch, memory):
     sets = torch.where(memory == IGNORE, batch.allowed, torch.tensor([1, 2, 4])[memory.long() % IGNORE]).int()
     main, auxiliary = method.net.both(batch.image)
     expected = 0.5 * (partial_cross_entropy(main, sets) + partial_cross_entropy(auxiliary, sets))
-    torch.testing.assert_close(method.loss(batch, 0.5), expected)
+    torch.testing.assert_close(loss_at(method, batch, 0.5), expected)
 
 
 def test_labels_come_from_sure_predictions_only():
@@ -356,9 +358,9 @@ def test_ustm_is_the_published_sum(by_classes, batch):
     expected = partial_cross_entropy(logits, batch.allowed) + math.exp(-5 * 0.4**2) * squares[mask].sum() / (
         count * mask.sum()
     )
-    method.rng = np.random.default_rng(seed)
+    method.turns[60] = turns
     torch.manual_seed(seed)
-    torch.testing.assert_close(method.loss(batch, 0.6), expected)
+    torch.testing.assert_close(loss_at(method, batch, 0.6), expected)
 
 
 def test_nobody_sure_is_a_distance_of_exactly_zero():
@@ -396,13 +398,13 @@ def test_scribble2label_is_the_published_sum(batch, memory):
     method = built("scribble2label")
     logits = method.net(batch.image)
     marks = partial_cross_entropy(logits, batch.allowed)
-    torch.testing.assert_close(method.loss(batch, 0.5), marks)
+    torch.testing.assert_close(loss_at(method, batch, 0.5), marks)
     batch.memory = memory
-    torch.testing.assert_close(method.loss(batch, 0.09), marks)
+    torch.testing.assert_close(loss_at(method, batch, 0.09), marks)
     expected = marks + 0.5 * F.cross_entropy(logits, memory.long(), ignore_index=IGNORE)
-    torch.testing.assert_close(method.loss(batch, 0.1), expected)
+    torch.testing.assert_close(loss_at(method, batch, 0.1), expected)
     batch.memory = torch.full_like(memory, IGNORE)
-    torch.testing.assert_close(method.loss(batch, 0.5), marks)
+    torch.testing.assert_close(loss_at(method, batch, 0.5), marks)
 
 
 def refreshed(rounds, **options):
