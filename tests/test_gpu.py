@@ -31,8 +31,8 @@ def test_losses_and_gradients_are_those_of_the_cpu(name, side, dtype):
         loss = LOSSES[name](z, image.to(device), allowed.to(device))
         loss.backward()
         found[device] = loss.detach().cpu(), z.grad.cpu()
-    for ours, theirs in zip(found["cuda"], found["cpu"], strict=True):
-        assert (ours - theirs).norm() <= (1e-9 if dtype == torch.float64 else 1e-4) * theirs.norm()
+    for on_gpu, on_cpu in zip(found["cuda"], found["cpu"], strict=True):
+        assert (on_gpu - on_cpu).norm() <= (1e-9 if dtype == torch.float64 else 1e-4) * on_cpu.norm()
 
 
 @pytest.mark.parametrize("name", METHODS)

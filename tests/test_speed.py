@@ -317,7 +317,7 @@ def test_loading(benchmark, volumes, tmp_path, how):
 @pytest.mark.parametrize("how", ["HDF5", "here"])
 @pytest.mark.benchmark(group="a training slice of 256 x 216 px and its sets, 100 in random order")
 def test_fetching(benchmark, volumes, tmp_path, how):
-    """As published, a compressed file for each slice; ours are in memory, at the network's size, and copied there."""
+    """As published, a compressed file for each slice; here in memory, at the network's size, and copied."""
     images, sets = (np.concatenate(parts) for parts in zip(*volumes, strict=True))
     order = np.random.default_rng(0).integers(len(images), size=100)
     for number, (image, allowed) in enumerate(zip(images, sets, strict=True)):
@@ -359,15 +359,15 @@ def test_random_walks(benchmark, how):
     group="test path of four volumes of 10 x 256 x 216 px but the network: read, resize, resize back, Dice and HD95"
 )
 def test_test_path(benchmark, predictions, tmp_path, how):
-    """As WSL4MIS does it: HDF5, nearest neighbours by scipy there and back, medpy. Ours resizes probabilities back."""
+    """As WSL4MIS does it: HDF5, nearest neighbours by scipy there and back, medpy. Here probabilities are resized back."""
     image = ndimage.gaussian_filter(np.random.default_rng(0).random((10, 256, 216), np.float32), 2)
     scans = [contract.TestScan(image[:, None]) for _ in predictions]
     folder.seal(tmp_path, {"train": [contract.WeakScan(image[:, None], np.ones(image.shape, np.uint8))]}, scans, 4, 1)
     for number, (_, truth) in enumerate(predictions):
         write_h5(tmp_path / f"{number}.h5", image, truth)
     outputs = [
-        F.one_hot(torch.tensor(to_network_size(ours[:, None], 256)[:, 0]).long(), 4).movedim(-1, 1).float()
-        for ours, _ in predictions
+        F.one_hot(torch.tensor(to_network_size(predicted[:, None], 256)[:, 0]).long(), 4).movedim(-1, 1).float()
+        for predicted, _ in predictions
     ]
 
     def published():
@@ -379,7 +379,7 @@ def test_test_path(benchmark, predictions, tmp_path, how):
             for k in (1, 2, 3):
                 medpy.dc(labels == k, truth == k), medpy.hd95(labels == k, truth == k)
 
-    def ours():
+    def here():
         for scan, probs, (_, truth) in zip(folder.open_test(tmp_path), outputs, predictions, strict=True):
             to_network(scan.image, 256)
             evaluate(
@@ -389,7 +389,7 @@ def test_test_path(benchmark, predictions, tmp_path, how):
                 (1, 1, 1),
             )
 
-    benchmark.pedantic({"published": published, "here": ours}[how], rounds=3, warmup_rounds=1)
+    benchmark.pedantic({"published": published, "here": here}[how], rounds=3, warmup_rounds=1)
 
 
 def zoomed(plane, shape):
@@ -443,34 +443,34 @@ def predictions():
     for label, (slice_, row, column) in enumerate([(2, 20, 30), (5, 200, 180), (7, 60, 190)], 1):
         islands[slice_, row : row + 6, column : column + 6] = label
     small, large = ndimage.grey_erosion(truth, (1, 3, 3)), ndimage.grey_dilation(truth, (1, 3, 3))
-    return [(ours, truth) for ours in (moved, small, large, islands)]
+    return [(predicted, truth) for predicted in (moved, small, large, islands)]
 
 
-def by_medpy(ours, truth, spacing):
+def by_medpy(predicted, truth, spacing):
     """Dice, HD95 and ASSD of three classes."""
     for k in (1, 2, 3):
-        pair = ours == k, truth == k
+        pair = predicted == k, truth == k
         medpy.dc(*pair), medpy.hd95(*pair, spacing), medpy.assd(*pair, spacing)
 
 
 @pytest.mark.parametrize("how", ["medpy", "here"])
 @pytest.mark.parametrize("what", ["volumes in mm", "volumes in voxels", "volumes by slice", "slices"])
 def test_scores(benchmark, predictions, what, how):
-    """Ours gives all other scores, too; the same four predictions, so the ratio is that of the means."""
+    """This suite gives all other scores, too; the same four predictions, so the ratio is that of the means."""
     benchmark.group = f"Dice, HD95 and ASSD of three classes on four {what}"
     spacing = {"volumes in mm": (10.0, 1.5, 1.5), "volumes in voxels": (1.0, 1.0, 1.0)}.get(what)
-    pairs = [(ours[5:6], truth[5:6]) for ours, truth in predictions] if what == "slices" else predictions
+    pairs = [(predicted[5:6], truth[5:6]) for predicted, truth in predictions] if what == "slices" else predictions
 
     def baseline():
         for pair in pairs:
-            for ours, truth in [pair] if spacing else zip(*pair, strict=True):
-                by_medpy(ours, truth, spacing)
+            for predicted, truth in [pair] if spacing else zip(*pair, strict=True):
+                by_medpy(predicted, truth, spacing)
 
-    def ours():
+    def here():
         for pair in pairs:
             evaluate(*pair, {"a": (1,), "b": (2,), "c": (3,)}, spacing)
 
-    benchmark.pedantic({"medpy": baseline, "here": ours}[how], rounds=5, warmup_rounds=1)
+    benchmark.pedantic({"medpy": baseline, "here": here}[how], rounds=5, warmup_rounds=1)
 
 
 @pytest.mark.parametrize("how", ["scipy", "here"])

@@ -97,13 +97,13 @@ def test_a_report_of_a_part_in_another_metric_and_format(run, tmp_path):
 
 
 def test_my_method_is_compared_with_runs_in_another_folder(run, tmp_path):
-    assert run("run", "--methods", "prior", *TINY_FLAGS, "--results", "theirs")[0] == 0
+    assert run("run", "--methods", "prior", *TINY_FLAGS, "--results", "earlier")[0] == 0
     (tmp_path / "plugins").mkdir()
     mine = write_method(tmp_path / "plugins", "mine", "pass", "return np.zeros((1, 32, 32), np.uint8)")
-    status, shown, _ = run("run", "--methods", mine, *TINY_FLAGS, "--against", "theirs", "--results", "ours")
+    status, shown, _ = run("run", "--methods", mine, *TINY_FLAGS, "--against", "earlier", "--results", "now")
     assert status == 0
     assert "Not trained here: prior" in " ".join(shown.split())
-    assert {path.parts[-3] for path in (tmp_path / "ours/runs").rglob("run.json")} == {"mine"}
+    assert {path.parts[-3] for path in (tmp_path / "now/runs").rglob("run.json")} == {"mine"}
     table = (tmp_path / "reports/report/table.md").read_text()
     assert "| mine" in table
     assert "| prior" in table

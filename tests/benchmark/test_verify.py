@@ -104,9 +104,11 @@ def test_scores_that_can_not_be_read_are_named(results, tmp_path):
     ("shape", "spacing"), [((1, 12, 9), None), ((1, 12, 9), (7.0, 0.5, 2.0)), ((4, 12, 9), (7, 0.5, 2))]
 )
 def test_images_and_stacks_are_given_to_medpy_as_the_protocol_takes_them(shape, spacing):
-    truth, ours = (np.random.default_rng(0).random((2, *shape)) < 0.8).astype(np.uint8)
-    found = evaluate(ours, truth, {"object": (1,)}, spacing)["object"]
-    assert by_medpy(ours > 0, truth > 0, spacing) == pytest.approx({metric: found[metric] for metric in METRICS}, abs=1e-9)
+    truth, predicted = (np.random.default_rng(0).random((2, *shape)) < 0.8).astype(np.uint8)
+    found = evaluate(predicted, truth, {"object": (1,)}, spacing)["object"]
+    assert by_medpy(predicted > 0, truth > 0, spacing) == pytest.approx(
+        {metric: found[metric] for metric in METRICS}, abs=1e-9
+    )
 
 
 def test_a_stack_without_spacing_has_no_distance_to_compare():
