@@ -43,7 +43,7 @@ def sides(shape: tuple[int, ...], size: int) -> tuple[int, int]:
 
 
 def shrunk(image: np.ndarray, label: np.ndarray, scribble: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """A volume of ACDC, slice by slice: images by area, masks by the nearest pixel, and each mark (two in a cell: the last)."""
+    """A volume of ACDC by slice: images by area, masks by the nearest pixel, and each mark (two in a cell: the last)."""
     width, height = sides(image.shape[1:], size)
     images = np.stack([cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) for part in image])
     labels = np.stack([cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST) for part in label])
