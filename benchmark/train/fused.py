@@ -28,7 +28,7 @@ def replacements(kernels: str, backend: str) -> Iterator[AbstractContextManager[
     if kernels == "compiled":
         import torch._inductor.config as inductor  # takes seconds
 
-        if hasattr(inductor, "deterministic"):  # no choices by timing that change sums; since 2.10
+        if hasattr(inductor, "deterministic"):  # no choices by timing that change sums; PyTorch 2.11 has it
             yield inductor.patch(deterministic=True)
         for cls, name in ((networks.Network, "forward"), (networks.Network, "features"), (networks.Dual, "both")):
             yield patch.object(cls, name, compiled(getattr(cls, name), backend))
