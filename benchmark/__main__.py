@@ -109,6 +109,7 @@ def run(
     if shard:
         parse_shard(shard)
     make_executor = _executor(executor, address, device)
+    request = dataclasses.replace(request, on_cpu=api.may_use_cpu(device, executor))
     with terminal.status("reading and checking the data"):
         plan = make_plan(request)
     jobs = select_shard(plan.jobs, shard) if shard else plan.jobs

@@ -96,6 +96,7 @@ def run(
         metrics=list(metrics),
         against=against,
         data=Path(data),
+        on_cpu=may_use_cpu(device),
     )
     make = local_executor(device)
     execute(make_plan(request), Path(results), make, workers=workers, timeout_s=timeout_s, rerun=rerun, screen=screen)
@@ -160,6 +161,13 @@ def estimate(plan: Plan, jobs: Sequence[Job], results: Path, device: str, worker
     threads = max((job.budget.threads for job in jobs), default=1)
     at_once = len(found) * slots(found, workers, threads) if local else 0
     return Costs(jobs, [known[kind] for kind in kinds], at_once, gpu)
+
+
+def may_use_cpu(device: str, executor: str = "local") -> bool:
+    """Return whether runs may go to a CPU. On a Ray cluster `auto` may, as only the cluster knows its GPUs."""
+    from benchmark.train.local import devices
+
+    return device != "cuda" if executor == "ray" else devices(device) == ["cpu"]
 
 
 def ray_executor(device: str, address: str) -> MakeExecutor:

@@ -19,7 +19,7 @@ ARROWS = {
     "seal": {"contract", "datasets", "store"},
     "plan": {"contract", "datasets", "store", "methods"},
     "score": {"contract", "plan", "datasets", "store"},
-    "train": {"score", "plan", "seal", "contract", "store"},
+    "train": {"score", "plan", "seal", "contract", "store", "methods"},
     "terminal": {"plan", "score", "datasets", "train"},
     "check": {"terminal", "train", "score", "plan", "seal", "contract", "datasets", "methods"},
     "report": {"score", "plan", "store", "datasets"},

@@ -12,7 +12,7 @@ from benchmark.seal.contract import Budget
 from benchmark.store import Record
 
 DEFAULTS = dataclasses.asdict(Budget())
-KIND = ("network", "precision", "threads")  # fields of a budget between which no cost is carried over
+KIND = ("network", "precision", "threads", "kernels")  # fields of a budget between which no cost is carried over
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def by_stored(job: Job, sources: Mapping[str, Iterable[Record]], *, gpu: bool) -
 def _by_runs(job: Job, records: Iterable[Record], where: str, gpu: bool) -> Estimate | None:
     """Return what a job will cost by the runs that are most like it.
 
-    They have its method, network, precision and threads, and were trained on a GPU or not. Of these, those with its
+    They have its method, network, precision, threads and kernels, and were trained on a GPU or not. Of these, those with its
     options count, then those with the nearest number of pixels in a batch, then those on its data set.
     """
     budget = dataclasses.asdict(job.budget)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Named budgets: `published` is that of the literature; docs/explanation/equal-budget.md tells how `short` was chosen.
 SHORT = Budget(steps=1000, batch=8, size=96, lr=0.03, optimiser="nesterov", warmup=0.1)
 BUDGETS = {"published": Budget(), "short": SHORT, "laptop": dataclasses.replace(SHORT, steps=120, size=64)}
-FREE = ("network", "weights", "threads", "snapshots", "tune")  # what a named budget leaves as it is
+FREE = ("network", "weights", "threads", "snapshots", "tune", "kernels")  # what a named budget leaves as it is
 
 PHANTOMS = ("octa_phantom", "fundus_phantom", "polyp_phantom")  # of the modalities of ProCNS's tasks
 
@@ -76,6 +76,7 @@ class Request:
     metrics: list[str] = field(default_factory=list)
     against: str = ""  # stored runs to compare with
     data: Path = Path("data")
+    on_cpu: bool = False  # whether runs may go to a CPU
 
 
 def read_preset(name: str) -> Preset:
@@ -198,7 +199,7 @@ class Settings:
     """Options and budgets of methods and data sets, by preset and flags; flags override the preset."""
 
     def __init__(self, preset: Preset, request: Request) -> None:
-        self.preset, self.data = preset, request.data
+        self.preset, self.data, self.on_cpu = preset, request.data, request.on_cpu
         self.splits_may_be_unused = bool(request.datasets and not request.splits)  # they may be of other data sets
         self.budget_flags = expand(dict(_assignment(text if "=" in text else f"name={text}") for text in request.budget))
         self.option_flags: dict[str, dict[str, Any]] = {}
@@ -265,6 +266,8 @@ class Settings:
         for each in (common, budget):
             if each.weights and (each.network == "unet" or not Path(each.weights).is_file()):
                 raise InputError(f"weights is {each.weights}; it must be a file of weights for an smp: network's encoder")
+            if each.kernels != "torch" and self.on_cpu:
+                raise InputError(f"kernels is {each.kernels}, which needs a GPU; give --device cuda, or kernels=torch")
         reasons = [reason] * (budget != common)
         if getattr(row.cls, "keeps_axes", False) and budget.augmentation != "none":
             reasons.append("no rotations other than quarter turns, as its loss needs the image's axes")

@@ -22,6 +22,7 @@ from benchmark.store import RULES, ResultsFolder, open_results, within
 
 SHOWN = (  # of a column's budget
     *("steps", "batch", "size", "resize", "augmentation", "network", "optimiser", "lr", "warmup", "schedule", "tune"),
+    "kernels",  # other than torch
 )
 FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
@@ -238,7 +239,7 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     few += ", and its interval leaves out what another seed would change" if seeds == 1 else ""
     text = f"{column}: n = {count} {unit}{few}."
     budget: dict[str, Any] = about["budget"]
-    shown = [f"{name} {budget[name]}" for name in SHOWN if budget.get(name)]
+    shown = [f"{name} {budget[name]}" for name in SHOWN if budget.get(name) and budget[name] != "torch"]
     text += f" Budget: {', '.join(shown)}." if shown else ""
     depths: dict[str, float] = about["labelled_depth_px"]
     if shares := about["labelled_share"]:

@@ -33,6 +33,7 @@ class Budget:
     augmentation: Literal["turns45", "wsl4mis", "none"] = "turns45"  # of training images and their labels
     resize: Literal["pad", "squash"] = "pad"  # to the network's square: with black borders, or without the aspect ratio
     tune: Annotated[int, Field(ge=0)] = 0  # random trials of each method's options, in addition to the published values
+    kernels: Literal["torch", "triton", "compiled"] = "torch"  # of a GPU; compiled: Triton's, and the network compiled
 
     def __post_init__(self) -> None:
         """Check that batch normalisation gets more than one value per channel at the deepest level."""
@@ -43,7 +44,7 @@ class Budget:
 # Fields that were added later: left out of identities and columns at their default, so that older runs stay comparable.
 LATER = {
     **{"snapshots": 0, "tune": 0, "optimiser": "sgd", "schedule": "poly", "warmup": 0.0},
-    **{"augmentation": "turns45", "resize": "pad"},
+    **{"augmentation": "turns45", "resize": "pad", "kernels": "torch"},
 }
 
 

@@ -62,7 +62,7 @@ def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
 
     plugin = plugins.Plugin(**job["plugin"])
     budget = Budget(**job["budget"])
-    with repeatable():
+    with repeatable(budget.kernels):
         method, outcome = fit(plugin, job["options"], budget, job["seed"], sealed_folder, out)
         fitted = time.perf_counter()
         test, val = folder.open_test(sealed_folder), folder.open_val(sealed_folder)

@@ -19,10 +19,16 @@ def partial_cross_entropy(logits: Tensor, allowed: Tensor) -> Tensor:
     logits (n, k, h, w); allowed (n, h, w), integers whose bit c says that class c is possible. Where one class is
     possible this is cross-entropy; the average is over such pixels of the whole batch (Tang et al., CVPR 2018).
     """
+    total, count = negative_logs(logits, allowed)
+    return total / count.clamp(min=1)
+
+
+def negative_logs(logits: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of minus the logs of the probability of the allowed classes, and the number of pixels that don't allow all."""
     sets = possible(allowed, logits.shape[1])
     informative = ~sets.all(1)
     log_probs = F.log_softmax(logits, 1).masked_fill(~sets, -torch.inf)
-    return -(torch.logsumexp(log_probs, 1) * informative).sum() / informative.sum().clamp(min=1)
+    return -(torch.logsumexp(log_probs, 1) * informative).sum(), informative.sum()
 
 
 def partial_dice(logits: Tensor, allowed: Tensor) -> Tensor:

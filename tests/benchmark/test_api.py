@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import benchmark
 from benchmark import InputError, api
@@ -66,6 +67,15 @@ def test_importing_the_package_imports_nothing_heavy():
     assert shown.split("]")[0] == "["
     with pytest.raises(AttributeError, match="no attribute 'walk'"):
         benchmark.walk  # noqa: B018
+
+
+def test_kernels_of_a_gpu_are_refused_where_runs_may_go_to_a_cpu(tmp_path):
+    for device in ("auto", "cpu") if not torch.cuda.is_available() else ("cpu",):
+        with pytest.raises(InputError, match="kernels is compiled, which needs a GPU"):
+            benchmark.run(methods=["pce"], datasets=["octa_phantom"], budget={"kernels": "compiled"}, device=device,
+                          results=tmp_path / "r")  # fmt: skip
+    assert not (tmp_path / "r").exists()
+    assert [api.may_use_cpu(device, "ray") for device in ("auto", "cpu", "cuda")] == [True, True, False]
 
 
 def test_the_command_line_makes_the_same_executor():

@@ -70,9 +70,10 @@ def test_runs_of_this_folder_count_before_the_reference(job):
         {"budget": {"network": "smp:Unet/resnet18"}},
         {"budget": {"precision": "bf16"}},
         {"budget": {"threads": 4}},
+        {"budget": {"kernels": "triton"}},
     ],
 )
-def test_other_devices_methods_networks_and_threads_tell_nothing(job, record):
+def test_other_devices_methods_networks_threads_and_kernels_tell_nothing(job, record):
     assert by_stored(job, {"results": [stored(job, 100.0, **record)]}, gpu=False) is None
 
 

@@ -87,6 +87,7 @@ def test_every_preset_reads(name):
         ({"budget": ["steps=0"]}, "budget: steps: .*greater than or equal to 1"),
         ({"budget": ["steps=lots"]}, "budget: steps: .*integer.*'lots'"),
         ({"budget": ["steps"]}, "'steps' is not a budget; give published, short, laptop, and fields as NAME=VALUE"),
+        ({"budget": ["kernels=triton"], "on_cpu": True}, "kernels is triton, which needs a GPU; give --device cuda, or"),
         ({"options": ["weight"]}, "'weight' is not a setting; it must be NAME=VALUE"),
         ({"budget": ["network=vnet"]}, "no network 'vnet'; there are unet and smp:"),
         (
@@ -358,7 +359,7 @@ def test_what_does_not_settle_it_is_not(job):
 def test_every_field_of_the_budget_is_in_the_identity(job):
     assert set(job.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)} - set(LATER)
     changed = {"snapshots": 2, "tune": 1, "optimiser": "adamw", "schedule": "cosine", "warmup": 0.1}
-    changed |= {"augmentation": "none", "resize": "squash"}
+    changed |= {"augmentation": "none", "resize": "squash", "kernels": "triton"}
     other = dataclasses.replace(job, budget=dataclasses.replace(job.budget, **changed))
     assert set(other.identity()["budget"]) == {f.name for f in dataclasses.fields(Budget)}
     json.dumps(job.identity())

@@ -1,10 +1,17 @@
 """Resizing and cross-entropy of our own: PyTorch's values and gradients, whatever the size, the type and the layout."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmark.plan import plugins
+from benchmark.seal.contract import Budget, TestScan, WeakScan
+from benchmark.seal.folder import seal
 from benchmark.train.numerics import cross_entropy, interpolate, repeatable
+from benchmark.train.worker import work
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -72,3 +79,26 @@ def test_they_take_the_place_of_pytorchs_on_a_gpu_alone(monkeypatch, gpu):
     with repeatable():
         assert (F.interpolate, F.cross_entropy) == ((interpolate, cross_entropy) if gpu else theirs)
     assert (F.interpolate, F.cross_entropy) == theirs
+
+
+SPY = """
+import numpy as np
+import torch.nn.functional as F
+from benchmark.methods.base import Method
+class Spy(Method):
+    def fit(self, data, budget, log):
+        self.report(resizing=F.interpolate.__name__)
+        log(0, loss=0.0)
+    def predict(self, scan):
+        return np.zeros((len(scan.image), *scan.image.shape[2:]), np.uint8)
+"""
+
+
+def test_a_worker_puts_the_kernels_of_the_budget_in_place(tmp_path):
+    (tmp_path / "spy.py").write_text(SPY)
+    image, allowed = np.zeros((1, 1, 16, 16), np.float32), np.ones((1, 16, 16), np.uint8)
+    (tmp_path / "sealed").mkdir()
+    seal(tmp_path / "sealed", {"train": [WeakScan(image, allowed)]}, [TestScan(image)], 2, 1)
+    plugin = dataclasses.asdict(plugins.get("method", str(tmp_path / "spy.py")))
+    job = {"plugin": plugin, "options": {}, "seed": 0, "budget": dataclasses.asdict(Budget(kernels="triton"))}
+    assert work(job, tmp_path / "sealed", tmp_path)["facts"] == {"resizing": "gathering"}
