@@ -158,9 +158,9 @@ def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path, fault
 
 
 def test_a_run_that_takes_too_long_has_failed(tmp_path):
-    plan = small_plan(["prior"])
-    assert run_sweep(plan, tmp_path, executor=processes(timeout_s=0.5)).lines == [
-        ("prior", "failed", "it ran longer than 0.5 s")
+    plan = small_plan([write_method(tmp_path, "hangs", "time.sleep(1000)")])
+    assert run_sweep(plan, tmp_path / "r", executor=processes(timeout_s=0.5)).lines == [
+        ("hangs", "failed", "it ran longer than 0.5 s")
     ]
 
 
