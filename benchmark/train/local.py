@@ -110,6 +110,8 @@ class Local:
                     if task is not None:
                         self.workers.append(start(task, self.free.pop(0), self.hide, self.forks))
                 yield from self._ended()
+                if waiting and self.free:
+                    continue
                 yield None
                 if self.workers:
                     time.sleep(POLL_S)
