@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ ROLES = ("train", "val", "test")
 MOST_CLASSES = 31  # that a set holds
 LEAST_MM, MOST_MM = 1e-6, 1e6  # between two pixels; microscopes have the least
 HELD_OUT = "@val"  # after the name of a split: its held-out scans are scored, and no test scan is read
+LOADING = threading.Lock()  # held while a sweep reads a scan
 LONGEST_NAME = 150  # bytes; file systems allow 255, and endings are added to names
 
 
@@ -85,6 +87,12 @@ class Dataset(ABC):
         """Return a split; of `NAME@val` the held-out scans are scored, so that settings are not chosen on test scans."""
         split = self.split(name.removesuffix(HELD_OUT))
         return Split(split.train, (), split.val) if name.endswith(HELD_OUT) else split
+
+
+def load_alone(dataset: Dataset, name: str) -> Scan:
+    """Read one scan while no other thread does: readers need not be safe for threads. A sweep scores beside sealing."""
+    with LOADING:
+        return dataset.load(name)
 
 
 def read_split(dataset: str, name: str) -> dict[str, list[str]]:

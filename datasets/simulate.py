@@ -15,7 +15,7 @@ from skimage.measure import label as components
 
 from benchmark import InputError
 from benchmark.datasets.annotations import Annotation, parse, set_type, to_labels
-from benchmark.datasets.base import Dataset, Scan
+from benchmark.datasets.base import Dataset, Scan, load_alone
 from benchmark.datasets.forms import FORMS
 from benchmark.seal.contract import everything
 
@@ -65,7 +65,7 @@ def choose_slices(dataset: Dataset, train: Iterable[str], count: int, seed: int)
 
     Chosen by a hash of seed, scan and slice, so that more slices always include the fewer.
     """
-    slices = {name: len(dataset.load(name).image) for name in train}
+    slices = {name: len(load_alone(dataset, name).image) for name in train}
     owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
     groups: dict[str, list[tuple[bytes, str, int]]] = {}
     flat = all(n == 1 for n in slices.values())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.base import Dataset, Inventory, check_split
+from benchmark.datasets.base import Dataset, Inventory, check_split, load_alone
 from benchmark.inputs import read_npz
 from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
@@ -162,7 +162,7 @@ def _score(
     """Return rows of scores by the stem of the label maps' names; every scan is loaded once."""
     rows: dict[str, Rows] = {stem: [] for stem in stems}
     for number, name in enumerate(names):
-        scan = dataset.load(name)
+        scan = load_alone(dataset, name)
         if scan.mask is None:
             raise ValueError(f"scan {name} has no mask")
         where = {"scan": name, "patient": scan.patient}

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.annotations import Annotation, parse, set_type, to_labels
-from benchmark.datasets.base import Dataset, Scan
+from benchmark.datasets.base import Dataset, Scan, load_alone
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
 from benchmark.seal import folder as sealed
@@ -48,9 +49,10 @@ def seal_split(
     """
     split, annotation = dataset.find_split(key.split), parse(key.annotation)
     annotate = Annotator(dataset, split.train, annotation, key.seed)
+    load = partial(load_alone, dataset)
 
     def train() -> Iterator[WeakScan]:
-        for scan in map(dataset.load, split.train):
+        for scan in map(load, split.train):
             allowed = annotate(scan)
             statistics.add(allowed, scan.mask)
             yield WeakScan(scan.image, allowed, scan.spacing)
@@ -58,7 +60,7 @@ def seal_split(
     weak = {"train": train()}
     if key.held_out:
         annotate_val = _held_out_annotator(dataset, split.val, annotation, key.seed)
-        weak["val"] = (WeakScan(scan.image, annotate_val(scan), scan.spacing) for scan in map(dataset.load, split.val))
+        weak["val"] = (WeakScan(scan.image, annotate_val(scan), scan.spacing) for scan in map(load, split.val))
     test = (TestScan(scan.image, scan.spacing) for scan in pictures.write_missing(split.test))
     yield from sealed.seal_by_scan(folder, weak, test, len(dataset.classes), dataset.channels)
 
@@ -83,15 +85,16 @@ class PictureWriter:
 
         Raises InputError on a full disk.
         """
+        load = partial(load_alone, self.dataset)
         with self.results.lock(self.name) or nullcontext() as lock:
             if lock is None or self.exist():
-                yield from map(self.dataset.load, names)
+                yield from map(load, names)
                 return
             annotate = _held_out_annotator(self.dataset, names, parse(self.key.annotation), self.key.seed)
             shutil.rmtree(self.staged, ignore_errors=True)
             try:
                 (self.staged / self.annotation).mkdir(parents=True)
-                for number, scan in enumerate(map(self.dataset.load, names)):
+                for number, scan in enumerate(map(load, names)):
                     self._write(number, scan, annotate(scan))
                     yield scan
                 self._publish(names)

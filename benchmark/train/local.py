@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Protocol
 
 import benchmark
 from benchmark import InputError
+from benchmark.train.forks import Forked, Forks
+from benchmark.train.mps import shared_gpus
 
 POLL_S = 0.1
 VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
@@ -52,7 +54,7 @@ class Running:
 class Worker(Running):
     """A task that is running in a process of this machine."""
 
-    process: subprocess.Popen[bytes] = field(kw_only=True)
+    process: subprocess.Popen[bytes] | Forked = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,14 @@ class Local:
 
     def __init__(self, devices: list[str], per_device: int, timeout_s: float | None, hide: Collection[Path]) -> None:
         """`hide`: folders that no environment variable of a worker may name."""
+        self.devices, self.per_device = devices, per_device
         self.free = [device for device in devices for _ in range(per_device)]
         self.timeout_s = timeout_s
         self.hide = hide
         self.workers: list[Worker] = []
         self.retries = RetryOnce()
+        self.forks: Forks | None = None
+        self.variables: dict[str, str] = {}  # by which workers find the service that shares a GPU
 
     @property
     def running(self) -> list[Running]:
@@ -97,22 +102,35 @@ class Local:
 
     def run(self, tasks: Iterator[Task]) -> Iterator[Outcome | None]:
         """Yield outcomes in the order of their ends, and None after each wait; take a task only when a slot is free."""
+        with scratch() as folder, shared_gpus(folder, self.devices, self.per_device) as self.variables:
+            try:
+                if sys.platform == "linux":  # elsewhere a process that has imported torch can't be forked safely
+                    self.forks = Forks(worker_environment("cpu", 1, self.hide))
+                yield from self._run(tasks)
+            finally:
+                for worker in self.workers:
+                    kill(worker)
+                self.workers.clear()
+                if self.forks:
+                    self.forks.close()
+
+    def _run(self, tasks: Iterator[Task]) -> Iterator[Outcome | None]:
         waiting = True
-        try:
-            while waiting or self.workers:
-                while waiting and self.free:
-                    task = next(tasks, None)
-                    waiting = task is not None
-                    if task is not None:
-                        self.workers.append(start(task, self.free.pop(0), self.hide))
-                yield from self._ended()
-                yield None
-                if self.workers:
-                    time.sleep(POLL_S)
-        finally:
-            for worker in self.workers:
-                kill(worker)
-            self.workers.clear()
+        while waiting or self.workers:
+            while waiting and self.free:
+                task = next(tasks, None)
+                waiting = task is not None
+                if task is not None:
+                    self.workers.append(self._start(task, self.free.pop(0)))
+            yield from self._ended()
+            if waiting and self.free:
+                continue
+            yield None
+            if self.workers:
+                time.sleep(POLL_S)
+
+    def _start(self, task: Task, device: str) -> Worker:
+        return start(task, device, self.hide, self.forks, self.variables)
 
     def _ended(self) -> Iterator[Outcome]:
         for worker in list(self.workers):
@@ -121,7 +139,7 @@ class Local:
                 continue
             self.workers.remove(worker)
             if self.retries.is_first(ended):
-                self.workers.append(start(worker.task, worker.device, self.hide))
+                self.workers.append(self._start(worker.task, worker.device))
             else:
                 self.free.append(worker.device)
                 yield self.retries.with_first_failure(ended)
@@ -156,17 +174,30 @@ class RetryOnce:
         return replace(ended, reason=reason, first_try=first)
 
 
-def start(task: Task, device: str, hide: Collection[Path]) -> Worker:
-    """Start a worker process for the task on a device of this machine."""
-    command = [sys.executable, "-m", "benchmark.train.worker", str(task.job), str(task.sealed), str(task.out)]
+def start(
+    task: Task,
+    device: str,
+    hide: Collection[Path],
+    forks: Forks | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Worker:
+    """Start a worker process for the task on a device of this machine, forked if possible.
+
+    variables: added to its environment.
+    """
+    arguments = [str(task.job), str(task.sealed), str(task.out)]
+    environment = worker_environment(device, task.threads, hide) | dict(variables or {})
+    # NumPy's library takes its number of threads when it is imported, which in the helper is one
+    if forks and task.threads == 1 and (forked := forks.start(arguments, environment)):
+        return Worker(task, device, process=forked)
     with (task.out / "output.txt").open("wb") as output:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "benchmark.train.worker", *arguments],
             stdin=subprocess.PIPE,  # closes whenever this process ends
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=task.out,
-            env=worker_environment(device, task.threads, hide),
+            env=environment,
             start_new_session=True,  # so that a worker's children end with it
         )
     return Worker(task, device, process=process)

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from benchmark.score.stored import score_run, score_snapshots
 from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
 from benchmark.store import ResultsFolder, Tables, commit
 from benchmark.train.local import Executor, Outcome, Running, Task, scratch
+
+UNSCORED = 4  # runs that have ended and are not stored yet, at most: their label maps are in the scratch folder
 
 
 class Screen(Protocol):
@@ -58,6 +61,7 @@ class Sweep:
         self.again = AGAIN[rerun]
         self.states: Counter[str] = Counter()
         self.active: dict[Task, tuple[Job, TextIO]] = {}
+        self.unscored: deque[tuple[Job, float, Future[tuple[str, str]]]] = deque()
         self.sealed: dict[SealKey, Sealed] = {}
         self.waiting: deque[Job] = deque()
         self.room_ahead = True  # for the next sealed folder, while others are in use
@@ -72,14 +76,19 @@ class Sweep:
         self.states = Counter(state for _, state in before if state not in ("planned", "failed", *self.again))
         self.left = Counter(_seal_key(job) for job in todo)
         self.waiting.extend(todo)
-        with scratch() as self.scratch:
+        # One thread, since a run is scored in less time than it is trained; the block ends when all are stored, also at an
+        # interrupt
+        with scratch() as self.scratch, ThreadPoolExecutor(1) as self.scorer:
             try:
                 for event in self.executor.run(self._tasks()):
                     if event is None:
                         self.screen.tick(self.executor.running)
                         self._seal_ahead()
                     else:
-                        self._finish(event)
+                        job, lock = self.active.pop(event.task)
+                        self.unscored.append((job, event.seconds, self.scorer.submit(self._finish, job, lock, event)))
+                    self._count_scored(UNSCORED)
+                self._count_scored(0)
             finally:
                 for sealed in self.sealed.values():
                     sealed.steps.close()
@@ -136,9 +145,21 @@ class Sweep:
             if begun := self.sealed.pop(_seal_key(job), None):
                 shutil.rmtree(begun.folder)
 
-    def _finish(self, event: Outcome) -> None:
-        """Score a run that has ended, and store it."""
-        job, lock = self.active.pop(event.task)
+    def _count_scored(self, most: int) -> None:
+        """Count the runs that are stored; wait until at most so many are not. Raises what went wrong with a run."""
+        while self.unscored and (len(self.unscored) > most or self.unscored[0][-1].done()):
+            job, seconds, scored = self.unscored.popleft()
+            self._count(job, *scored.result(), seconds)
+
+    def _finish(self, job: Job, lock: TextIO, event: Outcome) -> tuple[str, str]:
+        """Score and store a run that has ended, and remove what its worker wrote."""
+        with lock:
+            state, reason = self._store(job, event)
+        shutil.rmtree(event.task.out)
+        return state, reason
+
+    def _store(self, job: Job, event: Outcome) -> tuple[str, str]:
+        """Score a run and store it; return its state and the reason of a failure."""
         reason, dataset, out = event.reason, self.plan.datasets[job.dataset], event.task.out
         split, record = dataset.find_split(job.split), self._record(job, event)
         tables: Tables = {}
@@ -164,10 +185,7 @@ class Sweep:
             self.results.store(job.folder, run, files, tables)
         except OSError as error:
             raise InputError(f"{self.results.root} can't be written: {error.strerror}; stored runs are complete") from error
-        finally:
-            lock.close()
-        shutil.rmtree(event.task.out)
-        self._count(job, outcome, reason, event.seconds)
+        return outcome, reason
 
     def _record(self, job: Job, event: Outcome) -> dict[str, Any]:
         """Return the content of `run.json`, without the run's state."""

@@ -158,9 +158,9 @@ def test_a_failure_is_kept_with_its_reason_and_the_sweep_goes_on(tmp_path, fault
 
 
 def test_a_run_that_takes_too_long_has_failed(tmp_path):
-    plan = small_plan(["prior"])
-    assert run_sweep(plan, tmp_path, executor=processes(timeout_s=0.5)).lines == [
-        ("prior", "failed", "it ran longer than 0.5 s")
+    plan = small_plan([write_method(tmp_path, "hangs", "time.sleep(1000)")])
+    assert run_sweep(plan, tmp_path / "r", executor=processes(timeout_s=0.5)).lines == [
+        ("hangs", "failed", "it ran longer than 0.5 s")
     ]
 
 
@@ -238,7 +238,7 @@ def test_a_scratch_folder_of_a_killed_runner_is_removed(tmp_path, monkeypatch):
 
 
 class SlowWorker(InProcess):
-    """Waits for so many polls before each further task; keeps what is sealed at each."""
+    """Waits until a run is scored, and for so many polls before each further task; keeps what is sealed at each."""
 
     def __init__(self, polls):
         super().__init__()
@@ -247,6 +247,8 @@ class SlowWorker(InProcess):
     def run(self, tasks):
         for outcome in super().run(tasks):
             yield outcome
+            for *_, scored in self.unscored:
+                scored.exception()
             for _ in range(self.polls):
                 yield None
                 self.sealed.append(sorted(path.parent for path in self.scratch.glob("sealed*/index.json")))
@@ -261,6 +263,7 @@ def sealed_ahead(results, polls=9):
         def tick(self, running):
             executor.scratch = sweep.scratch
 
+    executor.unscored = sweep.unscored
     sweep.screen = Screen()
     return sweep, executor
 
@@ -307,6 +310,72 @@ def test_a_disk_that_is_full_when_a_folder_is_needed_ends_the_sweep(tmp_path, mo
     monkeypatch.setattr(sealed, "_append", full)
     with pytest.raises(InputError, match="can't be written: No space left on device; set TMPDIR"):
         sealed_ahead(tmp_path)[0].run()
+
+
+METRIC = '''"""Waits before a run is scored."""
+import time
+from pathlib import Path
+from benchmark.score.metrics import Metric
+
+class Slow(Metric):
+    """For a test."""
+
+    title = "slow"
+    better = 1
+    low, high, miss = 0.0, 1.0, 0.0
+
+    def measure(self, prediction, truth, spacing):
+        """Return 1."""
+        {body}
+        return 1.0
+'''
+
+
+def slow_metric(folder, body):
+    """A metric with this body; returns its path."""
+    (folder / "slow.py").write_text(METRIC.format(body=body))
+    return str(folder / "slow.py")
+
+
+def test_a_free_slot_gets_the_next_task_while_a_run_is_scored(tmp_path):
+    """The score of the first run waits for the second to learn."""
+    flag = tmp_path / "flag"
+    wait = f"end = time.monotonic() + 20\n        while not Path({str(flag)!r}).exists(): assert time.monotonic() < end"
+    second = write_method(tmp_path, "second", f"open({str(flag)!r}, 'w').close()", "return np.zeros((1, 32, 32), np.uint8)")
+    plan = small_plan(["prior", second], metrics=[slow_metric(tmp_path, wait)])
+    assert run_sweep(plan, tmp_path / "r", executor=InProcess()).lines == [("prior", "done", ""), ("second", "done", "")]
+
+
+def test_few_runs_wait_to_be_scored(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.train.sweep.UNSCORED", 1)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    note = (
+        "time.sleep(0.2)\n"
+        f"        ended = len(list(Path({str(tmp_path)!r}).glob('weakseg-bench-*/run*/worker.json')))\n"
+        f"        with open({str(tmp_path / 'ended')!r}, 'a') as file: print(ended, file=file)"
+    )
+    plan = small_plan(["prior"], seeds=[0, 1, 2, 3], metrics=[slow_metric(tmp_path, note)])
+    assert len(run_sweep(plan, tmp_path / "r", executor=InProcess()).lines) == 4
+    assert max(map(int, (tmp_path / "ended").read_text().split())) == 2
+
+
+def test_an_interrupt_loses_no_run_that_has_ended(tmp_path):
+    class Interrupted(Recorder):
+        def tick(self, running):
+            raise KeyboardInterrupt
+
+    class Polled(InProcess):
+        def run(self, tasks):
+            for outcome in super().run(tasks):
+                yield outcome
+                yield None
+
+    plan, place = small_plan(["prior"], seeds=[0, 1], metrics=[slow_metric(tmp_path, "time.sleep(0.3)")]), tmp_path / "r"
+    with pytest.raises(KeyboardInterrupt):
+        Sweep(plan, ResultsFolder(place), Polled(), Interrupted()).run()
+    assert [state(ResultsFolder(place), job) for job in plan.jobs] == ["done", "planned"]
+    with ResultsFolder(place).lock(plan.jobs[0].hash) as lock:
+        assert lock
 
 
 def test_shares_are_of_true_pixels():

@@ -36,6 +36,14 @@ def test_a_learner_can_not_write_into_sealed_arrays(tmp_path, scans):
                 array[0] = 1
 
 
+def test_sealed_arrays_are_maps_of_files_so_that_workers_share_their_memory(tmp_path, scans):
+    seal(tmp_path, {"train": scans, "val": scans}, [TestScan(scan.image) for scan in scans], 3, 3)
+    weak = [array for part in (open_train, open_val) for scan in part(tmp_path) for array in (scan.image, scan.allowed)]
+    for array in [*weak, *(scan.image for scan in open_test(tmp_path))]:
+        assert isinstance(array, np.memmap)
+        assert array.mode == "r"
+
+
 def test_a_sealed_folder_names_nothing(tmp_path, scans):
     seal(tmp_path, {"train": scans}, [TestScan(scans[0].image)], 3, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == [

@@ -25,6 +25,16 @@ def wait_for(condition: Callable[[], Any], seconds: float = 90) -> Any:
 
 
 def workers_of(pid: int) -> list[int]:
-    """Worker processes that a runner has started."""
-    children = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in children.splitlines() if "benchmark.train.worker" in line]
+    """Worker processes of a runner: those that it has started, and those that its helper has forked."""
+    found = children(pid)
+    helpers = [child for child, command in found.items() if "benchmark.train.forks" in command]
+    return [
+        *(child for child, command in found.items() if "benchmark.train.worker" in command),
+        *(child for helper in helpers for child in children(helper)),
+    ]
+
+
+def children(pid: int) -> dict[int, str]:
+    """Command lines of a process's children."""
+    shown = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    return {int(number): command for number, _, command in (line.strip().partition(" ") for line in shown.splitlines())}
