@@ -26,19 +26,19 @@ class Forks:
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Start it with the environment of a worker."""
         self.environment = environment
-        self.pipe, theirs = Pipe()
+        self.pipe, other = Pipe()
         self.asked, self.ended = 0, False
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmark.train.forks", str(theirs.fileno())],
+            [sys.executable, "-m", "benchmark.train.forks", str(other.fileno())],
             stdin=subprocess.PIPE,  # also that of all its workers, which end when it closes: whenever this process ends
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
             env=environment,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[other.fileno()],
             start_new_session=True,
         )
-        theirs.close()
+        other.close()
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> "Forked | None":
         """Start a worker with the arguments JOB, SEALED and OUT; None if that is impossible."""
