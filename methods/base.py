@@ -263,9 +263,8 @@ class NetMethod(Method):
             if self.memory is not None:
                 of_rows = [augmentation.memory(step, n, self.memory[row].numpy()) for n, row in enumerate(rows)]
                 memory = self._to_device(np.stack(of_rows))
-            arrays = (self._to_device(array) for array in (image, allowed, rows))
-            count = torch.tensor(step, device=self.device)
-            yield Batch(*arrays, memory, count, self.schedule[step], self.kind(step))
+            given = self._to_device(image), self._to_device(allowed), self._to_device(rows), memory
+            yield Batch(*given, torch.tensor(step, device=self.device), self.schedule[step], self.kind(step))
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         """Copy an array to the device, without waiting until it arrives."""

@@ -66,15 +66,15 @@ def affinity(
             parts.append(sample_prototypes(given[-1], labels, like.shape[1], nearest=nearest))
         unit = F.normalize(torch.cat(parts, 2), dim=2).split([maps.shape[1] for maps in given], 2)  # (n, k, c) of each
         shares = torch.empty_like(like, dtype=unit[0].dtype)
-        for n in range(len(like)):  # one sample at a time: the enlarged features need most memory
-            product, squares = torch.zeros_like(shares[n]), torch.zeros_like(shares[n, 0])
+        # on a CPU one sample at a time, as the enlarged features need most memory; a GPU is faster on all at once
+        for part in [slice(n, n + 1) for n in range(len(like))] if like.device.type == "cpu" else [slice(None)]:
+            product, squares = torch.zeros_like(shares[part]), torch.zeros_like(shares[part, 0])
             for maps, prototypes in zip(given, unit, strict=True):
-                size = like.shape[-2:]
-                enlarged = F.interpolate(maps[n : n + 1], size=size, mode="bilinear", align_corners=False)[0]
-                product += torch.einsum("kc,chw->khw", prototypes[n], enlarged)
-                squares += enlarged.square().sum(0)
-            cosine = (product / squares.sqrt().clamp(min=1e-12)).clamp(min=0)  # to divide last saves a pass over the maps
-            shares[n] = cosine / cosine.sum(0).clamp(min=1e-10)
+                enlarged = F.interpolate(maps[part], size=like.shape[-2:], mode="bilinear", align_corners=False)
+                product += torch.einsum("nkc,nchw->nkhw", prototypes[part], enlarged)
+                squares += enlarged.square().sum(1)
+            cosine = (product / squares.sqrt().clamp(min=1e-12)[:, None]).clamp(min=0)  # to divide last saves a pass
+            shares[part] = cosine / cosine.sum(1, keepdim=True).clamp(min=1e-10)
     return shares
 
 
