@@ -153,7 +153,7 @@ def report(
     ] = "",
     selection: Annotated[str, typer.Option(metavar="RULE", help="last; for snapshots also weakval, val, test.")] = "last",
     only: Annotated[str, typer.Option(metavar="A,B,...", help="Only these methods, data sets or annotations.")] = "",
-    metric: Annotated[str, typer.Option(metavar="A,B,...", help="dice, hd95, nsd, ...; figures show the first.")] = "",
+    metric: Annotated[str, typer.Option(metavar="A,B,...", help="dice, hd95_max, nsd, ...; figures show the first.")] = "",
     format_: Annotated[str, typer.Option("--format", metavar="A,B,...", help="md, tex, csv, pdf, png, svg, html.")] = "",
     figures: Annotated[str, typer.Option(metavar="A,B,...", help="More figures: .py files, or installed, by name.")] = "",
     embed_images: Annotated[

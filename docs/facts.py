@@ -42,7 +42,7 @@ MEANS = (
     "[stored runs](/results/reference/README.md); their page says what they show and what they do not."
 )
 STALE = "*Stale*: the code of the method has changed since these runs, so a new run may give other numbers."
-WANTED = {"dice": "Dice", "hd95": "HD95"}
+WANTED = {"dice": "Dice", "hd95_max": "HD95 (max)"}
 
 
 def main() -> None:

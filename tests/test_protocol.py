@@ -73,7 +73,7 @@ def test_an_empty_prediction_ranks_last_in_hd95_and_its_misses_stand_in_the_cell
     rough = write_method(tmp_path, "rough", "pass", "return np.ones(scan.image[:, 0].shape, np.uint8)")
     run_sweep(small_plan([nothing, rough]), tmp_path / "results")
     found = summary(tmp_path / "results")
-    hd95 = found.cells[(found.cells.metric == "hd95") & (found.cells.region == "mean")].set_index("method")
+    hd95 = found.cells[(found.cells.metric == "hd95_max") & (found.cells.region == "mean")].set_index("method")
     assert hd95["mean"].idxmax() == "nothing"
     assert hd95["mean"]["nothing"] == pytest.approx(32 * 2**0.5)
     assert hd95.patients["nothing"] == hd95.patients["rough"]

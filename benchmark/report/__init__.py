@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from benchmark import InputError
-from benchmark.plan.plugins import PRIOR
 from benchmark.report import ablations, costs, figures, page, published, runs, statistics, tables
 from benchmark.report.figures.cases import gallery
 from benchmark.report.figures.montage import montage
@@ -18,6 +17,7 @@ from benchmark.report.figures.style import KINDS, FigureData
 from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, Summary, patients, summarise
 from benchmark.report.tables import Table
+from benchmark.score.metrics import BUILT_IN
 from benchmark.store import RULES, ResultsFolder, open_results, within
 
 SHOWN = (  # of a column's budget
@@ -175,12 +175,12 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     """List the notes below the main table."""
     cells = summary.cells
     lines = [read.title] if read.title else []
-    priors = ", ".join(row for row, role in read.roles.items() if role == PRIOR) or "prior"
     lines.append(
         f"Mean over patients and seeds, ± its spread over seeds, and a {statistics.LEVEL:.0%} interval (crossed bootstrap "
-        "of both). HD95: 95th percentile of the pooled surface distances; a region that was not predicted counts as missed, "
-        "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, "
-        f"`{priors}` apart. "
+        "of both). HD95 (max): the larger of the 95th percentiles of the surface distances from prediction to truth and "
+        "back; a region that was not predicted counts as missed, with Dice and NSD 0 and the scan's diagonal as distance. "
+        "HD95 of found: of each row over the cases that it found, with their number, so not to be compared between rows. "
+        "False regions: how often a region that is not in the scan was predicted. Median: over patients and seeds. "
         f"Bold: the best, where its lead on every other row without gaps holds; {tables.TIED}: rows that can't be told from "
         f"the best. Model selection: {RULES[read.selection]}."
     )
@@ -244,9 +244,11 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     if shares := about["labelled_share"]:
         text += f" Labelled, at median depth: {', '.join(_labelled(k, v, depths.get(k)) for k, v in shares.items())}."
     of_column = summary.columns[summary.columns.column == column].iloc[0]
-    if of_column.informative == "no":
-        text += " Uninformative: no method beats the location prior by more than its interval; left out of ranks."
-    elif of_column.informative == "unknown":
+    if of_column.uninformative:
+        titles = ", ".join(BUILT_IN[metric].title for metric in of_column.uninformative.split(", "))
+        text += f" Uninformative in {titles}: no method beats the location prior by more than its interval"
+        text += "; left out of ranks." if of_column.informative == "no" else "."
+    if of_column.informative == "unknown":
         text += " Without a row `prior` nobody can say whether the column is informative."
     if not pd.isna(of_column.detectable):
         text += f" Detectable with this n (80 % power): a difference in Dice of {of_column.detectable:.3f}."
@@ -265,9 +267,7 @@ def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
     for column in dict.fromkeys(cells.column):
         pooled, larger = (groups.get((column, metric)) for metric in ("hd95", "hd95_max"))
         if pooled and larger and pooled != larger:
-            lines.append(
-                f"{column}: by HD95 as the larger of both directions' percentiles the top group were {', '.join(larger)}."
-            )
+            lines.append(f"{column}: by HD95 (pooled), as medpy computes it, the top group were {', '.join(pooled)}.")
     if summary.ranks.empty and len(summary.columns) and (summary.columns.informative == "no").all():
         lines.append("No column is informative, so there are no ranks.")
     return lines

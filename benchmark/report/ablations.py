@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.report import statistics
 from benchmark.report.runs import Rows
-from benchmark.report.summary import MEAN, TESTED, Summary, arrays, difference, verdict
+from benchmark.report.summary import HEADLINE, MEAN, Summary, arrays, difference, verdict
 from benchmark.score.metrics import Facts
 
 NOTES = [
@@ -21,7 +21,7 @@ NOTES = [
 COLUMNS = ["plugin", "changed", "difference", "difference_low", "difference_high", "verdict"]  # and those of cells
 
 
-def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -> pd.DataFrame:
+def ablations(read: Rows, summary: Summary, metrics: Collection[str] = HEADLINE) -> pd.DataFrame:
     """Select the cells of rows that vary a plug-in, with COLUMNS: means over regions of metrics that can be better or worse.
 
     A plug-in is varied in a column that has several rows of it, one with its own name; that comes first.

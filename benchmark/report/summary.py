@@ -18,12 +18,14 @@ from benchmark import InputError
 from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.report import statistics
 from benchmark.report.runs import Rows
+from benchmark.score.evaluate import SLICE_METRICS
 from benchmark.score.metrics import BUILT_IN, Facts
 from benchmark.store import RULES
 
 MEAN = "mean"  # the name of the mean over all regions
 COUNTS = ("missed", "ghosts", "absent")
-TESTED = ("dice", "hd95")
+HEADLINE = ("dice", "hd95_max", "nsd")
+OWN_CASES = ("hd95_found",)  # of each row over cases of its own, so that rows can't be compared
 
 Cell = tuple[str, str, str]  # column, region, metric
 Values = dict[str, np.ndarray]  # row -> (seeds, patients)
@@ -42,7 +44,7 @@ class Summary:
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # those that cells have
 
 
-def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = TESTED) -> Summary:
+def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = HEADLINE) -> Summary:
     """Summarise the cases of one track, with tests in these metrics. Raises InputError if `reference` has no run."""
     if reference and reference not in set(read.runs.row):
         raise InputError(f"no run is of the reference {reference!r}; there are {', '.join(dict.fromkeys(read.runs.row))}")
@@ -93,14 +95,13 @@ def _codes(series: pd.Series) -> tuple[list[Any], np.ndarray]:
 
 
 def _derived_metrics(cases: pd.DataFrame) -> dict[str, pd.Series]:
-    """Distances per slice where there is none on the stack, and HD95 on those cases that every run of a column found.
+    """Surface metrics per slice where there is none on the stack, HD95 of what was found, and false regions.
 
-    A location prior, which looks at no image, has no say in what can be found.
+    A case counts for false regions if the region is absent from the truth: 1 where it was predicted nevertheless.
     """
-    hd95 = cases["hd95"].fillna(cases["hd95@slice"])
-    counted = cases["n_missed"].where(cases["role"] != PRIOR, 0)
-    missed = counted.groupby([cases[key] for key in ("column", "scan", "region")], observed=True).transform("max")
-    return {"hd95": hd95, "assd": cases["assd"].fillna(cases["assd@slice"]), "hd95_found": hd95.where(missed == 0)}
+    found = {name.partition("@")[0]: cases[name.partition("@")[0]].fillna(cases[name]) for name in SLICE_METRICS}
+    found["hd95_found"] = found["hd95_max"].where(cases["n_missed"] == 0)
+    return found | {"false_regions": cases["n_ghost"].where(cases["n_absent"] == 1).astype(float)}
 
 
 # ------------------------------------------------------------------------------------------------------------- cells
@@ -150,7 +151,7 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
 
 CELL_COLUMNS = [
     *("column", "dataset", "annotation", "family", "steps", "size", "method", "region", "metric", "unit"),
-    *("mean", "low", "high", "sd_seeds", "patients", "seeds", "place", *COUNTS),
+    *("mean", "median", "low", "high", "sd_seeds", "patients", "seeds", "place", "cases", *COUNTS),
     *("runs", "planned", "failed", "stale", "own_budget", "external", "role"),
 ]
 
@@ -164,6 +165,7 @@ def _cell(values: np.ndarray, facts: Facts) -> dict[str, object]:
     per_seed -= per_seed[0]  # only their spread is used: for equal seeds it is 0, without rounding errors
     return {
         "mean": float(np.nanmean(values)),
+        "median": float(np.nanmedian(values)),
         "low": low,
         "high": high,
         "sd_seeds": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else np.nan,
@@ -180,13 +182,14 @@ def difference(first: np.ndarray, second: np.ndarray, facts: Facts) -> statistic
 
 
 def _counts(cases: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, int]]:
-    """Count misses, false regions and absent regions by column, row and region."""
-    given = ["n_missed", "n_ghost", "n_absent"]
-    by_region = cases.groupby(["column", "row", "region"], observed=True)[given].sum().reset_index()
-    total = cases.groupby(["column", "row"], observed=True)[given].sum().reset_index().assign(region=MEAN)
+    """Count cases, misses, false regions and absent regions by column, row and region."""
+    given = ["cases", "n_missed", "n_ghost", "n_absent"]
+    counted = cases.assign(cases=1)
+    by_region = counted.groupby(["column", "row", "region"], observed=True)[given].sum().reset_index()
+    total = counted.groupby(["column", "row"], observed=True)[given].sum().reset_index().assign(region=MEAN)
     return {
         (line["column"], line["row"], line["region"]): {
-            name: int(line[key]) for name, key in zip(COUNTS, given, strict=True)
+            name: int(line[key]) for name, key in zip(("cases", *COUNTS), given, strict=True)
         }
         for line in [*by_region.to_dict("records"), *total.to_dict("records")]
     }
@@ -219,12 +222,21 @@ class _Comparison:
         return {row: values[row] for row in rows.get(column, []) if row in values and not np.isnan(values[row]).all()}
 
     def places(self, column: str, region: str, metric: str) -> dict[str, str]:
-        """Return `best` or `tied` for rows with the common budget."""
+        """Return `best` or `tied` for rows with the common budget; nothing where no method beats the location priors."""
         key = column, region, metric
         if key not in self._places:
+            placed = self.metrics[metric].better and metric not in OWN_CASES and self.informative(*key) != "no"
             better = self.metrics[metric].better
-            self._places[key] = statistics.groups(self.cell(*key, self.trained), better) if better else {}
+            self._places[key] = statistics.groups(self.cell(*key, self.trained), better) if placed else {}
         return self._places[key]
+
+    def informative(self, column: str, region: str, metric: str) -> str:
+        """Whether any method beats all location priors in a metric: yes, no, or unknown without a prior."""
+        cell, better = self.cell(column, region, metric, self.trained), self.metrics[metric].better
+        priors = [own for row, own in cell.items() if self.roles.get(row) == PRIOR]
+        methods = [own for row, own in cell.items() if self.roles.get(row) != PRIOR]
+        beaten = any(all(statistics.difference(better * own, better * prior).low > 0 for prior in priors) for own in methods)
+        return "unknown" if not priors else "yes" if beaten else "no"
 
     @cached_property
     def _places(self) -> dict[Cell, dict[str, str]]:
@@ -257,25 +269,24 @@ class _Comparison:
             }  # fmt: skip
 
     def columns(self) -> pd.DataFrame:
-        """Of each column: does any method beat the location priors, and what difference to the reference could be found?"""
+        """Of each column: does any method beat the location priors, in which metrics does none, and what could be found?"""
         lines = []
         for column in self.all:
             cell, reference = self.cell(column, MEAN, "dice", self.trained), self.reference(column)
-            priors = [own for row, own in cell.items() if self.roles.get(row) == PRIOR]
-            methods = {row: own for row, own in cell.items() if self.roles.get(row) != PRIOR}
-            beaten = any(all(statistics.difference(own, prior).low > 0 for prior in priors) for own in methods.values())
-            others = [own for row, own in methods.items() if row != reference]
+            others = [own for row, own in cell.items() if row != reference and self.roles.get(row) != PRIOR]
             pairs = [own - cell[reference] for own in others] if reference in cell else []
             lines.append(
                 {
                     "column": column,
-                    "informative": "unknown" if not priors else "yes" if beaten else "no",
+                    "informative": self.informative(column, MEAN, "dice"),
+                    "uninformative": ", ".join(of for of in HEADLINE if self.informative(column, MEAN, of) == "no"),
                     "reference": reference,
                     "detectable": statistics.detectable(pairs),
                     "pairs": len(pairs),
                 }
             )
-        return pd.DataFrame(lines, columns=["column", "informative", "reference", "detectable", "pairs"])
+        names = ["column", "informative", "uninformative", "reference", "detectable", "pairs"]
+        return pd.DataFrame(lines, columns=names)
 
     def ranks(self, informative: list[str]) -> pd.DataFrame:
         """How rows that were trained alike stand in Dice over these columns."""

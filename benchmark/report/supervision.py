@@ -29,7 +29,14 @@ GAP_COLUMNS = [
 HOUR_COLUMNS = ["column", "setting", "annotation", "low", "high", "reason"]
 LEVEL_COLUMNS = ["column", "setting", "annotation", "level"]
 
-DERIVED = ("hd95", "hd95_found", "assd")  # metrics that summary.patients derives from several columns
+DERIVED = (
+    "hd95",
+    "hd95_max",
+    "hd95_found",
+    "nsd",
+    "assd",
+    "false_regions",
+)  # metrics that summary.patients derives from several columns
 
 Values = dict[str, dict[str, pd.DataFrame]]  # column -> row -> values, seeds down and patients across
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmark.plan.plugins import PRIOR
 from benchmark.report.latex import typeset
-from benchmark.report.summary import MEAN, Summary
+from benchmark.report.summary import HEADLINE, MEAN, Summary
 from benchmark.score.metrics import BUILT_IN, Facts
 
-HEADLINE = ("dice", "hd95")
 TIED, DAGGER = "°", "†"
 
 Known = Mapping[str, Facts]  # metrics by name
@@ -32,10 +30,13 @@ def main_table(
 ) -> pd.DataFrame:
     """Methods down, data sets and metrics across; of one region, or of their mean.
 
-    HD95 of what all found follows HD95 in columns where something was missed. Raises ValueError for an unknown metric.
+    HD95 of found follows HD95 (max) in columns where something was missed, and the rate of false regions Dice where a
+    region is absent from some scan. Raises ValueError for an unknown metric.
     """
     asked, own = _asked(metrics, known), cells[cells.region == region]
-    extra = (own.metric == "hd95_found") & own.column.isin(_missing(own) if "hd95" in asked else ())
+    extra = own.metric.isin([])
+    for name, after, count in (("hd95_found", "hd95_max", own.missed), ("false_regions", "dice", own.absent)):
+        extra |= (own.metric == name) & own.column.isin(own.column[count > 0] if after in asked else [])
     shown = own[own.metric.isin(asked) | extra]
     named = shown.assign(heading=_headings(shown, known))
     texts = {(line.column, line.heading, _label(line)): cell(line, known) for line in named.itertuples(index=False)}
@@ -43,7 +44,10 @@ def main_table(
     table = series.unstack().T if len(series) else pd.DataFrame()
     order = pd.MultiIndex.from_tuples(dict.fromkeys(key[:2] for key in texts), names=["", ""])
     rows = dict.fromkeys(_label(line) for line in named.itertuples(index=False))
-    return table.reindex(index=pd.Index(rows, name="method"), columns=order).fillna("n/a")
+    table = table.reindex(index=pd.Index(rows, name="method"), columns=order).fillna("n/a")
+    valued = named[named["mean"].notna()]  # no row has a value if the runs were scored before there was the metric
+    stored = table.columns.isin([*zip(valued.column, valued.heading, strict=True)])
+    return table.mask(table.eq("not defined") & ~stored, "n/a")
 
 
 def region_table(
@@ -212,12 +216,19 @@ def cell(line: object, known: Known = BUILT_IN) -> str:
         return "not run"
     if pd.isna(mean):
         return "none" if metric == "hd95_found" else "not defined"
-    digits = _digits(known[metric])
+    digits, distance = _digits(known[metric]), known[metric].distance
     text = f"{mean:.{digits}f}" + ("" if pd.isna(spread) else f" ± {spread:.{digits}f}")
     place = line.place  # type: ignore[attr-defined]
     text = f"**{text}**" if place == "best" else f"{text}{TIED}" if place == "tied" else text
     text += "" if pd.isna(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    notes = [f"{missed:.0f} missed"] if known[metric].distance and metric != "hd95_found" and missed else []
+    notes = [f"median {line.median:.{digits}f}"] if distance else []  # type: ignore[attr-defined]
+    if metric == "hd95_found":
+        present = line.cases - line.absent  # type: ignore[attr-defined]
+        notes.append(f"{present - missed:.0f} of {present:.0f}")
+    elif metric == "false_regions":
+        notes.append(f"{line.ghosts:.0f} of {line.absent:.0f}")  # type: ignore[attr-defined]
+    elif distance and missed:
+        notes.append(f"{missed:.0f} missed")
     notes += [f"{runs} of {planned} runs"] if runs < planned else []
     notes += ["stale"] if line.stale else []  # type: ignore[attr-defined]
     return text + (f" ({', '.join(notes)})" if notes else "")
@@ -236,11 +247,6 @@ def _asked(metrics: Iterable[str], known: Known) -> list[str]:
     return asked
 
 
-def _missing(cells: pd.DataFrame) -> set[str]:
-    """The columns in which a row missed something; the prior, which looks at no image, has no say."""
-    return set(cells[(cells.role != PRIOR) & (cells.missed > 0)].column)
-
-
 def _label(line: object) -> str:
     marks = DAGGER if line.own_budget else ""  # type: ignore[attr-defined]
     return f"{line.method}{marks}" + (" (external)" if line.external else "")  # type: ignore[attr-defined]
@@ -252,7 +258,7 @@ def _headings(shown: pd.DataFrame, known: Known) -> list[str]:
     with_unit = shown[distances & shown.unit.notna() & (shown.unit != "")]
     units = {key: ", ".join(sorted(set(own.unit))) for key, own in with_unit.groupby(["column", "metric"], observed=True)}
     return [
-        known[metric].title + (f" ({units[column, metric]})" if (column, metric) in units else "")
+        known[metric].heading(units.get((column, metric), ""))
         for column, metric in zip(shown.column, shown.metric, strict=True)
     ]
 

@@ -147,13 +147,16 @@ def _cases(run: dict, more: float = 0.0) -> list[tuple]:
     for patient in range(patients):
         for region in regions:
             dice = DICE[label][patient] + SHIFT[label][identity["seed"]] - lower - LOWER[region] + more
-            scores = {"dice": round(dice, 3), "iou": round(dice - 0.1, 3), "hd95": round(40 * (1 - dice), 3)}
+            scores = {"dice": round(dice, 3), "iou": round(dice - 0.1, 3), "hd95": round(40 * (1 - dice), 3)} | {
+                "nsd": round(dice, 3),
+                "diagonal": 120,
+            }
             counts = dict.fromkeys(COUNTS, 0)
             if (region, patient) == ("RV", 0):
                 scores, counts = {}, counts | {"n_absent": 1, "n_ghost": int(label == "prior")}
             where = identity["dataset"], identity["annotation"], label, identity["seed"], region, patient
             if where == ("hearts", "scribble:sim", "twin-flat", 1, "RV", 4):
-                scores, counts = {"dice": 0, "iou": 0, "hd95": 120}, counts | {"n_missed": 1}
+                scores, counts = {"dice": 0, "iou": 0, "hd95": 120, "nsd": 0, "diagonal": 120}, counts | {"n_missed": 1}
             numbers = (scores.get("hd95" if name == "hd95_max" else name, "") for name in METRICS)
             lines.append((f"scan{patient}", f"patient{patient}", region, unit, *numbers, *counts.values()))
     return lines

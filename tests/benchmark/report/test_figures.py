@@ -274,7 +274,7 @@ def case(dice=0.5, methods=("prior", "pce_dice", "entropy"), size=64):
         column="acdc point", dataset="acdc", annotation="point", scan=f"scan {dice}", patient="p", split="a", seed=0,
         classes=("background", "LV_$x$"), slice=2, slices=9, image=np.full((size, size, 3), 90, np.uint8), truth=truth,
         marks=marks, predictions={name: np.roll(truth, n, 1) for n, name in enumerate(methods)},
-        scores={name: {"dice": dice - n / 100, "hd95": 1.0} for n, name in enumerate(methods)},
+        scores={name: {"dice": dice - n / 100, "hd95_max": 1.0} for n, name in enumerate(methods)},
         hashes={name: f"{n:064x}" for n, name in enumerate(methods)},
     )  # fmt: skip
 
@@ -310,7 +310,7 @@ def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_
 
 def test_a_method_without_a_score_or_a_prediction_leaves_a_gap(tmp_path):
     one = case(methods=("pce_dice", "entropy"))
-    two = replace(one, predictions={"pce_dice": one.truth}, scores={"pce_dice": {"dice": np.nan, "hd95": np.nan}})
+    two = replace(one, predictions={"pce_dice": one.truth}, scores={"pce_dice": {"dice": np.nan, "hd95_max": np.nan}})
     assert montage({"c": [one, two]}, runs.ROLES, tmp_path, ["svg"])
     assert "no Dice" in (tmp_path / "montage.svg").read_text()
 
