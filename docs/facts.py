@@ -142,7 +142,11 @@ def _size(cells: pd.DataFrame) -> str:
 
 
 def _short(line: Any) -> str:
-    mean = f"**{line.mean:.2f}**" if line.place == "best" else f"{line.mean:.2f}" + "°" * (line.place == "tied")
+    mean = (
+        f"**{line.mean:.2f}**"
+        if line.place == "best"
+        else f"{line.mean:.2f}" + {"open": "°", "alike": "≈"}.get(line.place, "")
+    )
     return f"{mean} [{line.low:.2f}, {line.high:.2f}]"
 
 

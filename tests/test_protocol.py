@@ -148,7 +148,7 @@ def test_other_numbers_of_steps_stand_in_another_column(tmp_path):
 def test_one_seed_is_called_too_few_for_a_paper(tmp_path):
     run_sweep(small_plan(["prior"]), tmp_path)
     said = " ".join(report.show(tmp_path)[1])
-    assert "1 seed is too few for a paper, and its interval leaves out what another seed would change" in said
+    assert "1 seed (one seed is too few for a paper); intervals over patients, given these runs" in said
 
 
 def test_a_folder_scored_against_itself_is_refused(tmp_path):

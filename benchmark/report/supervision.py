@@ -74,7 +74,7 @@ def gaps(read: Rows, dice: Values | None = None) -> pd.DataFrame:
     """GAP_COLUMNS: the share of the gap in Dice between the best base and full masks that each row of a column closes.
 
     0 is the best of BASES on the same marks, 1 is the supervised method on dense masks. The base is chosen once; patients
-    and seeds are drawn for all three alike (crossed bootstrap, percentiles). NaN with the reason where the interval of the
+    (from five seeds on, seeds, too) are drawn for all three alike. NaN with the reason where the interval of the
     gap includes 0.
     `dice`: what `by_patient` makes of the cases, if it is at hand.
     """

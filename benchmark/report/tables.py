@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from benchmark.report import statistics
 from benchmark.report.latex import typeset
-from benchmark.report.summary import HEADLINE, MEAN, Summary
+from benchmark.report.summary import HEADLINE, MEAN, OVER, THESE, Summary
 from benchmark.score.metrics import BUILT_IN, Facts
 
-TIED, DAGGER = "°", "†"
+OPEN, ALIKE, DAGGER = "°", "≈", "†"
 
 Known = Mapping[str, Facts]  # metrics by name
 
@@ -60,7 +61,7 @@ def region_table(
 
 
 def test_table(summary: Summary) -> pd.DataFrame:
-    """Differences to the reference with intervals, corrected p-values and effect sizes."""
+    """Differences to the reference with simultaneous intervals and verdicts, per seed, and effect sizes."""
     shown, cells, known = summary.tests, summary.cells, summary.metrics
     headings = dict(zip(zip(cells.column, cells.metric, strict=True), _headings(cells, known), strict=True))
     return pd.DataFrame(
@@ -70,10 +71,16 @@ def test_table(summary: Summary) -> pd.DataFrame:
             "method": shown.method,
             "difference to": shown.reference,
             "mean": [
-                _number(m, lo, hi, known[of])
-                for m, lo, hi, of in zip(shown.difference, shown.low, shown.high, shown.metric, strict=True)
+                _number(m, lo, hi, known[of]) + (f" ({seeds})" if "/" in seeds else "")
+                for m, lo, hi, of, seeds in zip(
+                    shown.difference, shown.low, shown.high, shown.metric, shown.per_seed, strict=True
+                )
             ],
-            "by interval": shown.verdict,
+            "verdict": [
+                v + THESE * (over == OVER[False]) if v else "no verdict"
+                for v, over in zip(shown.verdict, shown.over, strict=True)
+            ],
+            "P(better)": [f"{value:.2f}" for value in shown.superiority],
             "p (Holm)": [f"{p:.3g}" if not np.isnan(p) else "no test" for p in shown.p_holm],
             "median": [_signed(value, _digits(known[of])) for value, of in zip(shown["median"], shown.metric, strict=True)],
             "rank-biserial": [_signed(value, 2) for value in shown.rank_biserial],
@@ -92,7 +99,9 @@ def rank_table(summary: Summary) -> pd.DataFrame:
             "method": shown.method,
             "mean rank": [f"{value:.2f}" for value in shown.mean_rank],
             "columns": shown.cells,
-            "wins/ties/losses": [f"{w}/{t}/{x}" for w, t, x in zip(shown.wins, shown.ties, shown.losses, strict=True)],
+            **{name: shown[name] for name in ("better", "alike")},
+            "not told apart": shown.open,
+            "worse": shown.worse,
             "first in resamples": ["n/a" if np.isnan(value) else f"{value:.0%}" for value in shown["first"]],
         }
     ).set_index("method")
@@ -144,7 +153,7 @@ def ablation_table(frame: pd.DataFrame, known: Known = BUILT_IN) -> pd.DataFrame
             "changed": frame.changed.replace("", "(base)"),
             "mean": [cell(line, known) for line in frame.itertuples(index=False)],
             "difference": ["" if pd.isna(mean) else _number(mean, low, high, known[of]) for mean, low, high, of in values],
-            "by interval": frame.verdict.fillna(""),
+            "verdict": frame.verdict.fillna("").mask(frame.verdict.eq(""), "no verdict"),
         }
     ).set_index("data")
 
@@ -207,7 +216,10 @@ def latex(table: Table) -> str:
 
 
 def cell(line: object, known: Known = BUILT_IN) -> str:
-    """One cell: mean, spread over seeds and interval, or why there is none; `**` round the only best, ° for tied ones."""
+    """One cell: mean, interval, means of few seeds and counts, or why there is none.
+
+    `**` round the only best, ° where a row is not told apart from the best, ≈ where it is alike.
+    """
     mean, low, high, metric, spread = line.mean, line.low, line.high, line.metric, line.sd_seeds  # type: ignore[attr-defined]
     runs, planned, failed, missed = line.runs, line.planned, line.failed, line.missed  # type: ignore[attr-defined]
     if failed:
@@ -217,11 +229,15 @@ def cell(line: object, known: Known = BUILT_IN) -> str:
     if pd.isna(mean):
         return "none" if metric == "hd95_found" else "not defined"
     digits, distance = _digits(known[metric]), known[metric].distance
-    text = f"{mean:.{digits}f}" + ("" if pd.isna(spread) else f" ± {spread:.{digits}f}")
+    few = line.seeds < statistics.FEW_SEEDS  # type: ignore[attr-defined]
+    text = f"{mean:.{digits}f}" + ("" if few or pd.isna(spread) else f" ± {spread:.{digits}f}")
     place = line.place  # type: ignore[attr-defined]
-    text = f"**{text}**" if place == "best" else f"{text}{TIED}" if place == "tied" else text
+    text = f"**{text}**" if place == "best" else text + {"open": OPEN, "alike": ALIKE}.get(place, "")
     text += "" if pd.isna(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    notes = [f"median {line.median:.{digits}f}"] if distance else []  # type: ignore[attr-defined]
+    counted = metric in ("hd95_found", "false_regions")
+    notes = [line.per_seed] if few and line.seeds > 1 and not counted else []  # type: ignore[attr-defined]
+    notes += [f"median {line.median:.{digits}f}"] if distance else []  # type: ignore[attr-defined]
+    notes += ["over patients"] if not few and line.over == "patients" and not pd.isna(low) else []  # type: ignore[attr-defined]
     if metric == "hd95_found":
         present = line.cases - line.absent  # type: ignore[attr-defined]
         notes.append(f"{present - missed:.0f} of {present:.0f}")
@@ -229,6 +245,8 @@ def cell(line: object, known: Known = BUILT_IN) -> str:
         notes.append(f"{line.ghosts:.0f} of {line.absent:.0f}")  # type: ignore[attr-defined]
     elif distance and missed:
         notes.append(f"{missed:.0f} missed")
+    unlearned = line.unlearned  # type: ignore[attr-defined]
+    notes += [f"{unlearned} of {runs} failed to learn"] if unlearned and not counted else []
     notes += [f"{runs} of {planned} runs"] if runs < planned else []
     notes += ["stale"] if line.stale else []  # type: ignore[attr-defined]
     return text + (f" ({', '.join(notes)})" if notes else "")

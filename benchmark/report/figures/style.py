@@ -276,7 +276,7 @@ def _range(counts: Iterable[int]) -> str:
     return f"{least}" if least == most else f"{least} to {most}"
 
 
-MEANS = "Mean over patients and seeds, with its 95 % interval (crossed bootstrap of both)"
+MEANS = "Mean over patients and seeds, with its 95 % interval (over patients, from five seeds on also over seeds)"
 
 
 def described(source: FigureData) -> str:

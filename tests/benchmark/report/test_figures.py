@@ -18,8 +18,7 @@ from benchmark.report.figures import curves, style
 from benchmark.report.figures.cases import Case
 from benchmark.report.figures.montage import ERRORS, TILE, _errors, _marked, montage
 from benchmark.report.figures.style import FigureData
-from benchmark.report.statistics import Difference
-from benchmark.report.summary import summarise, verdict
+from benchmark.report.summary import summarise
 from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
 
@@ -192,12 +191,11 @@ def test_names_of_methods_stand_once_in_each_row_of_panels(drawn):
     assert svg.count(">entropy<") == 2  # five columns, four in a row
 
 
-@pytest.mark.parametrize("metric", ["hd95", "hd95_found"])
-def test_other_metrics_are_drawn_with_their_unit(few, in_every_kind, tmp_path, metric):
-    made = figures.draw(source(few, metric), tmp_path, ["svg"])
+def test_other_metrics_are_drawn_with_their_unit(few, in_every_kind, tmp_path):
+    made = figures.draw(source(few, "hd95"), tmp_path, ["svg"])
     assert [each.name for each in made] == [each.name for each in in_every_kind[0]]
-    assert "(px), lower is better" in made[0].caption
-    assert "(px) (n = 3)" in (tmp_path / "intervals.svg").read_text()
+    assert "(pooled, px), lower is better" in made[0].caption
+    assert "(pooled, px) (n = 3)" in (tmp_path / "intervals.svg").read_text()
 
 
 def test_a_metric_that_was_not_scored_has_no_figures_of_scores(many, tmp_path):
@@ -233,13 +231,6 @@ def test_a_column_whose_gap_may_be_none_is_named_below_the_figure(tmp_path):
     caption = {each.name: each.caption for each in figures.draw(source(tmp_path), tmp_path / "report", ["svg"])}["gap"]
     assert "No share for octa_phantom box: the gap's interval includes 0 (gap 0.083 [" in caption
     assert "octa_phantom point" not in caption
-
-
-def test_better_and_worse_follow_the_metric():
-    lower = Difference(-1, -2, -0.5)
-    assert [verdict(lower, better) for better in (-1, 1, 0)] == ["better", "worse", "other"]
-    assert verdict(Difference(1, -0.1, 2), 1) == "tied"
-    assert verdict(Difference(1, np.nan, np.nan), 1) == ""
 
 
 def test_sixty_methods_have_different_styles():
