@@ -38,7 +38,7 @@ REPORTS = ROOT / "reports/reference"
 BLOCK = re.compile(r"^(<!-- generated: (\w+) ?(\S*) -->)\n.*?^<!-- end -->$", re.S | re.M)
 NOWHERE = Path("nowhere")  # a data set's description needs no files
 MEANS = (
-    "Mean over patients and runs, ± its spread over seeds, with a 95 % interval, of the "
+    "Mean over patients and runs with a 95 % interval (below five seeds over patients, given these runs), of the "
     "[stored runs](/results/reference/README.md); their page says what they show and what they do not."
 )
 STALE = "*Stale*: the code of the method has changed since these runs, so a new run may give other numbers."
@@ -345,7 +345,7 @@ def reference_result(name: str) -> str:
         what = f"`{column}` {row.removeprefix(name).strip()}".strip()
         state = f"{first.runs}, stale" if first.stale else str(first.runs)
         budget = f"{first.steps} steps, {first['size']} px"
-        lines.append([f"`{stored}`", what, *(scores[metric] for metric in WANTED), state, budget])
+        lines.append([f"`{stored}`", what, *(scores.get(metric, "n/a") for metric in WANTED), state, budget])
     below = f"\n\n{MEANS}" + (f" {STALE}" if own.stale.any() else "")
     return table(["set", "data set, annotation", *WANTED.values(), "runs", "budget"], lines) + below
 

@@ -204,17 +204,17 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     """List the notes below the main table."""
     cells = summary.cells
     lines = [read.title] if read.title else []
-    lines.append(
+    lines += [
         f"Mean over patients and seeds with a {statistics.LEVEL:.0%} interval. With fewer than {statistics.FEW_SEEDS} "
-        "seeds it is over patients, given these runs, and the mean of each seed is in parentheses; with more it is over "
-        "patients and seeds, and ± is the spread of the seeds' means. Failed to learn: runs whose Dice is not above "
-        "that of the location prior, or that predict a region in no scan. HD95 (max): the larger of the 95th "
-        "percentiles of the surface distances from prediction to truth and back; a region that was not predicted "
-        "counts as missed, with Dice and NSD 0 and the scan's diagonal as distance. HD95 of found: of each row over "
-        "the cases that it found, with their number, so not to be compared between rows. False regions: how often a "
-        f"region that is not in the scan was predicted. Median: over patients and seeds. {_marks(summary)} Model "
-        f"selection: {RULES[read.selection]}."
-    )
+        "seeds it is over patients, given these runs, and the mean of each seed is in parentheses; with more it is "
+        "over patients and seeds, and ± is the spread of the seeds' means. Failed to learn: runs whose Dice is not "
+        "above that of the location prior, or that predict a region in no scan.",
+        "HD95 (max): the larger of the 95th percentiles of the surface distances from prediction to truth and back. A "
+        "region that was not predicted counts as missed, with Dice and NSD 0 and the scan's diagonal as distance. "
+        "Median: over patients and seeds. HD95 of found: of each row over the cases that it found, with their number, "
+        "so not to be compared between rows. False regions: how often a region that is not in the scan was predicted.",
+        f"{_marks(summary)} Model selection: {RULES[read.selection]}.",
+    ]
     known = cells[cells.patients.notna()]
     for column, about in read.about.items():
         if len(of_column := known[known.column == column]):
@@ -293,8 +293,15 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     if of_column.informative == "unknown":
         text += " Without a row `prior` nobody can say whether the column is informative."
     if of_column.informative == TOO_LITTLE:
-        few = f"fewer than {statistics.FEW_PATIENTS} patients, one seed or one row"
-        text += f" Too little for a verdict ({few}): nothing is bold, marked or ranked."
+        enough = count >= statistics.FEW_PATIENTS
+        why = (
+            "one seed"
+            if seeds == 1
+            else "one row, or no variance"
+            if enough
+            else f"under {statistics.FEW_PATIENTS} patients"
+        )
+        text += f" Too little for a verdict ({why}): nothing is bold, marked or ranked."
     if not pd.isna(of_column.detectable):
         text += f" These intervals tell a difference in Dice of {of_column.detectable:.3f} from 0 with 80 % power."
     return text
@@ -310,12 +317,15 @@ def _covered(cells: pd.DataFrame) -> str:
 
 
 def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
-    """List exceptions: own budgets, changed code, external rows, and columns where the other HD95 has another top group."""
+    """List exceptions: own budgets, changed code, external rows, and columns where the other HD95 tells something else."""
     lines = _own_budgets(cells)
     if cells.stale.any():
         lines.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
     if cells.external.any():
         lines.append("External: predictions made elsewhere, under another budget; compared, but never marked best.")
+    known = cells[cells["mean"].notna()].groupby("metric", observed=True).column.agg(set)
+    for column in sorted(known.get("hd95", set()) - known.get("hd95_max", set())):
+        lines.append(f"{column}: these runs were scored before HD95 (max) was stored; `--metric hd95` shows the pooled one.")
     top = cells[(cells.region == MEAN) & cells.place.isin(["best", "open", "alike"])]
     groups = {key: tuple(own.method) for key, own in top.groupby(["column", "metric"], observed=True)}
     for column in dict.fromkeys(cells.column):

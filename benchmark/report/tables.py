@@ -37,7 +37,10 @@ def main_table(
     asked, own = _asked(metrics, known), cells[cells.region == region]
     extra = own.metric.isin([])
     for name, after, count in (("hd95_found", "hd95_max", own.missed), ("false_regions", "dice", own.absent)):
-        extra |= (own.metric == name) & own.column.isin(own.column[count > 0] if after in asked else [])
+        known_there = own.column[(own.metric == name) & own["mean"].notna()]
+        extra |= (
+            (own.metric == name) & own.column.isin(own.column[count > 0]) & own.column.isin(known_there) & (after in asked)
+        )
     shown = own[own.metric.isin(asked) | extra]
     named = shown.assign(heading=_headings(shown, known))
     texts = {(line.column, line.heading, _label(line)): cell(line, known) for line in named.itertuples(index=False)}

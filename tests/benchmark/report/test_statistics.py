@@ -167,6 +167,18 @@ def test_the_critical_value_is_of_the_largest_t_over_pairs_when_signs_are_drawn(
     assert pairs["a", "b"].error == pytest.approx(stats.sem(differences[0]))
 
 
+def test_the_worked_example_of_the_documentation():
+    """docs/explanation/statistics.md: six patients, three seeds, one pair."""
+    means = np.array([[0.62, 0.70, 0.75, 0.79, 0.81, 0.83], [0.57, 0.66, 0.68, 0.74, 0.78, 0.77]])
+    moved = np.array([0.01, -0.01, 0])[:, None]
+    cell = {"A": means[0] + moved, "B": means[1] - moved}
+    diff = compare(cell, pooled(cell, cell), span=1)["A", "B"]
+    assert (round(diff.error, 5), round(diff.critical, 2), round(diff.spread, 5)) == (0.00577, 2.74, 0.01414)
+    assert (round(diff.low, 3), round(diff.high, 3), diff.over_seeds) == (0.034, 0.066, False)
+    assert verdict(diff, 1, 0.02) == "better"
+    assert interval(cell["A"], (0, 1)) == pytest.approx((0.659, 0.823), abs=5e-4)
+
+
 def test_more_pairs_widen_every_interval():
     cell = equal_methods(np.random.default_rng(0), 3, 20)
     few = {name: cell[name] for name in "ab"}
