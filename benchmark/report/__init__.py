@@ -233,9 +233,9 @@ def _marks(summary: Summary) -> str:
     return (
         "Bold: better than every other row without gaps, by intervals of the differences that hold for all pairs of a "
         "column at once, over patients and seeds; over patients, given these runs, for rows with runs that failed to "
-        f"learn, and where rows and seeds are few. {tables.OPEN}: not told apart from the best, which says nothing "
-        f"about how close they are. {tables.ALIKE}: alike, the interval lies within {share:g} (distances: {distance:g} "
-        "mm or px)."
+        f"learn, and where rows and seeds are few. Without bold, {tables.OPEN} is the best mean and the rows that are "
+        f"not told apart from it, not even in these runs, which says nothing about how close they are. {tables.ALIKE}: "
+        f"alike, the interval lies within {share:g} (distances: {distance:g} mm or px)."
     )
 
 
@@ -349,12 +349,12 @@ def _test_notes(summary: Summary) -> list[str]:
         f"Method minus reference, paired by patient and seed, with {statistics.LEVEL:.0%} intervals that hold for all "
         "pairs of a column and metric at once. Verdict: alike where the interval lies within the margin, else better "
         f"or worse where it excludes 0, else not told apart; none below {statistics.FEW_PATIENTS} patients, with one "
-        "seed or without variance. In these runs: the interval is over patients only, and another seed may differ. In "
-        "parentheses: the difference of each seed, from five seeds on the least, the median and the largest. "
-        "P(better): share of pairs of patient and seed in which the method is better, ties half. Beside it: Wilcoxon "
-        "signed-rank of per-patient values averaged over seeds, Holm-corrected over the rows of a column and metric; "
-        "median difference; rank-biserial correlation from -1 to 1; patients with a higher, equal or lower value. The "
-        "test takes the seeds as they came.",
+        "seed or without variance. In these runs: over patients only, another seed may differ; this is said where "
+        "seeds are not covered, and where only so two rows are told apart. In parentheses: the difference of each "
+        "seed, from five seeds on the least, the median and the largest. P(better): share of pairs of patient and seed "
+        "in which the method is better, ties half. Beside it: Wilcoxon signed-rank of per-patient values averaged over "
+        "seeds, Holm-corrected over the rows of a column and metric; median difference; rank-biserial correlation from "
+        "-1 to 1; patients with a higher, equal or lower value. The test takes the seeds as they came.",
     ]
     for column, own in hopeless.groupby("column", observed=True):
         least, count = own.least_p.min(), int(own.tests.iloc[0])

@@ -338,8 +338,8 @@ def detectable(differences: Sequence[Difference]) -> float:
 def groups(means: Mapping[str, float], outcomes: Mapping[tuple[str, str], str], better: int) -> dict[str, str]:
     """Return the place of rows: `best` if better than all others; else `open` or `alike` for those that may be best.
 
-    means and outcomes, the verdicts on pairs, are of one cell. The row with the best mean has no place of its own: it is
-    `open` if any other is not told apart from it. Where any verdict on it is missing, no row has a place.
+    means and outcomes, the verdicts on pairs, are of one cell. The row with the best mean is `alike` if it is alike to some
+    and better than the others, else `open`. Where any verdict on it is missing, no row has a place.
     """
     known = {row: better * mean for row, mean in means.items() if not np.isnan(mean)}
     if len(known) < 2:
@@ -349,9 +349,8 @@ def groups(means: Mapping[str, float], outcomes: Mapping[tuple[str, str], str], 
     if not all(others.values()):
         return {}
     places = {row: {OPEN: "open", ALIKE: "alike"}[outcome] for row, outcome in others.items() if outcome in (OPEN, ALIKE)}
-    if not places:
-        return {first: "best"}
-    return {first: "open" if "open" in places.values() else "alike"} | places
+    told = set(others.values())
+    return {first: "best" if told == {"better"} else "alike" if told <= {"better", ALIKE} else "open"} | places
 
 
 @dataclass(frozen=True)

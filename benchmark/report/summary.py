@@ -277,6 +277,7 @@ class Comparison:
         self.learned = _rows(states[states.whole & ~states.external & (states.unlearned == 0)])
         self.all = list(dict.fromkeys(states.column))
         self._found: dict[Cell, statistics.Pairs] = {}
+        self._here: dict[Cell, dict[tuple[str, str], str]] = {}
 
     def cell(self, key: Cell, rows: Mapping[str, list[str]]) -> Values:
         """Return the values of these rows in a column, region and metric."""
@@ -309,10 +310,20 @@ class Comparison:
         better, margin = self.metrics[key[2]].better, self.options.margin(self.metrics[key[2]])
         return {pair: statistics.verdict(diff, better, margin) for pair, diff in self.pairs(key).items()}
 
+    def outcomes_here(self, key: Cell) -> dict[tuple[str, str], str]:
+        """Return the verdicts on all pairs in these runs: nothing is said of other seeds."""
+        if key not in self._here:
+            (low, high), better = self.bounds(key), self.metrics[key[2]].better
+            pairs, margin = (
+                statistics.compare(self.cell(key, self.whole), span=high - low),
+                self.options.margin(self.metrics[key[2]]),
+            )
+            self._here[key] = {pair: statistics.verdict(diff, better, margin) for pair, diff in pairs.items()}
+        return self._here[key]
+
     def worded(self, key: Cell, pair: tuple[str, str]) -> str:
-        """Return the verdict on a pair, and of what it is one."""
-        outcome = self.outcomes(key)[pair]
-        return outcome + THESE * (outcome != "" and not self.pairs(key)[pair].over_seeds)
+        """Return the verdict on a pair, and of what it is one; empty where there is none."""
+        return worded(self.outcomes(key)[pair], self.outcomes_here(key)[pair], over_seeds=self.pairs(key)[pair].over_seeds)
 
     def places(self, key: Cell) -> dict[str, str]:
         """Return the places of rows with the common budget; nothing where no method beats the location priors."""
@@ -320,7 +331,12 @@ class Comparison:
         if not better or key[2] in OWN_CASES or self.informative(key) == "no":
             return {}
         means = {row: float(np.nanmean(own)) for row, own in self.cell(key, self.trained).items()}
-        return statistics.groups(means, self.outcomes(key), better)
+        here = self.outcomes_here(key)
+        told = {
+            pair: here[pair] + THESE if apart_here(outcome, here[pair]) else outcome
+            for pair, outcome in self.outcomes(key).items()
+        }
+        return statistics.groups(means, told, better)
 
     def informative(self, key: Cell) -> str:
         """Whether any method beats all location priors: yes, no, unknown without a prior, or too little for a verdict."""
@@ -352,7 +368,8 @@ class Comparison:
             diff, outcome = self.pairs(key)[row, reference], self.outcomes(key)[row, reference]
             yield {
                 "column": key[0], "metric": key[2], "method": row, "reference": reference, "difference": diff.mean,
-                "low": diff.low, "high": diff.high, "verdict": outcome, "over": OVER[diff.over_seeds],
+                "low": diff.low, "high": diff.high, "verdict": outcome,
+                "in_these_runs": self.outcomes_here(key)[row, reference], "over": OVER[diff.over_seeds],
                 "per_seed": per_seed(diff.per_seed, self.metrics[key[2]], "+"),
                 "superiority": diff.superiority if better > 0 else 1 - diff.superiority,
                 "p": test.p, "p_holm": p, "least_p": test.least, "median": test.median, "rank_biserial": test.rank_biserial,
@@ -401,9 +418,34 @@ class Comparison:
 
 
 TEST_COLUMNS = [
-    *("column", "metric", "method", "reference", "difference", "low", "high", "verdict", "over", "per_seed", "superiority"),
+    *(
+        "column",
+        "metric",
+        "method",
+        "reference",
+        "difference",
+        "low",
+        "high",
+        "verdict",
+        "in_these_runs",
+        "over",
+        "per_seed",
+        "superiority",
+    ),
     *("p", "p_holm", "least_p", "median", "rank_biserial", "wins", "ties", "losses", "tests"),
 ]
+
+
+def worded(outcome: str, here: str, *, over_seeds: bool) -> str:
+    """Return a verdict as text, with what it is about; `here` is that in these runs."""
+    if apart_here(outcome, here):
+        return f"{outcome}, {here}{THESE}"
+    return outcome + THESE * (outcome != "" and not over_seeds)
+
+
+def apart_here(outcome: str, here: str) -> bool:
+    """Whether two rows that are not told apart over seeds are told apart in these runs."""
+    return outcome == statistics.OPEN and here in ("better", "worse")
 
 
 def default_reference(rows: Collection[str], roles: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.report import statistics
 from benchmark.report.latex import typeset
-from benchmark.report.summary import HEADLINE, MEAN, OVER, THESE, Summary
+from benchmark.report.summary import HEADLINE, MEAN, OVER, Summary, worded
 from benchmark.score.metrics import BUILT_IN, Facts
 
 OPEN, ALIKE, DAGGER = "°", "≈", "†"
@@ -80,8 +80,8 @@ def test_table(summary: Summary) -> pd.DataFrame:
                 )
             ],
             "verdict": [
-                v + THESE * (over == OVER[False]) if v else "no verdict"
-                for v, over in zip(shown.verdict, shown.over, strict=True)
+                worded(outcome, here, over_seeds=over == OVER[True]) or "no verdict"
+                for outcome, here, over in zip(shown.verdict, shown.in_these_runs, shown.over, strict=True)
             ],
             "P(better)": [f"{value:.2f}" for value in shown.superiority],
             "p (Holm)": [f"{p:.3g}" if not np.isnan(p) else "no test" for p in shown.p_holm],

@@ -310,6 +310,7 @@ def test_the_best_is_best_only_if_it_is_better_than_all():
     assert groups(means, outcomes_of(a_b="alike", a_c="better"), 1) == {"a": "alike", "b": "alike"}
     both = groups(means, outcomes_of(a_b="alike", a_c="not told apart"), 1)
     assert both == {"a": "open", "b": "alike", "c": "open"}
+    assert groups(means, outcomes_of(a_b="better in these runs", a_c="better"), 1) == {"a": "open"}
     assert groups(means, outcomes_of(c_a="better", c_b="better"), -1) == {"c": "best"}
     assert groups({"a": 0.7}, {}, 1) == {}
     assert groups({"a": 0.7, "b": np.nan}, {}, 1) == {}

@@ -391,6 +391,17 @@ def test_with_fewer_than_five_seeds_a_cell_has_the_mean_of_each_and_with_more_th
     assert shown(found).startswith(f"{found['mean']:.3f} ± {found['sd_seeds']:.3f} [")
 
 
+def test_a_row_with_one_bad_seed_is_worse_in_these_runs_and_has_no_mark():
+    """It learned in all three seeds, but its seeds vary so much that nothing can be said of others."""
+    rows = {"m": 0.7, "n": 0.7, "o": 0.69, "p": 0.3}
+    cases = [line for row, mean in rows.items() for line in many(row, mean, seed=ord(row), spread=0.05)]
+    bad = [{**line, "row": "bad", "dice": line["dice"] - (0.05, 0.1, 0.5)[line["seed"]]} for line in many("m", 0.7, seed=9)]
+    found = summary([*cases, *bad], runs_of(*rows, "bad"))
+    assert found.comparing.worded(("c", MEAN, "dice"), ("bad", "m")) == "not told apart, worse in these runs"
+    places = found.cells[(found.cells.metric == "dice") & (found.cells.region == MEAN)].set_index("method").place
+    assert (places["m"], places["n"], places["bad"]) == ("open", "open", "")
+
+
 def test_a_margin_decides_what_is_alike():
     cases = [*many("pce_dice", 0.5), *many("n", 0.53, seed=1)]
     read = Rows(

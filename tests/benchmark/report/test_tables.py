@@ -235,6 +235,7 @@ def normal_tables():
         "high": tested.high / -9,
         "verdict": "better",
         "over": "patients",
+        "in_these_runs": "better",
         "per_seed": "+0.100/+0.200/+0.300",
         "superiority": 0.9,
     }
