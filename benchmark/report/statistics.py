@@ -19,6 +19,7 @@ LEVEL = 0.95
 ALPHA = 1 - LEVEL
 FEW_SEEDS = 5  # below, the interval of a mean says nothing of other seeds
 FEW_FREEDOM = FEW_SEEDS - 1  # of the pooled variance of seeds; below, that of a difference says nothing of other seeds
+CHANCE = 0.0001  # of a variance between seeds so far above the median of the rows: such a row has only one of its own
 FEW_PATIENTS = 6  # below, there is no verdict
 FEW = 13  # patients: up to here all signs of their differences are enumerated
 POWER = 0.8
@@ -47,25 +48,34 @@ def pooled(cell: Cell, learned: Collection[str], controls: Collection[str] = ())
 
     Of means (rows, seeds), the mean squares of seeds and of the interaction; the mean of one seed has their weighted sum as
     variance, with Satterthwaite's degrees of freedom (Biometrics 1946). Rows with other seeds than the first don't count.
-    controls: rows that train nothing. They would make the variance too small; their intervals are over seeds, too.
+    Nor do rows that vary so much more than the median row as one in 1 / CHANCE does of rows that vary alike: one of them
+    would hide all differences of the others.
+    controls: rows that train nothing. They would make the variance too small. The intervals of all are over seeds.
     """
     means = {row: _over_patients(cell[row]) for row in cell if row in learned or row in controls}
     means = {row: own for row, own in means.items() if (~np.isnan(own)).sum() > 1}
     first = next((~np.isnan(own) for own in means.values()), None)
     means = {row: own[first] for row, own in means.items() if (~np.isnan(own) == first).all()}
     covered = frozenset(means)
-    table = np.stack([own for row, own in means.items() if row not in controls] or [np.empty(0)])
-    if not table.size:
+    table = [own for row, own in means.items() if row not in controls]
+    if not table:
         return GIVEN_RUNS
+    variances, freedom = np.var(table, axis=1, ddof=1), len(table[0]) - 1
+    most = np.median(variances) * special.chdtri(freedom, CHANCE) / special.chdtri(freedom, 0.5)
+    return _mean_squares(np.stack(table)[(variances <= most) | (most == 0)], covered)
+
+
+def _mean_squares(table: np.ndarray, covered: frozenset[str]) -> Seeds:
+    """Return the variance between seeds of means (rows, seeds) in the two-way layout."""
     rows, seeds = table.shape
-    table -= table.mean(1, keepdims=True)
+    table = table - table.mean(1, keepdims=True)
     by_seed = rows * (table.mean(0) ** 2).sum() / (seeds - 1)
     freedom = (rows - 1) * (seeds - 1)
     by_both = ((table - table.mean(0)) ** 2).sum() / freedom if freedom else 0.0
     parts = np.array([by_both * (rows - 1), by_seed]) / rows
     total = parts.sum()
     squares = (parts[0] ** 2 / freedom if freedom else 0) + parts[1] ** 2 / (seeds - 1)
-    return Seeds(covered, total, total**2 / squares if squares else np.inf, by_both, freedom or np.inf)
+    return Seeds(covered, total, total**2 / squares if squares else np.inf, by_both, freedom)
 
 
 def interval(
@@ -237,7 +247,7 @@ def _chances(patients: int, rows: int, freedom: float) -> tuple[np.ndarray, np.n
     """Draw signs (resamples, patients), normal numbers (resamples, rows), and chi-squared over its degrees of freedom."""
     rng = np.random.default_rng(SEED)
     signs = rng.choice([-1.0, 1.0], (RESAMPLES, patients))
-    chi2 = rng.chisquare(freedom, RESAMPLES) / freedom if np.isfinite(freedom) else np.ones(RESAMPLES)
+    chi2 = rng.chisquare(freedom, RESAMPLES) / freedom if 0 < freedom < np.inf else np.ones(RESAMPLES)
     return signs, rng.normal(size=(RESAMPLES, rows)), chi2
 
 

@@ -87,6 +87,18 @@ def test_rows_that_failed_to_learn_and_controls_leave_the_pool():
     assert found.rows == set("abd")
 
 
+def test_a_row_with_one_bad_seed_leaves_the_pool_and_has_its_own_variance():
+    """It would make the variance of all pairs a hundred times as large."""
+    cell = equal_methods(np.random.default_rng(4), 3, 30)
+    bad = cell | {"a": cell["a"] - np.array([0.5, 0, 0.1])[:, None]}
+    stable = {name: cell[name] for name in "bcdefghi"}
+    assert pooled(bad, bad).of_row == pytest.approx(pooled(stable, stable).of_row)
+    pairs = judged(bad)
+    own = np.var([(bad["a"] - bad["b"])[s].mean() for s in range(3)], ddof=1) / 3
+    assert pairs["a", "b"].of_seeds == pytest.approx(own)
+    assert pairs["a", "b"].over_seeds
+
+
 @settings(max_examples=50, deadline=None)
 @example(np.full((2, 6), 3.7e-132))
 @given(arrays(float, st.tuples(st.integers(1, 6), st.integers(2, 6)), elements=st.floats(0, 1) | st.just(np.nan)))
@@ -202,6 +214,7 @@ def test_a_difference_is_over_seeds_from_four_pooled_degrees_of_freedom_on():
         cell = equal_methods(rng, seeds, 10, rows=rows)
         assert judged(cell)["a", "b"].over_seeds == over
     assert not judged(cell, learned="bcde")["a", "b"].over_seeds
+    assert not compare(cell, pooled(cell, "ab", controls="b"))["a", "b"].over_seeds  # one row has nothing to be pooled
 
 
 def test_a_pair_whose_seeds_vary_more_than_the_pool_has_its_own_variance():
@@ -210,7 +223,8 @@ def test_a_pair_whose_seeds_vary_more_than_the_pool_has_its_own_variance():
     pairs = judged(cell)
     own = np.var([(cell["a"] - cell["b"])[s].mean() for s in range(5)], ddof=1) / 5
     assert pairs["a", "b"].of_seeds == pytest.approx(own)
-    assert pairs["b", "c"].of_seeds == pytest.approx(2 * pooled(cell, cell).of_row / 5)
+    least = 2 * pooled(cell, cell).of_row / 5
+    assert min(diff.of_seeds for diff in pairs.values()) == pytest.approx(least)
 
 
 def test_the_three_outcomes_follow_from_interval_and_margin():
@@ -438,6 +452,21 @@ def test_a_collapsed_row_neither_hides_nor_makes_differences_between_the_others(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.4), (3, 0.7), (5, 0.9)])
+def test_a_row_with_one_bad_seed_does_not_hide_differences_between_the_others(seeds, least):
+    """It loses 0.3 in a seed, but learned; another row is better by 0.1."""
+
+    def draw(rng):
+        cell = equal_methods(rng, seeds, 50)
+        cell["b"] = cell["b"] - 0.3 * (np.arange(seeds) == 0)[:, None]
+        return cell | {"a": cell["a"] + 0.1}
+
+    wrong, power = rates(200, draw, differing="ab")
+    assert wrong <= LEVEL
+    assert power > least
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "least"), [(2, 0.5), (3, 0.75), (5, 0.95), (10, 0.99)])
 def test_a_row_that_is_better_by_a_tenth_is_told_apart(seeds, least):
     """50 patients, seeds 0.02."""
@@ -450,7 +479,7 @@ def test_a_row_that_is_better_by_a_tenth_is_told_apart(seeds, least):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "most"), [(2, 0.2), (3, 0.14), (5, 0.08)])
+@pytest.mark.parametrize(("seeds", "most"), [(2, 0.17), (3, 0.13), (5, 0.11)])
 def test_a_row_whose_seeds_vary_three_times_as_much_is_told_apart_a_little_too_often(seeds, most):
     """The pooled variance is too small for it; its own, with few seeds, makes up for most of that."""
 
