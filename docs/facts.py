@@ -114,7 +114,7 @@ def data_set_page(name: str) -> Path:
 
 
 def reference() -> str:
-    """Dice of the reference runs under weak labels, with intervals; bold: the best, °: can't be distinguished from it.
+    """Dice of the reference runs under weak labels, with intervals; bold: better than all, °: not told apart from the best.
 
     The last row is full masks, where there are any.
     """

@@ -407,13 +407,13 @@ LEVEL = 0.05 + 3 * (0.05 * 0.95 / TABLES) ** 0.5  # 8.3 %: what a rate of 5 % do
 
 
 def rates(tables, draw, learned=None, differing=()):
-    """Share of tables in which rows that are equal are told apart, and of pairs with a row of `differing` that are."""
+    """Share of tables in which rows that are equal are told apart, and of their pairs with the first of `differing`."""
     wrong, found = 0, []
     for number in range(tables):
         cell = draw(np.random.default_rng(number))
         pairs = judged(cell, learned)
         wrong += any(diff.holds for pair, diff in pairs.items() if not set(pair) & set(differing))
-        found += [diff.holds for (one, other), diff in pairs.items() if one in differing and other not in differing]
+        found += [diff.holds for (one, other), diff in pairs.items() if one in differing[:1] and other not in differing]
     return wrong / tables, np.mean(found) if found else np.nan
 
 
@@ -434,6 +434,18 @@ def rates(tables, draw, learned=None, differing=()):
 def test_nine_equal_methods_are_told_apart_in_five_percent_of_tables(seeds, patients, of_seed):
     """The review found 60 to 75 % with intervals of one pair at a time."""
     assert rates(TABLES, lambda rng: equal_methods(rng, seeds, patients, of_seed))[0] <= LEVEL
+
+
+@pytest.mark.slow
+def test_a_row_that_lacks_a_seed_is_judged_in_these_runs_and_leaves_the_others_alone():
+    """Eight equal methods have three seeds, and one of them two, as predictions from elsewhere or unfinished rows have."""
+
+    def draw(rng):
+        cell = equal_methods(rng, 3, 30)
+        return cell | {"i": np.where(np.arange(3)[:, None] == 1, np.nan, cell["i"])}
+
+    assert not judged(draw(np.random.default_rng(0)))["i", "a"].over_seeds
+    assert rates(TABLES, draw, differing="i")[0] <= LEVEL
 
 
 @pytest.mark.slow
