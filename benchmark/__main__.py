@@ -154,25 +154,34 @@ def report(
     ] = "",
     selection: Annotated[str, typer.Option(metavar="RULE", help="last; for snapshots also weakval, val, test.")] = "last",
     only: Annotated[str, typer.Option(metavar="A,B,...", help="Only these methods, data sets or annotations.")] = "",
-    metric: Annotated[str, typer.Option(metavar="A,B,...", help="dice, hd95, nsd, ...; figures show the first.")] = "",
+    metric: Annotated[str, typer.Option(metavar="A,B,...", help="dice, hd95_max, nsd, ...; figures show the first.")] = "",
+    margin: Annotated[str, typer.Option(metavar="SHARE,MM", help="Differences up to these count as alike.")] = "0.02,2",
     format_: Annotated[str, typer.Option("--format", metavar="A,B,...", help="md, tex, csv, pdf, png, svg, html.")] = "",
     figures: Annotated[str, typer.Option(metavar="A,B,...", help="More figures: .py files, or installed, by name.")] = "",
+    explain: Annotated[
+        tuple[str, str], typer.Option(metavar="METHOD METHOD", help="Only print how the verdicts on two rows come about.")
+    ] = ("", ""),
     embed_images: Annotated[
         bool, typer.Option("--embed-images", help="Also show pixels of data sets that may not be redistributed.")
     ] = False,
 ) -> None:
     """Write tables, figures and a page from the runs in a results folder."""
-    from benchmark.report import FORMATS, ReportOptions, tables, write
+    from benchmark.report import FORMATS, ReportOptions, margins, write
+    from benchmark.report import explain as explain_pair
+    from benchmark.report.summary import HEADLINE, Options
 
     options = ReportOptions(
-        reference=reference,
+        compared=Options(reference, margins(margin)),
         selection=selection,
         only=_split(only),
-        metrics=_split(metric) or tables.HEADLINE,
+        metrics=_split(metric) or HEADLINE,
         formats=_split(format_) or FORMATS,
         embed_images=embed_images,
         figures=_split(figures),
     )
+    if any(explain):
+        print(explain_pair(results, explain, options))
+        return
     print(f"report: {write(results, reports, options)}")
 
 

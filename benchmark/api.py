@@ -40,11 +40,11 @@ class Results:
         """A line for each run, test scan and region, with every metric."""
         return self.read.cases
 
-    def summary(self, metrics: Sequence[str] = ("dice", "hd95"), reference: str = "") -> "pd.DataFrame":
+    def summary(self, metrics: Sequence[str] = ("dice", "hd95_max", "nsd"), reference: str = "") -> "pd.DataFrame":
         """A line for each method, column, region and metric: mean, spread over seeds, interval, patients, seeds."""
-        from benchmark.report.summary import summarise
+        from benchmark.report.summary import Options, summarise
 
-        cells = summarise(self.read, reference, metrics).cells
+        cells = summarise(self.read, Options(reference), metrics).cells
         return cells[cells.metric.isin(metrics)]
 
 

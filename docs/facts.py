@@ -38,11 +38,11 @@ REPORTS = ROOT / "reports/reference"
 BLOCK = re.compile(r"^(<!-- generated: (\w+) ?(\S*) -->)\n.*?^<!-- end -->$", re.S | re.M)
 NOWHERE = Path("nowhere")  # a data set's description needs no files
 MEANS = (
-    "Mean over patients and runs, ± its spread over seeds, with a 95 % interval, of the "
+    "Mean over patients and runs with a 95 % interval (below five seeds over patients, given these runs), of the "
     "[stored runs](/results/reference/README.md); their page says what they show and what they do not."
 )
 STALE = "*Stale*: the code of the method has changed since these runs, so a new run may give other numbers."
-WANTED = {"dice": "Dice", "hd95": "HD95"}
+WANTED = {"dice": "Dice", "hd95_max": "HD95 (max)"}
 
 
 def main() -> None:
@@ -114,7 +114,7 @@ def data_set_page(name: str) -> Path:
 
 
 def reference() -> str:
-    """Dice of the reference runs under weak labels, with intervals; bold: the best, °: can't be distinguished from it.
+    """Dice of the reference runs under weak labels, with intervals; bold: better than all, °: not told apart from the best.
 
     The last row is full masks, where there are any.
     """
@@ -142,7 +142,11 @@ def _size(cells: pd.DataFrame) -> str:
 
 
 def _short(line: Any) -> str:
-    mean = f"**{line.mean:.2f}**" if line.place == "best" else f"{line.mean:.2f}" + "°" * (line.place == "tied")
+    mean = (
+        f"**{line.mean:.2f}**"
+        if line.place == "best"
+        else f"{line.mean:.2f}" + {"open": "°", "alike": "≈"}.get(line.place, "")
+    )
     return f"{mean} [{line.low:.2f}, {line.high:.2f}]"
 
 
@@ -341,7 +345,7 @@ def reference_result(name: str) -> str:
         what = f"`{column}` {row.removeprefix(name).strip()}".strip()
         state = f"{first.runs}, stale" if first.stale else str(first.runs)
         budget = f"{first.steps} steps, {first['size']} px"
-        lines.append([f"`{stored}`", what, *(scores[metric] for metric in WANTED), state, budget])
+        lines.append([f"`{stored}`", what, *(scores.get(metric, "n/a") for metric in WANTED), state, budget])
     below = f"\n\n{MEANS}" + (f" {STALE}" if own.stale.any() else "")
     return table(["set", "data set, annotation", *WANTED.values(), "runs", "budget"], lines) + below
 

@@ -145,8 +145,8 @@ def test_the_reference_result_is_the_mean_over_patients_and_seeds_of_the_stored_
     runs = [record["folder"] for record in smoke.records() if record["label"] == "pce"]
     cases = smoke.cases(runs)
     line = next(line for line in facts.method("pce").splitlines() if line.startswith("| `smoke`"))
-    assert f"| {cases.dice.mean():.3f} ± " in line
-    assert f"| {cases.hd95.mean():.1f} ± " in line
+    assert f"| {cases.dice.mean():.3f} [" in line
+    assert f"| {cases.hd95_max.mean():.1f} [" in line
     assert f"| {len(runs)}" in line
 
 

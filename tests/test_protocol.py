@@ -73,7 +73,7 @@ def test_an_empty_prediction_ranks_last_in_hd95_and_its_misses_stand_in_the_cell
     rough = write_method(tmp_path, "rough", "pass", "return np.ones(scan.image[:, 0].shape, np.uint8)")
     run_sweep(small_plan([nothing, rough]), tmp_path / "results")
     found = summary(tmp_path / "results")
-    hd95 = found.cells[(found.cells.metric == "hd95") & (found.cells.region == "mean")].set_index("method")
+    hd95 = found.cells[(found.cells.metric == "hd95_max") & (found.cells.region == "mean")].set_index("method")
     assert hd95["mean"].idxmax() == "nothing"
     assert hd95["mean"]["nothing"] == pytest.approx(32 * 2**0.5)
     assert hd95.patients["nothing"] == hd95.patients["rough"]
@@ -148,7 +148,7 @@ def test_other_numbers_of_steps_stand_in_another_column(tmp_path):
 def test_one_seed_is_called_too_few_for_a_paper(tmp_path):
     run_sweep(small_plan(["prior"]), tmp_path)
     said = " ".join(report.show(tmp_path)[1])
-    assert "1 seed is too few for a paper, and its interval leaves out what another seed would change" in said
+    assert "1 seed (one seed is too few for a paper); intervals over patients, given these runs" in said
 
 
 def test_a_folder_scored_against_itself_is_refused(tmp_path):

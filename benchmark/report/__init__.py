@@ -10,14 +10,16 @@ from typing import Any
 import pandas as pd
 
 from benchmark import InputError
-from benchmark.plan.plugins import PRIOR
 from benchmark.report import ablations, costs, figures, page, published, runs, statistics, tables
+from benchmark.report.explain import explained
 from benchmark.report.figures.cases import gallery
 from benchmark.report.figures.montage import montage
 from benchmark.report.figures.style import KINDS, FigureData
 from benchmark.report.runs import Rows
-from benchmark.report.summary import MEAN, Summary, patients, summarise
+from benchmark.report.summary import DEFAULTS as COMPARED
+from benchmark.report.summary import HEADLINE, MEAN, OVER, TOO_LITTLE, Options, Summary, patients, summarise
 from benchmark.report.tables import Table
+from benchmark.score.metrics import BUILT_IN
 from benchmark.store import RULES, ResultsFolder, open_results, within
 
 SHOWN = (  # of a column's budget
@@ -31,10 +33,10 @@ FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 class ReportOptions:
     """Options of a report; by default it shows everything that may be shown."""
 
-    reference: str = ""  # row with which others are compared
+    compared: Options = COMPARED  # reference and margins
     selection: str = "last"  # which snapshot of each run
     only: Sequence[str] = ()  # methods, data sets, annotations, columns
-    metrics: Sequence[str] = tables.HEADLINE  # of the tables; figures show the first
+    metrics: Sequence[str] = HEADLINE  # of the tables; figures show the first
     formats: Sequence[str] = FORMATS
     embed_images: bool = False  # also images that may not be redistributed
     figures: Sequence[str] = ()  # files of more of them, or names of installed ones
@@ -51,6 +53,17 @@ class ReportOptions:
 
 
 DEFAULTS = ReportOptions()
+
+
+def margins(text: str) -> tuple[float, float]:
+    """Return the margins `SHARE,MM`; raises InputError for any other text."""
+    try:
+        share, distance = map(float, text.split(","))
+    except ValueError:
+        share = distance = -1.0
+    if not (0 <= share < 1 and 0 <= distance < float("inf")):
+        raise InputError(f"--margin is {text!r}; it must be two numbers, of shares and of distances, such as 0.02,2")
+    return share, distance
 
 
 def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Path:
@@ -93,6 +106,22 @@ def _write_one(results: ResultsFolder, reports: Path, options: ReportOptions, na
     return folder
 
 
+def explain(results: Path, pair: tuple[str, str], options: ReportOptions = DEFAULTS) -> str:
+    """Return, as text, how the verdicts on two rows come about, step by step, in each column and metric."""
+    parts, known = [], dict[str, None]()
+    for folder in within(results).values() or [open_results(results)]:
+        read = runs.read_folder(folder, options.selection)
+        read = read.only(options.only) if options.only else read
+        known |= dict.fromkeys(read.runs.row)
+        for track in (own for own in map(read.track, runs.TRACKS) if len(own.runs)):
+            comparing = summarise(track, Options(margins=options.compared.margins), ()).comparing
+            keys = [(column, MEAN, metric) for column in track.about for metric in options.metrics]
+            parts += [text for key in keys if comparing and (text := explained(comparing, key, pair))]
+    if unknown := [row for row in pair if row not in known]:
+        raise InputError(f"no run is of {unknown[0]!r}; there are {', '.join(known)}")
+    return "\n\n".join(parts) or f"no column has all runs of both {pair[0]} and {pair[1]}"
+
+
 def show(results: Path, track: str = "equal") -> tuple[pd.DataFrame, list[str]]:
     """Return the main table of a track and its notes, for the terminal."""
     read = runs.read(results).track(track)
@@ -102,7 +131,7 @@ def show(results: Path, track: str = "equal") -> tuple[pd.DataFrame, list[str]]:
 
 def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOptions) -> None:
     folder.mkdir(exist_ok=True)
-    summary = summarise(read, options.reference, options.metrics)
+    summary = summarise(read, options.compared, options.metrics)
     numbers = {
         "table": summary.cells,
         "patients": patients(read.cases, read.metrics),
@@ -176,15 +205,17 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     """List the notes below the main table."""
     cells = summary.cells
     lines = [read.title] if read.title else []
-    priors = ", ".join(row for row, role in read.roles.items() if role == PRIOR) or "prior"
-    lines.append(
-        f"Mean over patients and seeds, ± its spread over seeds, and a {statistics.LEVEL:.0%} interval (crossed bootstrap "
-        "of both). HD95: 95th percentile of the pooled surface distances; a region that was not predicted counts as missed, "
-        "with Dice 0 and the scan's diagonal as distance; HD95 of found leaves out cases that a row missed, "
-        f"`{priors}` apart. "
-        f"Bold: the best, where its lead on every other row without gaps holds; {tables.TIED}: rows that can't be told from "
-        f"the best. Model selection: {RULES[read.selection]}."
-    )
+    lines += [
+        f"Mean over patients and seeds with a {statistics.LEVEL:.0%} interval. With fewer than {statistics.FEW_SEEDS} "
+        "seeds it is over patients, given these runs, and the mean of each seed is in parentheses; with more it is "
+        "over patients and seeds, and ± is the spread of the seeds' means. Failed to learn: runs whose Dice is not "
+        "above that of the location prior, or that predict a region in no scan.",
+        "HD95 (max): the larger of the 95th percentiles of the surface distances from prediction to truth and back. A "
+        "region that was not predicted counts as missed, with Dice and NSD 0 and the scan's diagonal as distance. "
+        "Median: over patients and seeds. HD95 of found: of each row over the cases that it found, with their number, "
+        "so not to be compared between rows. False regions: how often a region that is not in the scan was predicted.",
+        f"{_marks(summary)} Model selection: {RULES[read.selection]}.",
+    ]
     known = cells[cells.patients.notna()]
     for column, about in read.about.items():
         if len(of_column := known[known.column == column]):
@@ -195,6 +226,18 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     lines += _stated(read.runs)
     lines += _exceptions(cells, summary)
     return lines
+
+
+def _marks(summary: Summary) -> str:
+    """Explain bold, and the marks of rows that may be best; by which margins."""
+    share, distance = summary.comparing.options.margins if summary.comparing else Options().margins
+    return (
+        "Bold: better than every other row without gaps, by intervals of the differences that hold for all pairs of a "
+        "column at once, over patients and seeds; over patients, given these runs, for rows with runs that failed to "
+        f"learn, and where rows and seeds are few. Without bold, {tables.OPEN} is the best mean and the rows that are "
+        f"not told apart from it, not even in these runs, which says nothing about how close they are. {tables.ALIKE}: "
+        f"alike, the interval lies within {share:g} (distances: {distance:g} mm or px)."
+    )
 
 
 def _options_by_column(runs: pd.DataFrame) -> list[str]:
@@ -235,9 +278,8 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     patients_known = f"patient{'s' * (count > 1)}"
     unit = patients_known if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
     seeds = int(cells.seeds.max())
-    few = "" if seeds >= 3 else f"; {seeds} {'seed is' if seeds == 1 else 'seeds are'} too few for a paper"
-    few += ", and its interval leaves out what another seed would change" if seeds == 1 else ""
-    text = f"{column}: n = {count} {unit}{few}."
+    few = "" if seeds >= 3 else f" ({'one seed is' if seeds == 1 else 'two seeds are'} too few for a paper)"
+    text = f"{column}: n = {count} {unit}, {seeds} seed{'s' * (seeds > 1)}{few}; intervals over {_covered(cells)}."
     budget: dict[str, Any] = about["budget"]
     shown = [f"{name} {budget[name]}" for name in SHOWN if budget.get(name) and budget[name] != "torch"]
     text += f" Budget: {', '.join(shown)}." if shown else ""
@@ -245,30 +287,52 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     if shares := about["labelled_share"]:
         text += f" Labelled, at median depth: {', '.join(_labelled(k, v, depths.get(k)) for k, v in shares.items())}."
     of_column = summary.columns[summary.columns.column == column].iloc[0]
-    if of_column.informative == "no":
-        text += " Uninformative: no method beats the location prior by more than its interval; left out of ranks."
-    elif of_column.informative == "unknown":
+    if of_column.uninformative:
+        titles = ", ".join(BUILT_IN[metric].title for metric in of_column.uninformative.split(", "))
+        text += f" Uninformative in {titles}: no method beats the location prior by more than its interval"
+        text += "; left out of ranks." if of_column.informative == "no" else "."
+    if of_column.informative == "unknown":
         text += " Without a row `prior` nobody can say whether the column is informative."
+    if of_column.informative == TOO_LITTLE:
+        enough = count >= statistics.FEW_PATIENTS
+        why = (
+            "one seed"
+            if seeds == 1
+            else "one row, or no variance"
+            if enough
+            else f"under {statistics.FEW_PATIENTS} patients"
+        )
+        text += f" Too little for a verdict ({why}): nothing is bold, marked or ranked."
     if not pd.isna(of_column.detectable):
-        text += f" Detectable with this n (80 % power): a difference in Dice of {of_column.detectable:.3f}."
+        text += f" These intervals tell a difference in Dice of {of_column.detectable:.3f} from 0 with 80 % power."
     return text
 
 
+def _covered(cells: pd.DataFrame) -> str:
+    """Say of what the intervals of a column cover other ones, and where some cover less."""
+    over = cells[cells.low.notna()]
+    if not (over.over == OVER[True]).any():
+        return f"{OVER[False]}, given these runs"
+    given = dict.fromkeys(over[over.over == OVER[False]].method)
+    return OVER[True] + (f" (of {', '.join(given)} over {OVER[False]}, given these runs)" if given else "")
+
+
 def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
-    """List exceptions: own budgets, changed code, external rows, and columns where the other HD95 has another top group."""
+    """List exceptions: own budgets, changed code, external rows, and columns where the other HD95 tells something else."""
     lines = _own_budgets(cells)
     if cells.stale.any():
         lines.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
     if cells.external.any():
         lines.append("External: predictions made elsewhere, under another budget; compared, but never marked best.")
-    top = cells[(cells.region == MEAN) & cells.place.isin(["best", "tied"])]
+    known = cells[cells["mean"].notna()].groupby("metric", observed=True).column.agg(set)
+    for column in sorted(known.get("hd95", set()) - known.get("hd95_max", set())):
+        lines.append(f"{column}: these runs were scored before HD95 (max) was stored; `--metric hd95` shows the pooled one.")
+    top = cells[(cells.region == MEAN) & cells.place.isin(["best", "open", "alike"])]
     groups = {key: tuple(own.method) for key, own in top.groupby(["column", "metric"], observed=True)}
     for column in dict.fromkeys(cells.column):
         pooled, larger = (groups.get((column, metric)) for metric in ("hd95", "hd95_max"))
         if pooled and larger and pooled != larger:
-            lines.append(
-                f"{column}: by HD95 as the larger of both directions' percentiles the top group were {', '.join(larger)}."
-            )
+            lines.append(f"{column}: by HD95 (pooled), as medpy computes it, the top group were {', '.join(pooled)}.")
     if summary.ranks.empty and len(summary.columns) and (summary.columns.informative == "no").all():
         lines.append("No column is informative, so there are no ranks.")
     return lines
@@ -283,10 +347,15 @@ def _own_budgets(cells: pd.DataFrame) -> list[str]:
 def _test_notes(summary: Summary) -> list[str]:
     hopeless = summary.tests[summary.tests.p_holm.isna() & summary.tests.p.notna()]
     lines = [
-        f"Method minus reference, paired by patient and seed; the {statistics.LEVEL:.0%} interval decides between tied, "
-        "better and worse. Beside it: Wilcoxon signed-rank of per-patient values averaged over seeds, Holm-corrected over "
-        "the rows of a column and metric; median difference; rank-biserial correlation from -1 to 1; patients with a "
-        "higher, equal or lower value. The test takes the seeds as they came; only the interval covers other seeds.",
+        f"Method minus reference, paired by patient and seed, with {statistics.LEVEL:.0%} intervals that hold for all "
+        "pairs of a column and metric at once. Verdict: alike where the interval lies within the margin, else better "
+        f"or worse where it excludes 0, else not told apart; none below {statistics.FEW_PATIENTS} patients, with one "
+        "seed or without variance. In these runs: over patients only, another seed may differ; this is said where "
+        "seeds are not covered, and where only so two rows are told apart. In parentheses: the difference of each "
+        "seed, from five seeds on the least, the median and the largest. P(better): share of pairs of patient and seed "
+        "in which the method is better, ties half. Beside it: Wilcoxon signed-rank of per-patient values averaged over "
+        "seeds, Holm-corrected over the rows of a column and metric; median difference; rank-biserial correlation from "
+        "-1 to 1; patients with a higher, equal or lower value. The test takes the seeds as they came.",
     ]
     for column, own in hopeless.groupby("column", observed=True):
         least, count = own.least_p.min(), int(own.tests.iloc[0])
@@ -299,22 +368,22 @@ def _rank_notes(summary: Summary) -> list[str]:
     left_out = summary.columns[summary.columns.informative == "no"].column
     lines = [
         "Ranks of Dice over the columns that are informative, of rows whose runs are all there and were trained alike; "
-        "wins, ties and losses against every other row in every column, by the interval of the paired difference; how often "
-        "a row is first when patients and seeds are drawn anew, among rows that have every column."
+        "verdicts against every other row in every column; how often a row is first when patients (from five seeds on, "
+        "seeds, too) are drawn anew, among rows that have every column. Not told apart is not a tie."
     ]
     return lines + ([f"Left out as uninformative: {', '.join(left_out)}."] if len(left_out) else [])
 
 
 AGREEMENT_NOTES = [
-    "Kendall's tau-b of mean Dice over the methods that both columns have, `prior` apart: 1 for the same order, -1 for its "
-    f"reverse. In brackets, {statistics.LEVEL:.0%} of resamples of patients and seeds: where methods are tied, orders are "
-    "chance, and the interval is wide. With three seeds it is rather too narrow."
+    "Kendall's tau-b of mean Dice over the methods that both columns have, `prior` apart: 1 for the same order, -1 for "
+    f"its reverse. In brackets, {statistics.LEVEL:.0%} of resamples of patients, from five seeds on also of seeds: "
+    "where methods are close, orders are chance, and the interval is wide."
 ]
 AS_ABOVE = "Intervals, bold and marks as in the main table, which has the notes to its data."
 LEAK_NOTES = [
     "Dice at the last step, and at the snapshot that each rule would have chosen: weakval by the marks of held-out "
     "training patients, val by their dense masks, test by the test set itself. The leak delta is what a protocol that peeks "
-    "would have gained, with a 95% interval (crossed bootstrap of patients and seeds, the choice held fixed); "
+    "would have gained, with a 95% interval (over patients, from five seeds on also over seeds, the choice held fixed); "
     "weakval − last is what honest selection costs or brings."
 ]
 PUBLISHED_NOTES = [

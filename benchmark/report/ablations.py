@@ -5,23 +5,22 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmark.report import statistics
 from benchmark.report.runs import Rows
-from benchmark.report.summary import MEAN, TESTED, Summary, arrays, difference, verdict
-from benchmark.score.metrics import Facts
+from benchmark.report.summary import HEADLINE, MEAN, Comparison, Summary
 
 NOTES = [
-    "Rows of one plug-in; the row with its name is the base. Changed: options that differ from the base, the base's value "
-    f"in parentheses. Difference: row minus base, paired by patient and seed; its {statistics.LEVEL:.0%} interval decides "
-    "between tied, better and worse. There is none where runs of either failed or are missing."
+    "Rows of one plug-in; the row with its name is the base. Changed: options that differ from the base, the base's "
+    f"value in parentheses. Difference: row minus base, paired by patient and seed; its {statistics.LEVEL:.0%} "
+    "interval, which holds for all pairs of the column at once, decides as in the table of tests. There is none where "
+    "runs of either failed or are missing."
 ]
 COLUMNS = ["plugin", "changed", "difference", "difference_low", "difference_high", "verdict"]  # and those of cells
 
 
-def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -> pd.DataFrame:
+def ablations(read: Rows, summary: Summary, metrics: Collection[str] = HEADLINE) -> pd.DataFrame:
     """Select the cells of rows that vary a plug-in, with COLUMNS: means over regions of metrics that can be better or worse.
 
     A plug-in is varied in a column that has several rows of it, one with its own name; that comes first.
@@ -30,7 +29,6 @@ def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -
     cells = summary.cells[(summary.cells.region == MEAN) & summary.cells.metric.isin(shown)]
     whole = cells[(cells.failed == 0) & (cells.runs == cells.planned) & cells["mean"].notna()]
     complete = set(zip(whole.column, whole.metric, whole.method, strict=True))
-    values = arrays(read.cases, read.metrics)
     lines: list[dict[str, Any]] = []
     for column, plugin, changed in _varied(read.runs):
         of_column = cells[cells.column == column].set_index(["metric", "method"], drop=False)
@@ -38,8 +36,7 @@ def ablations(read: Rows, summary: Summary, metrics: Collection[str] = TESTED) -
             lines.append(of_column.loc[metric, row].to_dict())
             lines[-1] |= {"plugin": plugin, "changed": changed[row], "place": ""}
             if row != plugin and {(column, metric, row), (column, metric, plugin)} <= complete:
-                of_cell = values[column, MEAN, metric]
-                lines[-1] |= _difference(of_cell[row], of_cell[plugin], read.metrics[metric])
+                lines[-1] |= _difference(summary.comparing, (column, MEAN, metric), (row, plugin))
     return pd.DataFrame(lines).reindex(columns=[*cells.columns, *COLUMNS])
 
 
@@ -69,8 +66,10 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) and value else "none" if value is None else json.dumps(value)
 
 
-def _difference(values: np.ndarray, base: np.ndarray, facts: Facts) -> dict[str, object]:
-    """Return the difference to the base, its interval and a verdict."""
-    diff = difference(values, base, facts)
+def _difference(comparing: Comparison | None, key: tuple[str, str, str], pair: tuple[str, str]) -> dict[str, object]:
+    """Return the difference to the base, its interval and the verdict, those of all pairs of the cell."""
+    if comparing is None:
+        return {}
+    diff = comparing.pairs(key)[pair]
     interval = {"difference": diff.mean, "difference_low": diff.low, "difference_high": diff.high}
-    return interval | {"verdict": verdict(diff, facts.better)}
+    return interval | {"verdict": comparing.worded(key, pair)}

@@ -175,7 +175,7 @@ def _picture(case: Case) -> Record:
             "name": row,
             "picture": _png(_indices(_nearest(labels)), SEEN_THROUGH),
             "run": case.hashes.get(row, "")[:8],
-            **{metric: _known(case.scores.get(row, {}).get(metric)) for metric in ("dice", "hd95")},
+            **{metric: _known(case.scores.get(row, {}).get(metric)) for metric in ("dice", "hd95_max")},
         }
         for row, labels in case.predictions.items()
     ]

@@ -1,48 +1,283 @@
-"""Statistics: intervals of means and of paired differences, tests, ranks, and detectable differences.
+"""Statistics: intervals of means, verdicts on all pairs of methods, tests, ranks, and detectable differences.
 
-Values are arrays (seeds, patients), NaN where a value is missing. The interval is a crossed bootstrap: patients and seeds
-are drawn independently, one draw of seeds for all patients (Owen, Ann. Appl. Stat. 2007); seeds nested in patients cover too
-little. A few seeds make percentiles too narrow, so they are stretched to the t interval of the two-way random-effects
-model with Satterthwaite's degrees of freedom, where that is wider.
+Values are arrays (seeds, patients), NaN where a value is missing. The variance of the seeds is pooled over the rows of a
+column that learned. The interval of a mean is over patients, given these runs, below FEW_SEEDS seeds, else over patients
+and seeds; that of a difference is over both if the pooled variance has FEW_FREEDOM degrees of freedom. Verdicts hold for
+all pairs of a column at once.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from scipy import special, stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 RESAMPLES = 4000
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
+FEW_SEEDS = 5  # below, the interval of a mean says nothing of other seeds
+FEW_FREEDOM = FEW_SEEDS - 1  # of the pooled variance of seeds; below, that of a difference says nothing of other seeds
+CHANCE = 0.0001  # of a variance between seeds so far above the median of the rows: such a row has only one of its own
+FEW_PATIENTS = 6  # below, there is no verdict
 FEW = 13  # patients: up to here all signs of their differences are enumerated
 POWER = 0.8
 SEED = 0  # of the resamples, so that a report can be repeated
+UNBOUNDED = (-np.inf, np.inf)
+
+Cell = Mapping[str, np.ndarray]  # of each row the values (seeds, patients), aligned
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean of values (seeds, patients); NaN with fewer than two patients.
+@dataclass(frozen=True)
+class Seeds:
+    """How much the mean over patients varies between seeds, pooled over the rows of a cell that learned."""
 
-    With one seed it covers the choice of patients only.
+    rows: frozenset[str] = frozenset()  # that intervals may be over seeds of
+    of_mean: float = 0.0  # variance of a row's mean with one seed
+    of_mean_freedom: float = np.inf
+    of_row: float = 0.0  # the part that the rows do not share
+    of_row_freedom: float = np.inf
+
+
+GIVEN_RUNS = Seeds()  # nothing is said of other seeds
+
+
+def pooled(cell: Cell, learned: Collection[str], controls: Collection[str] = ()) -> Seeds:
+    """Return the variance between seeds of the rows in `learned` that have two seeds or more.
+
+    Of means (rows, seeds), the mean squares of seeds and of the interaction; the mean of one seed has their weighted sum as
+    variance, with Satterthwaite's degrees of freedom (Biometrics 1946). Rows with other seeds than the first don't count.
+    Nor do rows that vary so much more than the median row as one in 1 / CHANCE does of rows that vary alike: one of them
+    would hide all differences of the others.
+    controls: rows that train nothing. They would make the variance too small. The intervals of all are over seeds.
     """
-    known = ~np.isnan(values)
-    values = values[known.any(1)][:, known.any(0)]
-    if values.shape[1] < 2:
+    means = {row: _over_patients(cell[row]) for row in cell if row in learned or row in controls}
+    means = {row: own for row, own in means.items() if (~np.isnan(own)).sum() > 1}
+    first = next((~np.isnan(own) for own in means.values()), None)
+    means = {row: own[first] for row, own in means.items() if (~np.isnan(own) == first).all()}
+    covered = frozenset(means)
+    table = [own for row, own in means.items() if row not in controls]
+    if not table:
+        return GIVEN_RUNS
+    variances, freedom = np.var(table, axis=1, ddof=1), len(table[0]) - 1
+    most = np.median(variances) * special.chdtri(freedom, CHANCE) / special.chdtri(freedom, 0.5)
+    return _mean_squares(np.stack(table)[(variances <= most) | (most == 0)], covered)
+
+
+def _mean_squares(table: np.ndarray, covered: frozenset[str]) -> Seeds:
+    """Return the variance between seeds of means (rows, seeds) in the two-way layout."""
+    rows, seeds = table.shape
+    table = table - table.mean(1, keepdims=True)
+    by_seed = rows * (table.mean(0) ** 2).sum() / (seeds - 1)
+    freedom = (rows - 1) * (seeds - 1)
+    by_both = ((table - table.mean(0)) ** 2).sum() / freedom if freedom else 0.0
+    parts = np.array([by_both * (rows - 1), by_seed]) / rows
+    total = parts.sum()
+    squares = (parts[0] ** 2 / freedom if freedom else 0) + parts[1] ** 2 / (seeds - 1)
+    return Seeds(covered, total, total**2 / squares if squares else np.inf, by_both, freedom)
+
+
+def interval(
+    values: np.ndarray, bounds: tuple[float, float] = UNBOUNDED, seeds: Seeds = GIVEN_RUNS, row: str = ""
+) -> tuple[float, float]:
+    """95 % t interval of the mean of values (seeds, patients); NaN with fewer than two patients, or without variance.
+
+    Over patients, given these runs; also over seeds if the row is one of `seeds` and has FEW_SEEDS. On the logit scale
+    between two bounds and on the log scale above one, so that it stays inside.
+    """
+    of_patient = _per_patient(values)
+    count = len(of_patient)
+    if count < 2:
         return np.nan, np.nan
-    mean = np.nanmean(values)
-    means = resampled(values)
-    low, high = np.quantile(means[~np.isnan(means)], [ALPHA / 2, 1 - ALPHA / 2])
-    if high == low:
-        return float(low), float(high)
-    stretch = max(1.0, 2 * half_width(values) / (high - low))
-    return float(mean - stretch * (mean - low)), float(mean + stretch * (high - mean))
+    patients, freedom = of_patient.var(ddof=1) / count, count - 1.0
+    variance = patients
+    means = _over_patients(values)
+    means = means[~np.isnan(means)]
+    if row in seeds.rows and len(means) >= FEW_SEEDS:
+        of_seeds = max(seeds.of_mean, means.var(ddof=1)) / len(means)
+        variance += of_seeds
+        if variance:
+            share = patients / variance
+            freedom = 1 / (share**2 / freedom + (1 - share) ** 2 / seeds.of_mean_freedom)
+    half = float(special.stdtrit(freedom, 1 - ALPHA / 2) * np.sqrt(variance))
+    return _inside(_mean(values), half, bounds) if half > ROUNDING else (np.nan, np.nan)
+
+
+ROUNDING = 1e-12  # a standard error below this is one of rounding
+
+
+def _inside(mean: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return the ends of mean ± half on the logit scale between two bounds, on the log scale above one."""
+    low, high = bounds
+    if not low < mean < high:  # a mean at its bound would have no variance
+        return np.nan, np.nan
+    if np.isinf(low):
+        return mean - half, mean + half
+    if np.isinf(high):
+        factor = np.exp(half / (mean - low))
+        return low + (mean - low) / factor, low + (mean - low) * factor
+    share = (mean - low) / (high - low)
+    shift = half / ((high - low) * share * (1 - share))  # the slope of the logit
+    ends = special.expit(special.logit(share) + np.array([-shift, shift]))
+    return float(low + (high - low) * ends[0]), float(low + (high - low) * ends[1])
+
+
+# --------------------------------------------------------------------------------------------------- pairs of methods
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One method's values minus another's, paired by patient and seed."""
+
+    mean: float
+    low: float = np.nan  # simultaneous over all pairs of the cell; NaN below FEW_PATIENTS or without variance
+    high: float = np.nan
+    error: float = np.nan  # standard error of the mean
+    of_seeds: float = 0.0  # the part of the seeds in its square
+    critical: float = np.nan  # how many of them the interval extends to each side
+    patients: int = 0
+    per_seed: tuple[float, ...] = ()
+    superiority: float = np.nan  # share of pairs of patient and seed in which it is higher; ties count half
+    over_seeds: bool = False  # else over patients, given these runs
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the patients' differences, averaged over seeds."""
+        return float(np.sqrt(max(0.0, self.error**2 - self.of_seeds) * self.patients))
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is enough for a verdict: an interval, and two seeds."""
+        return not np.isnan(self.low) and len(self.per_seed) > 1
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is enough for a verdict, and the interval excludes 0."""
+        return self.judged and (self.low > 0 or self.high < 0)
+
+    def within(self, margin: float) -> bool:
+        """Whether there is enough for a verdict, and the interval lies between -margin and margin."""
+        return self.judged and -margin <= self.low and self.high <= margin
+
+    def __neg__(self) -> "Difference":
+        """The other's minus this one's."""
+        turned = tuple(-each for each in self.per_seed)
+        return replace(
+            self, mean=-self.mean, low=-self.high, high=-self.low, per_seed=turned, superiority=1 - self.superiority
+        )
+
+
+Pairs = dict[tuple[str, str], Difference]
+
+
+def compare(cell: Cell, seeds: Seeds = GIVEN_RUNS, span: float = np.inf) -> Pairs:
+    """Differences of all pairs of rows, in both directions, with intervals that hold for all at once with 95 %.
+
+    The critical value is the 95 % quantile of the largest |t| over pairs when the signs of the patients' deviations from
+    their mean are drawn anew, the same for all pairs (Westfall and Young, 1993, for max-|t|; Liu, Ann. Stat. 1988, for
+    signs), and the part of the seeds from a normal distribution with the pooled variance; it is never below that of the t
+    interval of one pair. span: the largest possible difference, to which the ends tend without reaching it.
+    """
+    first, second = np.triu_indices(len(cell), 1)
+    if not first.size:
+        return {}
+    names, values = list(cell), np.stack([*cell.values()])
+    differences = values[first] - values[second]  # (pairs, seeds, patients)
+    of_patient, per_seed = _nanmean(differences, 1), _nanmean(differences, 2)
+    known, mean = (~np.isnan(of_patient)).sum(1), _nanmean(of_patient, 1)
+    deviations = np.nan_to_num(of_patient - mean[:, None])
+    covered = seeds.rows if seeds.of_row_freedom >= FEW_FREEDOM else frozenset()
+    over_seeds = np.array([{names[i], names[j]} <= covered for i, j in zip(first, second, strict=True)])
+    of_seeds = np.where(over_seeds, _part_of_seeds(per_seed, seeds), 0)
+    error = np.sqrt((deviations**2).sum(1) / np.maximum(1, known * (known - 1)) + of_seeds)
+    usable = (known >= FEW_PATIENTS) & (error > ROUNDING)
+    critical = np.full(len(first), np.nan)
+    if usable.any():
+        largest = _largest(deviations[usable], known[usable], of_seeds[usable], (first[usable], second[usable]), seeds)
+        alone = special.stdtrit(known[usable].min() - 1, 1 - ALPHA / 2)  # few signs make too small a quantile
+        critical[usable] = max(np.quantile(largest, LEVEL), alone)
+    half = critical * error
+    half[(known >= FEW_PATIENTS) & (error <= ROUNDING) & (np.abs(mean) <= ROUNDING)] = 0  # two rows with the same values
+    superiority = _nanmean((np.sign(differences).reshape(len(first), -1) + 1) / 2, 1)
+    found: Pairs = {}
+    for k, (i, j) in enumerate(zip(first, second, strict=True)):
+        diff = Difference(
+            float(mean[k]), _towards(mean[k], half[k], -span), _towards(mean[k], half[k], span), float(error[k]),
+            float(of_seeds[k]), float(critical[k]), int(known[k]), tuple(per_seed[k][~np.isnan(per_seed[k])].tolist()),
+            float(superiority[k]), bool(over_seeds[k]),
+        )  # fmt: skip
+        found[names[i], names[j]], found[names[j], names[i]] = diff, -diff
+    return found
+
+
+def _part_of_seeds(per_seed: np.ndarray, seeds: Seeds) -> np.ndarray:
+    """Return the part of the seeds in the variance of differences (pairs, seeds): as pooled, or a pair's own if larger."""
+    count = np.maximum(1, (~np.isnan(per_seed)).sum(1))
+    squares = np.nan_to_num((per_seed - _nanmean(per_seed, 1)[:, None]) ** 2).sum(1)
+    return np.asarray(np.maximum(2 * seeds.of_row, squares / np.maximum(1, count - 1)) / count)
+
+
+def difference(first: np.ndarray, second: np.ndarray, span: float = np.inf) -> Difference:
+    """The first minus the second, arrays (seeds, patients), as the only pair; without variance its ends are its mean."""
+    values = first - second
+    mean = _mean(values)
+    low, high = interval(values, (-span, span), pooled({"": values}, [""]))
+    if np.isnan(low) and len(_per_patient(values)) > 1:
+        low = high = mean
+    return Difference(mean, low, high)
+
+
+def _largest(
+    deviations: np.ndarray, known: np.ndarray, by_seed: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], seeds: Seeds
+) -> np.ndarray:
+    """The largest |t| over pairs of each resample; deviations (pairs, patients) are 0 where a patient is missing."""
+    signs, normal, chi2 = _chances(deviations.shape[1], int(pairs[1].max()) + 1, seeds.of_row_freedom)
+    squares = (deviations**2).sum(1)
+    moved = signs @ deviations.T / known
+    left = np.maximum(squares - known * moved**2, 1e-6 * squares) / (known * (known - 1))
+    if by_seed.any():
+        moved = moved + (normal[:, pairs[0]] - normal[:, pairs[1]]) * np.sqrt(by_seed / 2)
+        left = left + by_seed * chi2[:, None]
+    return np.asarray((np.abs(moved) / np.sqrt(left)).max(1))
+
+
+@cache
+def _chances(patients: int, rows: int, freedom: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw signs (resamples, patients), normal numbers (resamples, rows), and chi-squared over its degrees of freedom."""
+    rng = np.random.default_rng(SEED)
+    signs = rng.choice([-1.0, 1.0], (RESAMPLES, patients))
+    chi2 = rng.chisquare(freedom, RESAMPLES) / freedom if 0 < freedom < np.inf else np.ones(RESAMPLES)
+    return signs, rng.normal(size=(RESAMPLES, rows)), chi2
+
+
+def _towards(mean: float, half: float, bound: float) -> float:
+    """Move a mean by half towards its bound; less where the bound is near, so that it is never reached."""
+    gap = abs(bound - mean)
+    step = half if np.isinf(gap) else gap * np.tanh(half / gap) if gap else 0.0
+    return float(mean + np.copysign(step, bound))
+
+
+def verdict(diff: Difference, better: int, margin: float) -> str:
+    """Return alike, better, worse or not told apart; other if no direction is better, empty where too little is known.
+
+    margin: differences up to this one don't matter.
+    """
+    if not diff.judged:
+        return ""
+    if diff.within(margin):
+        return ALIKE
+    return OPEN if not diff.holds else "better" if better * diff.mean > 0 else "worse" if better else "other"
+
+
+ALIKE, OPEN = "alike", "not told apart"
 
 
 def resampled(values: np.ndarray) -> np.ndarray:
-    """Means (resamples,) of values (seeds, patients) under the crossed bootstrap; the same draws for the same shape."""
+    """Means (resamples,) of values (seeds, patients), the same draws for the same shape.
+
+    Patients are drawn anew, and from FEW_SEEDS on seeds, independently of them (Owen, Ann. Appl. Stat. 2007).
+    """
     seeds, patients = _draws(*values.shape)
     known = ~np.isnan(values)
     if known.all():
@@ -52,64 +287,18 @@ def resampled(values: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(RESAMPLES, np.nan), where=count > 0)
 
 
-def half_width(values: np.ndarray) -> float:
-    """Half of the t interval of the mean of values (seeds, patients) in the two-way random-effects model.
-
-    The mean squares of patients, seeds and rest make the variance of the mean, (MP + MS - ME) / n, never below the share
-    of either factor; degrees of freedom as of MP + MS (Satterthwaite, Biometrics 1946). NaN with one patient.
-    """
-    measured = ~np.isnan(values)
-    n, of_patient, of_seed = measured.sum(), measured.sum(0), measured.sum(1)
-    filled = np.where(measured, values, 0)
-    grand = filled.sum() / n
-    used, known = of_seed > 0, of_patient > 0
-    patient = np.divide(filled.sum(0), of_patient, out=np.zeros(len(known)), where=known) - grand
-    seed = np.divide(filled.sum(1), of_seed, out=np.zeros(len(used)), where=used) - grand
-    patients, seeds = known.sum() - 1, used.sum() - 1
-    if patients < 1:
-        return np.nan
-    by_patient = (of_patient * patient**2).sum() / patients
-    if seeds < 1:
-        return float(special.stdtrit(patients, 1 - ALPHA / 2) * np.sqrt(by_patient / n))
-    by_seed = (of_seed * seed**2).sum() / seeds
-    rest = np.where(measured, values - grand - patient - seed[:, None], 0)
-    by_rest = (rest**2).sum() / max(1, n - patients - seeds - 1)
-    variance = max(by_patient + by_seed - by_rest, by_patient, by_seed) / n
-    if variance == 0:
-        return 0.0
-    share = by_patient / (by_patient + by_seed)  # so that small squares do not underflow
-    freedom = 1 / (share**2 / patients + (1 - share) ** 2 / seeds)
-    return float(special.stdtrit(freedom, 1 - ALPHA / 2) * np.sqrt(variance))
-
-
 @cache
 def _draws(seeds: int, patients: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw how often each seed and each patient occurs, (resamples, seeds) and (resamples, patients)."""
     rng = np.random.default_rng(SEED)
+    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES).astype(float)
     return (
-        rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES).astype(float),
+        of_seeds if seeds >= FEW_SEEDS else np.ones((RESAMPLES, seeds)),
         rng.multinomial(patients, np.full(patients, 1 / patients), RESAMPLES).astype(float),
     )
 
 
-@dataclass(frozen=True)
-class Difference:
-    """One method's values minus another's, paired by patient and seed."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
-
-
-def difference(first: np.ndarray, second: np.ndarray) -> Difference:
-    """The first minus the second, arrays (seeds, patients), over the pairs that both have."""
-    differences = first - second
-    return Difference(_mean(differences), *interval(differences))
+# ------------------------------------------------------------------------------------------------------------- tests
 
 
 @dataclass(frozen=True)
@@ -150,67 +339,59 @@ def holm(p: Sequence[float], least: Sequence[float]) -> list[float]:
     return [float(value) for value in np.where(hopeless, np.nan, corrected)]
 
 
-def detectable(differences: Sequence[np.ndarray]) -> float:
-    """The difference that a paired t test finds in 80 % of cases, with as many patients and as spread as these.
+def detectable(differences: Sequence[Difference]) -> float:
+    """The difference that the intervals of a column tell from 0 in 80 % of cases, at the median standard error of these."""
+    reach = [each.error * (each.critical + special.stdtrit(each.patients - 1, POWER)) for each in differences if each.judged]
+    return float(np.median(reach)) if reach else np.nan
 
-    differences: of several pairs of methods, each (seeds, patients); the median spread counts. NaN below three patients.
+
+def groups(means: Mapping[str, float], outcomes: Mapping[tuple[str, str], str], better: int) -> dict[str, str]:
+    """Return the place of rows: `best` if better than all others; else `open` or `alike` for those that may be best.
+
+    means and outcomes, the verdicts on pairs, are of one cell. The row with the best mean is `alike` if it is alike to some
+    and better than the others, else `open`. Where any verdict on it is missing, no row has a place.
     """
-    spread = [np.std(each, ddof=1) for each in map(_per_patient, differences) if len(each) > 2]
-    if not spread:
-        return np.nan
-    patients = max(len(_per_patient(each)) for each in differences)
-    effect = TTestPower().solve_power(nobs=patients, alpha=ALPHA, power=POWER, alternative="two-sided")
-    return float(np.median(spread) * effect)
-
-
-def groups(values: Mapping[str, np.ndarray], better: int) -> dict[str, str]:
-    """Return the place of each method in a cell: `best` if it is better than all others, else `tied` for all possible best.
-
-    better: 1 where more is better, -1 where less is. One method alone has no place.
-    """
-    means = {name: better * _mean(each) for name, each in values.items() if not np.isnan(each).all()}
-    if len(means) < 2:
+    known = {row: better * mean for row, mean in means.items() if not np.isnan(mean)}
+    if len(known) < 2:
         return {}
-    first = max(means, key=lambda name: means[name])
-    others = {name: difference(values[first], values[name]) for name in means if name != first}
-    tied = [name for name, diff in others.items() if not diff.holds]
-    return dict.fromkeys([first, *tied], "tied") if tied else {first: "best"}
+    first = max(known, key=lambda row: known[row])
+    others = {row: outcomes.get((first, row), "") for row in known if row != first}
+    if not all(others.values()):
+        return {}
+    places = {row: {OPEN: "open", ALIKE: "alike"}[outcome] for row, outcome in others.items() if outcome in (OPEN, ALIKE)}
+    told = set(others.values())
+    return {first: "best" if told == {"better"} else "alike" if told <= {"better", ALIKE} else "open"} | places
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Ranks and wins of a method over several cells."""
+    """Ranks and verdicts of a method over several cells."""
 
     mean_rank: float
     cells: int
-    wins: int  # against another method in a cell, if the interval of the difference excludes 0
-    ties: int
-    losses: int
+    better: int  # than another method in a cell
+    alike: int
+    open: int  # not told apart
+    worse: int
     first: float  # share of resamples with the best mean rank, among methods with all cells
 
 
-def standings(cells: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Standing]:
-    """Of each method, over cells of values (seeds, patients) where more is better; each cell is resampled by itself."""
+def standings(cells: Sequence[Cell], outcomes: Sequence[Mapping[tuple[str, str], str]]) -> dict[str, Standing]:
+    """Of each method, over cells of values (seeds, patients) where more is better, with the verdicts on their pairs."""
     names = list(dict.fromkeys(name for cell in cells for name in cell))
     ranks: dict[str, list[float]] = {name: [] for name in names}
-    counts = {name: np.zeros(3, int) for name in names}  # wins, ties, losses
-    for cell in cells:
-        present = list(cell)
-        for name, rank in zip(present, stats.rankdata([-_mean(cell[name]) for name in present]), strict=True):
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for cell, verdicts in zip(cells, outcomes, strict=True):
+        for name, rank in zip(cell, stats.rankdata([-_mean(own) for own in cell.values()]), strict=True):
             ranks[name].append(float(rank))
-        for i, one in enumerate(present):
-            for other in present[i + 1 :]:
-                diff = difference(cell[one], cell[other])
-                outcome = 0 if diff.low > 0 else 2 if diff.high < 0 else 1
-                counts[one][outcome] += 1
-                counts[other][2 - outcome] += 1
+            found[name] += [verdicts.get((name, other), "") for other in cell if other != name]
     first = _first(cells, [name for name in names if len(ranks[name]) == len(cells)])
-    return {name: _standing(ranks[name], counts[name], first.get(name, np.nan)) for name in names}
+    return {name: _standing(own, found[name], first.get(name, np.nan)) for name, own in ranks.items()}
 
 
-def _standing(ranks: Sequence[float], counts: np.ndarray, first: float) -> Standing:
-    wins, ties, losses = map(int, counts)
-    return Standing(float(np.mean(ranks)), len(ranks), wins, ties, losses, first)
+def _standing(ranks: Sequence[float], verdicts: Sequence[str], first: float) -> Standing:
+    better, alike, undecided, worse = (verdicts.count(each) for each in ("better", ALIKE, OPEN, "worse"))
+    return Standing(float(np.mean(ranks)), len(ranks), better, alike, undecided, worse, first)
 
 
 def _first(cells: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]) -> dict[str, float]:
@@ -231,7 +412,7 @@ class Agreement:
     """Agreement of two cells on the order of their methods: Kendall's tau-b, 1 for the same order, -1 for the reverse."""
 
     tau: float
-    low: float  # percentiles of resamples of patients and seeds; too narrow with a few seeds
+    low: float  # percentiles of resamples
     high: float
     methods: int
 
@@ -253,8 +434,21 @@ def agreement(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) ->
 
 def _per_patient(values: np.ndarray) -> np.ndarray:
     """Means over seeds (patients,), without patients without a value."""
-    known = values[:, ~np.isnan(values).all(0)]
-    return np.asarray(np.nanmean(known, axis=0)) if known.size else np.empty(0)
+    means = _nanmean(values, 0)
+    return means[~np.isnan(means)]
+
+
+def _over_patients(values: np.ndarray) -> np.ndarray:
+    """Means over patients (seeds,), NaN for a seed without a value."""
+    return _nanmean(values, 1)
+
+
+def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return `np.nanmean`, NaN without a warning where nothing is known."""
+    known = ~np.isnan(values)
+    count = known.sum(axis)
+    total = np.where(known, values, 0).sum(axis)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
 def _mean(values: np.ndarray) -> float:

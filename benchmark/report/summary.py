@@ -6,9 +6,8 @@ whole stack where these are defined, else those per slice.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import combinations
+from dataclasses import dataclass, field
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,18 @@ from benchmark import InputError
 from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.report import statistics
 from benchmark.report.runs import Rows
+from benchmark.score.evaluate import SLICE_METRICS
 from benchmark.score.metrics import BUILT_IN, Facts
 from benchmark.store import RULES
 
 MEAN = "mean"  # the name of the mean over all regions
 COUNTS = ("missed", "ghosts", "absent")
-TESTED = ("dice", "hd95")
+HEADLINE = ("dice", "hd95_max", "nsd")
+DIAGONAL = "diagonal"  # its column in cases, averaged like a metric
+OVER = {False: "patients", True: "patients and seeds"}  # of what an interval covers other ones
+THESE = " in these runs"  # of a verdict over patients
+TOO_LITTLE = "too little"
+OWN_CASES = ("hd95_found",)  # of each row over cases of its own, so that rows can't be compared
 
 Cell = tuple[str, str, str]  # column, region, metric
 Values = dict[str, np.ndarray]  # row -> (seeds, patients)
@@ -40,23 +45,42 @@ class Summary:
     columns: pd.DataFrame  # per column: informative, detectable difference, reference
     leaks: pd.DataFrame  # per column and method: scores with other rules of selection
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # those that cells have
+    comparing: "Comparison | None" = None  # for verdicts on other pairs
 
 
-def summarise(read: Rows, reference: str = "", metrics: Iterable[str] = TESTED) -> Summary:
-    """Summarise the cases of one track, with tests in these metrics. Raises InputError if `reference` has no run."""
-    if reference and reference not in set(read.runs.row):
-        raise InputError(f"no run is of the reference {reference!r}; there are {', '.join(dict.fromkeys(read.runs.row))}")
-    states, values = _states(read.runs), arrays(read.cases, read.metrics)
-    comparing = _Comparison(states, values, reference, read)
+@dataclass(frozen=True)
+class Options:
+    """What is stated before rows are compared."""
+
+    reference: str = ""  # row with which others are compared; by default pce_dice, or pce
+    margins: tuple[float, float] = (0.02, 2.0)  # differences that don't matter: of a metric's range, and in mm or px
+
+    def margin(self, facts: Facts) -> float:
+        """Return the largest difference in a metric that does not matter; 0 where it has no range."""
+        share, distance = self.margins
+        return distance if facts.distance else share * (facts.high - facts.low) if np.isfinite(facts.high - facts.low) else 0
+
+
+DEFAULTS = Options()
+
+
+def summarise(read: Rows, options: Options = DEFAULTS, metrics: Iterable[str] = HEADLINE) -> Summary:
+    """Summarise the cases of one track, with tests in these metrics. Raises InputError if the reference has no run."""
+    if options.reference and options.reference not in set(read.runs.row):
+        known = ", ".join(dict.fromkeys(read.runs.row))
+        raise InputError(f"no run is of the reference {options.reference!r}; there are {known}")
+    states, values = _states(read), arrays(read.cases, [*read.metrics, DIAGONAL])
+    comparing = Comparison(states, values, read, options)
     columns = comparing.columns()
     return Summary(
         _cells(read, states, values, comparing),
         comparing.tests([metric for metric, facts in read.metrics.items() if metric in metrics and facts.better]),
-        comparing.ranks(list(columns.column[columns.informative != "no"])),
+        comparing.ranks(list(columns.column[columns.informative.isin(["yes", "unknown"])])),
         comparing.agreement({column: about["dataset"] for column, about in read.about.items()}),
         columns,
         _leaks(read),
         read.metrics,
+        comparing,
     )
 
 
@@ -93,21 +117,24 @@ def _codes(series: pd.Series) -> tuple[list[Any], np.ndarray]:
 
 
 def _derived_metrics(cases: pd.DataFrame) -> dict[str, pd.Series]:
-    """Distances per slice where there is none on the stack, and HD95 on those cases that every run of a column found.
+    """Surface metrics per slice where there is none on the stack, HD95 of what was found, and false regions.
 
-    A location prior, which looks at no image, has no say in what can be found.
+    A case counts for false regions if the region is absent from the truth: 1 where it was predicted nevertheless.
     """
-    hd95 = cases["hd95"].fillna(cases["hd95@slice"])
-    counted = cases["n_missed"].where(cases["role"] != PRIOR, 0)
-    missed = counted.groupby([cases[key] for key in ("column", "scan", "region")], observed=True).transform("max")
-    return {"hd95": hd95, "assd": cases["assd"].fillna(cases["assd@slice"]), "hd95_found": hd95.where(missed == 0)}
+    found = {name.partition("@")[0]: cases[name.partition("@")[0]].fillna(cases[name]) for name in SLICE_METRICS}
+    found["hd95_found"] = found["hd95_max"].where(cases["n_missed"] == 0)
+    if DIAGONAL in cases:  # runs scored before 2026-11-28 tell it of missed regions only
+        known = cases[DIAGONAL].fillna(found["hd95"].where(cases["n_missed"] == 1))
+        found[DIAGONAL] = known.fillna(known.groupby([cases["column"], cases["scan"]], observed=True).transform("max"))
+    return found | {"false_regions": cases["n_ghost"].where(cases["n_absent"] == 1).astype(float)}
 
 
 # ------------------------------------------------------------------------------------------------------------- cells
 
 
-def _states(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per column and row: how many runs are done, planned, failed; `whole` if its mean may be compared."""
+def _states(read: Rows) -> pd.DataFrame:
+    """Per column and row: how many runs are done, planned, failed, unlearned; `whole` if its mean may be compared."""
+    runs = read.runs
     planned = runs[~runs.external].drop_duplicates(["column", "split", "seed"]).groupby("column", observed=True).size()
     grouped = runs.groupby(["column", "row"], observed=True, sort=False)
     states = grouped.agg(
@@ -122,36 +149,71 @@ def _states(runs: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
     states["planned"] = np.where(states.external, states.runs, states.column.map(planned)).astype(int)
     states["whole"] = (states.failed == 0) & (states.runs > 0) & (states.runs == states.planned)
+    failed = unlearned(read.cases)
+    states["unlearned"] = [int(failed.get(key, 0)) for key in zip(states.column, states.row, strict=True)]
     return states
 
 
-def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comparing: "_Comparison") -> pd.DataFrame:
+def unlearned(cases: pd.DataFrame) -> pd.Series:
+    """Count the runs of each column and row that failed to learn.
+
+    Their Dice is not above that of a location prior with the same split and seed, or they predict a region in no scan
+    although scans have it. Location priors learn nothing, and are not counted.
+    """
+    if cases.empty:
+        return pd.Series(dtype=int)
+    run = ["column", "row", "split", "seed"]
+    present = cases[cases.n_absent == 0]
+    never = present.groupby([*run, "region"], observed=True).n_missed.min().groupby(run, observed=True).max() == 1
+    dice = (
+        present.groupby([*run, "patient", "scan"], observed=True)
+        .dice.mean()
+        .groupby([*run, "patient"], observed=True)
+        .mean()
+    )
+    dice = dice.groupby(run, observed=True).mean()
+    controls = set(zip(*(cases[cases.role == PRIOR][key] for key in ("column", "row")), strict=True))
+    control = pd.Series([key[:2] in controls for key in dice.index], dice.index)
+    same = [dice.index.get_level_values(key) for key in ("column", "split", "seed")]
+    failed = never | (dice <= dice.where(control).groupby(same, observed=True).transform("max"))
+    return failed[~control].groupby(["column", "row"], observed=True).sum()
+
+
+def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comparing: "Comparison") -> pd.DataFrame:
     """One line per column, row, region and metric; a row with failed runs has no mean."""
     counts, units = _counts(read.cases), _units(read.cases)
-    lines = []
+    lines, shared = [], dict[Cell, tuple[tuple[float, float], statistics.Seeds, dict[str, str]]]()
     for state in states.to_dict("records"):
         column, row = state["column"], state["row"]
         about = read.about[column]
         of_column = {key: about[key] for key in ("dataset", "annotation", "family")}
         of_column |= {key: about["budget"].get(key) if pd.isna(state[key]) else state[key] for key in ("steps", "size")}
-        shown = {key: state[key] for key in ("runs", "planned", "failed", "stale", "own_budget", "external", "role")}
+        shown = {
+            key: state[key] for key in ("runs", "planned", "failed", "unlearned", "stale", "own_budget", "external", "role")
+        }
         for region in (MEAN, *about["regions"]):
             for metric, facts in read.metrics.items():
+                key = column, region, metric
                 line = {"column": column, "method": row, "region": region, "metric": metric, **of_column, **shown}
-                own = values.get((column, region, metric), {}).get(row)
+                own = values.get(key, {}).get(row)
                 if own is not None and not state["failed"]:
                     line["unit"] = unit = units[column, row] if facts.distance else ""
                     if " and " not in unit:  # distances in different units have no mean
+                        if key not in shared:
+                            shared[key] = comparing.bounds(key), comparing.seeds(key), comparing.places(key)
+                        bounds, seeds, places = shared[key]
+                        low, high = statistics.interval(own, bounds, seeds, row)
                         line |= _cell(own, facts) | counts[column, row, region]
-                        line["place"] = comparing.places(column, region, metric).get(row, "")
+                        over = OVER[row in seeds.rows and line["seeds"] >= statistics.FEW_SEEDS]
+                        line |= {"low": low, "high": high, "over": over, "place": places.get(row, "")}
                 lines.append(line)
     return pd.DataFrame(lines).reindex(columns=CELL_COLUMNS)
 
 
 CELL_COLUMNS = [
     *("column", "dataset", "annotation", "family", "steps", "size", "method", "region", "metric", "unit"),
-    *("mean", "low", "high", "sd_seeds", "patients", "seeds", "place", *COUNTS),
-    *("runs", "planned", "failed", "stale", "own_budget", "external", "role"),
+    *("mean", "median", "low", "high", "over", "per_seed", "sd_seeds", "patients", "seeds", "place", "cases", *COUNTS),
+    *("runs", "planned", "failed", "unlearned", "stale", "own_budget", "external", "role"),
 ]
 
 
@@ -159,34 +221,35 @@ def _cell(values: np.ndarray, facts: Facts) -> dict[str, object]:
     known = ~np.isnan(values)
     if not known.any():
         return {}
-    low, high = np.clip(statistics.interval(values), facts.low, facts.high)
-    per_seed = np.nanmean(values[known.any(1)], axis=1)
-    per_seed -= per_seed[0]  # only their spread is used: for equal seeds it is 0, without rounding errors
+    means = np.nanmean(values[known.any(1)], axis=1)
+    spread = means - means[0]  # for equal seeds it is 0, without rounding errors
     return {
         "mean": float(np.nanmean(values)),
-        "low": low,
-        "high": high,
-        "sd_seeds": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else np.nan,
+        "median": float(np.nanmedian(values)),
+        "per_seed": per_seed(means, facts),
+        "sd_seeds": float(spread.std(ddof=1)) if len(means) > 1 else np.nan,
         "patients": int(known.any(0).sum()),
-        "seeds": len(per_seed),
+        "seeds": len(means),
     }
 
 
-def difference(first: np.ndarray, second: np.ndarray, facts: Facts) -> statistics.Difference:
-    """The first minus the second; its interval is cut off at what a difference in this metric can be."""
-    diff = statistics.difference(first, second)
-    least, most = facts.low, facts.high
-    return replace(diff, low=max(diff.low, least - most), high=min(diff.high, most - least))
+def per_seed(means: Iterable[float], facts: Facts, sign: str = "") -> str:
+    """Means of each seed as text; of FEW_SEEDS or more the least, the median and the largest."""
+    known = np.asarray([*means])
+    shown = known if len(known) < statistics.FEW_SEEDS else np.quantile(known, [0, 0.5, 1])
+    digits = 1 if facts.distance else 3
+    return "/".join(f"{round(each, digits) + 0.0:{sign}.{digits}f}" for each in shown)
 
 
 def _counts(cases: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, int]]:
-    """Count misses, false regions and absent regions by column, row and region."""
-    given = ["n_missed", "n_ghost", "n_absent"]
-    by_region = cases.groupby(["column", "row", "region"], observed=True)[given].sum().reset_index()
-    total = cases.groupby(["column", "row"], observed=True)[given].sum().reset_index().assign(region=MEAN)
+    """Count cases, misses, false regions and absent regions by column, row and region."""
+    given = ["cases", "n_missed", "n_ghost", "n_absent"]
+    counted = cases.assign(cases=1)
+    by_region = counted.groupby(["column", "row", "region"], observed=True)[given].sum().reset_index()
+    total = counted.groupby(["column", "row"], observed=True)[given].sum().reset_index().assign(region=MEAN)
     return {
         (line["column"], line["row"], line["region"]): {
-            name: int(line[key]) for name, key in zip(COUNTS, given, strict=True)
+            name: int(line[key]) for name, key in zip(("cases", *COUNTS), given, strict=True)
         }
         for line in [*by_region.to_dict("records"), *total.to_dict("records")]
     }
@@ -204,90 +267,148 @@ def _units(cases: pd.DataFrame) -> dict[tuple[str, str], str]:
 # ------------------------------------------------------------------------------------------------------- comparisons
 
 
-class _Comparison:
+class Comparison:
     """Comparisons of complete rows; external predictions are compared, but have no place."""
 
-    def __init__(self, states: pd.DataFrame, values: Mapping[Cell, Values], reference: str, read: Rows) -> None:
-        self.values, self.wanted, self.metrics, self.roles = values, reference, read.metrics, read.roles
+    def __init__(self, states: pd.DataFrame, values: Mapping[Cell, Values], read: Rows, options: Options) -> None:
+        self.values, self.options, self.metrics, self.roles = values, options, read.metrics, read.roles
         self.whole = _rows(states[states.whole])
         self.trained = _rows(states[states.whole & ~states.external])
+        self.learned = _rows(states[states.whole & ~states.external & (states.unlearned == 0)])
         self.all = list(dict.fromkeys(states.column))
+        self._found: dict[Cell, statistics.Pairs] = {}
+        self._here: dict[Cell, dict[tuple[str, str], str]] = {}
 
-    def cell(self, column: str, region: str, metric: str, rows: Mapping[str, list[str]]) -> Values:
-        """Return the values of these rows."""
-        values = self.values.get((column, region, metric), {})
-        return {row: values[row] for row in rows.get(column, []) if row in values and not np.isnan(values[row]).all()}
+    def cell(self, key: Cell, rows: Mapping[str, list[str]]) -> Values:
+        """Return the values of these rows in a column, region and metric."""
+        values = self.values.get(key, {})
+        return {row: values[row] for row in rows.get(key[0], []) if row in values and not np.isnan(values[row]).all()}
 
-    def places(self, column: str, region: str, metric: str) -> dict[str, str]:
-        """Return `best` or `tied` for rows with the common budget."""
-        key = column, region, metric
-        if key not in self._places:
-            better = self.metrics[metric].better
-            self._places[key] = statistics.groups(self.cell(*key, self.trained), better) if better else {}
-        return self._places[key]
+    def seeds(self, key: Cell) -> statistics.Seeds:
+        """Return the variance between seeds in a cell."""
+        cell = self.cell(key, self.learned)
+        return statistics.pooled(cell, cell, [row for row in cell if self.roles.get(row) == PRIOR])
 
-    @cached_property
-    def _places(self) -> dict[Cell, dict[str, str]]:
-        return {}
+    def bounds(self, key: Cell) -> tuple[float, float]:
+        """Return the least and the largest possible mean; of a distance the mean diagonal, if all of them are known."""
+        facts, diagonals = self.metrics[key[2]], self.values.get((*key[:2], DIAGONAL), {})
+        if not facts.distance or not diagonals:
+            return facts.low, facts.high
+        largest, scored = np.stack([*diagonals.values()]), np.stack([*self.values[key].values()])
+        largest = largest[~np.isnan(scored)]
+        return facts.low, float(largest.mean()) if largest.size and not np.isnan(largest).any() else np.inf
+
+    def pairs(self, key: Cell) -> statistics.Pairs:
+        """Return the differences of all pairs of complete rows, with simultaneous intervals."""
+        if key not in self._found:
+            low, high = self.bounds(key)
+            self._found[key] = statistics.compare(self.cell(key, self.whole), self.seeds(key), high - low)
+        return self._found[key]
+
+    def outcomes(self, key: Cell) -> dict[tuple[str, str], str]:
+        """Return the verdicts on all pairs."""
+        better, margin = self.metrics[key[2]].better, self.options.margin(self.metrics[key[2]])
+        return {pair: statistics.verdict(diff, better, margin) for pair, diff in self.pairs(key).items()}
+
+    def outcomes_here(self, key: Cell) -> dict[tuple[str, str], str]:
+        """Return the verdicts on all pairs in these runs: nothing is said of other seeds."""
+        if key not in self._here:
+            (low, high), better = self.bounds(key), self.metrics[key[2]].better
+            pairs, margin = (
+                statistics.compare(self.cell(key, self.whole), span=high - low),
+                self.options.margin(self.metrics[key[2]]),
+            )
+            self._here[key] = {pair: statistics.verdict(diff, better, margin) for pair, diff in pairs.items()}
+        return self._here[key]
+
+    def worded(self, key: Cell, pair: tuple[str, str]) -> str:
+        """Return the verdict on a pair, and of what it is one; empty where there is none."""
+        return worded(self.outcomes(key)[pair], self.outcomes_here(key)[pair], over_seeds=self.pairs(key)[pair].over_seeds)
+
+    def places(self, key: Cell) -> dict[str, str]:
+        """Return the places of rows with the common budget; nothing where no method beats the location priors."""
+        better = self.metrics[key[2]].better
+        if not better or key[2] in OWN_CASES or self.informative(key) == "no":
+            return {}
+        means = {row: float(np.nanmean(own)) for row, own in self.cell(key, self.trained).items()}
+        here = self.outcomes_here(key)
+        told = {
+            pair: here[pair] + THESE if apart_here(outcome, here[pair]) else outcome
+            for pair, outcome in self.outcomes(key).items()
+        }
+        return statistics.groups(means, told, better)
+
+    def informative(self, key: Cell) -> str:
+        """Whether any method beats all location priors: yes, no, unknown without a prior, or too little for a verdict."""
+        rows, outcomes = list(self.cell(key, self.trained)), self.outcomes(key)
+        if not any(outcomes.get(pair) for pair in permutations(rows, 2)):
+            return TOO_LITTLE
+        priors = [row for row in rows if self.roles.get(row) == PRIOR]
+        beaten = any(all(outcomes[row, prior] == "better" for prior in priors) for row in rows if row not in priors)
+        return "unknown" if not priors else "yes" if beaten else "no"
 
     def reference(self, column: str) -> str:
         """The row that others are compared with in a column; empty if there is none."""
-        rows = self.trained.get(column, [])
-        return (self.wanted if self.wanted in rows else "") if self.wanted else default_reference(rows, self.roles)
+        rows, wanted = self.trained.get(column, []), self.options.reference
+        return (wanted if wanted in rows else "") if wanted else default_reference(rows, self.roles)
 
     def tests(self, metrics: Iterable[str]) -> pd.DataFrame:
         """Test every row against the reference of its column; p-values are corrected over rows of a column and metric."""
-        lines = [line for column in self.all for metric in metrics for line in self._family(column, metric)]
+        lines = [line for column in self.all for metric in metrics for line in self._family((column, MEAN, metric))]
         return pd.DataFrame(lines).reindex(columns=TEST_COLUMNS)
 
-    def _family(self, column: str, metric: str) -> Iterator[dict[str, object]]:
-        cell, reference = self.cell(column, MEAN, metric, self.whole), self.reference(column)
+    def _family(self, key: Cell) -> Iterator[dict[str, object]]:
+        cell, reference, better = self.cell(key, self.whole), self.reference(key[0]), self.metrics[key[2]].better
         others = [row for row in cell if row != reference]
         if reference not in cell or not others:
             return
         signed = [statistics.signed_rank(cell[row], cell[reference]) for row in others]
         corrected = statistics.holm([each.p for each in signed], [each.least for each in signed])
         for row, test, p in zip(others, signed, corrected, strict=True):
-            diff = difference(cell[row], cell[reference], self.metrics[metric])
+            diff, outcome = self.pairs(key)[row, reference], self.outcomes(key)[row, reference]
             yield {
-                "column": column, "metric": metric, "method": row, "reference": reference, "difference": diff.mean,
-                "low": diff.low, "high": diff.high, "verdict": verdict(diff, self.metrics[metric].better),
+                "column": key[0], "metric": key[2], "method": row, "reference": reference, "difference": diff.mean,
+                "low": diff.low, "high": diff.high, "verdict": outcome,
+                "in_these_runs": self.outcomes_here(key)[row, reference], "over": OVER[diff.over_seeds],
+                "per_seed": per_seed(diff.per_seed, self.metrics[key[2]], "+"),
+                "superiority": diff.superiority if better > 0 else 1 - diff.superiority,
                 "p": test.p, "p_holm": p, "least_p": test.least, "median": test.median, "rank_biserial": test.rank_biserial,
                 "wins": test.wins, "ties": test.ties, "losses": test.losses, "tests": len(others),
             }  # fmt: skip
 
     def columns(self) -> pd.DataFrame:
-        """Of each column: does any method beat the location priors, and what difference to the reference could be found?"""
+        """Of each column: does any method beat the location priors, in which metrics does none, and what could be found?"""
         lines = []
         for column in self.all:
-            cell, reference = self.cell(column, MEAN, "dice", self.trained), self.reference(column)
-            priors = [own for row, own in cell.items() if self.roles.get(row) == PRIOR]
-            methods = {row: own for row, own in cell.items() if self.roles.get(row) != PRIOR}
-            beaten = any(all(statistics.difference(own, prior).low > 0 for prior in priors) for own in methods.values())
-            others = [own for row, own in methods.items() if row != reference]
-            pairs = [own - cell[reference] for own in others] if reference in cell else []
+            key, reference = (column, MEAN, "dice"), self.reference(column)
+            methods = [row for row in self.cell(key, self.trained) if row != reference and self.roles.get(row) != PRIOR]
+            pairs = [self.pairs(key)[row, reference] for row in methods if (row, reference) in self.pairs(key)]
+            keys = {metric: (column, MEAN, metric) for metric in HEADLINE}
             lines.append(
                 {
                     "column": column,
-                    "informative": "unknown" if not priors else "yes" if beaten else "no",
+                    "informative": self.informative(key),
+                    "uninformative": ", ".join(of for of, each in keys.items() if self.informative(each) == "no"),
                     "reference": reference,
                     "detectable": statistics.detectable(pairs),
                     "pairs": len(pairs),
                 }
             )
-        return pd.DataFrame(lines, columns=["column", "informative", "reference", "detectable", "pairs"])
+        names = ["column", "informative", "uninformative", "reference", "detectable", "pairs"]
+        return pd.DataFrame(lines, columns=names)
 
     def ranks(self, informative: list[str]) -> pd.DataFrame:
         """How rows that were trained alike stand in Dice over these columns."""
-        cells = [self.cell(column, MEAN, "dice", self.trained) for column in informative]
-        standings = statistics.standings([cell for cell in cells if len(cell) > 1])
+        keys: list[Cell] = [(column, MEAN, "dice") for column in informative]
+        cells = {key: cell for key in keys if len(cell := self.cell(key, self.trained)) > 1}
+        standings = statistics.standings([*cells.values()], [self.outcomes(key) for key in cells])
         lines = [{"method": row, **vars(standing)} for row, standing in standings.items()]
-        names = ["method", "mean_rank", "cells", "wins", "ties", "losses", "first"]
+        names = ["method", "mean_rank", "cells", "better", "alike", "open", "worse", "first"]
         return pd.DataFrame(lines, columns=names).sort_values("mean_rank", kind="stable", ignore_index=True)
 
     def agreement(self, datasets: Mapping[str, str]) -> pd.DataFrame:
         """How alike two columns of a data set order three methods or more that were trained alike; no location priors."""
-        cells = {column: self.cell(column, MEAN, "dice", self.trained) for column in self.all}
+        cells = {column: self.cell((column, MEAN, "dice"), self.trained) for column in self.all}
         lines = []
         for one, other in combinations(self.all, 2):
             both = {row: cells[one][row] for row in cells[one] if row in cells[other] and self.roles.get(row) != PRIOR}
@@ -297,9 +418,34 @@ class _Comparison:
 
 
 TEST_COLUMNS = [
-    *("column", "metric", "method", "reference", "difference", "low", "high", "verdict", "p", "p_holm", "least_p"),
-    *("median", "rank_biserial", "wins", "ties", "losses", "tests"),
+    *(
+        "column",
+        "metric",
+        "method",
+        "reference",
+        "difference",
+        "low",
+        "high",
+        "verdict",
+        "in_these_runs",
+        "over",
+        "per_seed",
+        "superiority",
+    ),
+    *("p", "p_holm", "least_p", "median", "rank_biserial", "wins", "ties", "losses", "tests"),
 ]
+
+
+def worded(outcome: str, here: str, *, over_seeds: bool) -> str:
+    """Return a verdict as text, with what it is about; `here` is that in these runs."""
+    if apart_here(outcome, here):
+        return f"{outcome}, {here}{THESE}"
+    return outcome + THESE * (outcome != "" and not over_seeds)
+
+
+def apart_here(outcome: str, here: str) -> bool:
+    """Whether two rows that are not told apart over seeds are told apart in these runs."""
+    return outcome == statistics.OPEN and here in ("better", "worse")
 
 
 def default_reference(rows: Collection[str], roles: Mapping[str, str]) -> str:
@@ -309,13 +455,6 @@ def default_reference(rows: Collection[str], roles: Mapping[str, str]) -> str:
 
 def _rows(states: pd.DataFrame) -> dict[str, list[str]]:
     return {str(column): list(own.row) for column, own in states.groupby("column", observed=True, sort=False)}
-
-
-def verdict(diff: statistics.Difference, better: int) -> str:
-    """Return better, worse or tied, by the interval; other if no direction is better, empty without an interval."""
-    if np.isnan(diff.low):
-        return ""
-    return "tied" if not diff.holds else "better" if better * diff.mean > 0 else "worse" if better else "other"
 
 
 # --------------------------------------------------------------------------------------------------------- selection
@@ -337,7 +476,7 @@ def _leaks(read: Rows) -> pd.DataFrame:
             chosen = {rule: by_rule[rule][column, region, metric][row] for rule in RULES}
             line |= {rule: float(np.nanmean(values)) for rule, values in chosen.items()}
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
-                diff = difference(chosen[rule], own, BUILT_IN[metric])
+                diff = statistics.difference(chosen[rule], own, span=1)
                 line |= {name: diff.mean, f"{name}_low": diff.low, f"{name}_high": diff.high}
             lines.append(line | {"patients": own.shape[1], "seeds": own.shape[0]})
     return pd.DataFrame(lines, columns=LEAK_COLUMNS)

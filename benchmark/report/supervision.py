@@ -29,7 +29,14 @@ GAP_COLUMNS = [
 HOUR_COLUMNS = ["column", "setting", "annotation", "low", "high", "reason"]
 LEVEL_COLUMNS = ["column", "setting", "annotation", "level"]
 
-DERIVED = ("hd95", "hd95_found", "assd")  # metrics that summary.patients derives from several columns
+DERIVED = (
+    "hd95",
+    "hd95_max",
+    "hd95_found",
+    "nsd",
+    "assd",
+    "false_regions",
+)  # metrics that summary.patients derives from several columns
 
 Values = dict[str, dict[str, pd.DataFrame]]  # column -> row -> values, seeds down and patients across
 
@@ -67,7 +74,7 @@ def gaps(read: Rows, dice: Values | None = None) -> pd.DataFrame:
     """GAP_COLUMNS: the share of the gap in Dice between the best base and full masks that each row of a column closes.
 
     0 is the best of BASES on the same marks, 1 is the supervised method on dense masks. The base is chosen once; patients
-    and seeds are drawn for all three alike (crossed bootstrap, percentiles). NaN with the reason where the interval of the
+    (from five seeds on, seeds, too) are drawn for all three alike. NaN with the reason where the interval of the
     gap includes 0.
     `dice`: what `by_patient` makes of the cases, if it is at hand.
     """

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmark.plan.plugins import PRIOR
+from benchmark.report import statistics
 from benchmark.report.latex import typeset
-from benchmark.report.summary import MEAN, Summary
+from benchmark.report.summary import HEADLINE, MEAN, OVER, Summary, worded
 from benchmark.score.metrics import BUILT_IN, Facts
 
-HEADLINE = ("dice", "hd95")
-TIED, DAGGER = "°", "†"
+OPEN, ALIKE, DAGGER = "°", "≈", "†"
 
 Known = Mapping[str, Facts]  # metrics by name
 
@@ -32,10 +31,16 @@ def main_table(
 ) -> pd.DataFrame:
     """Methods down, data sets and metrics across; of one region, or of their mean.
 
-    HD95 of what all found follows HD95 in columns where something was missed. Raises ValueError for an unknown metric.
+    HD95 of found follows HD95 (max) in columns where something was missed, and the rate of false regions Dice where a
+    region is absent from some scan. Raises ValueError for an unknown metric.
     """
     asked, own = _asked(metrics, known), cells[cells.region == region]
-    extra = (own.metric == "hd95_found") & own.column.isin(_missing(own) if "hd95" in asked else ())
+    extra = own.metric.isin([])
+    for name, after, count in (("hd95_found", "hd95_max", own.missed), ("false_regions", "dice", own.absent)):
+        known_there = own.column[(own.metric == name) & own["mean"].notna()]
+        extra |= (
+            (own.metric == name) & own.column.isin(own.column[count > 0]) & own.column.isin(known_there) & (after in asked)
+        )
     shown = own[own.metric.isin(asked) | extra]
     named = shown.assign(heading=_headings(shown, known))
     texts = {(line.column, line.heading, _label(line)): cell(line, known) for line in named.itertuples(index=False)}
@@ -43,7 +48,10 @@ def main_table(
     table = series.unstack().T if len(series) else pd.DataFrame()
     order = pd.MultiIndex.from_tuples(dict.fromkeys(key[:2] for key in texts), names=["", ""])
     rows = dict.fromkeys(_label(line) for line in named.itertuples(index=False))
-    return table.reindex(index=pd.Index(rows, name="method"), columns=order).fillna("n/a")
+    table = table.reindex(index=pd.Index(rows, name="method"), columns=order).fillna("n/a")
+    valued = named[named["mean"].notna()]  # no row has a value if the runs were scored before there was the metric
+    stored = table.columns.isin([*zip(valued.column, valued.heading, strict=True)])
+    return table.mask(table.eq("not defined") & ~stored, "n/a")
 
 
 def region_table(
@@ -56,7 +64,7 @@ def region_table(
 
 
 def test_table(summary: Summary) -> pd.DataFrame:
-    """Differences to the reference with intervals, corrected p-values and effect sizes."""
+    """Differences to the reference with simultaneous intervals and verdicts, per seed, and effect sizes."""
     shown, cells, known = summary.tests, summary.cells, summary.metrics
     headings = dict(zip(zip(cells.column, cells.metric, strict=True), _headings(cells, known), strict=True))
     return pd.DataFrame(
@@ -66,10 +74,16 @@ def test_table(summary: Summary) -> pd.DataFrame:
             "method": shown.method,
             "difference to": shown.reference,
             "mean": [
-                _number(m, lo, hi, known[of])
-                for m, lo, hi, of in zip(shown.difference, shown.low, shown.high, shown.metric, strict=True)
+                _number(m, lo, hi, known[of]) + (f" ({seeds})" if "/" in seeds else "")
+                for m, lo, hi, of, seeds in zip(
+                    shown.difference, shown.low, shown.high, shown.metric, shown.per_seed, strict=True
+                )
             ],
-            "by interval": shown.verdict,
+            "verdict": [
+                worded(outcome, here, over_seeds=over == OVER[True]) or "no verdict"
+                for outcome, here, over in zip(shown.verdict, shown.in_these_runs, shown.over, strict=True)
+            ],
+            "P(better)": [f"{value:.2f}" for value in shown.superiority],
             "p (Holm)": [f"{p:.3g}" if not np.isnan(p) else "no test" for p in shown.p_holm],
             "median": [_signed(value, _digits(known[of])) for value, of in zip(shown["median"], shown.metric, strict=True)],
             "rank-biserial": [_signed(value, 2) for value in shown.rank_biserial],
@@ -88,7 +102,9 @@ def rank_table(summary: Summary) -> pd.DataFrame:
             "method": shown.method,
             "mean rank": [f"{value:.2f}" for value in shown.mean_rank],
             "columns": shown.cells,
-            "wins/ties/losses": [f"{w}/{t}/{x}" for w, t, x in zip(shown.wins, shown.ties, shown.losses, strict=True)],
+            **{name: shown[name] for name in ("better", "alike")},
+            "not told apart": shown.open,
+            "worse": shown.worse,
             "first in resamples": ["n/a" if np.isnan(value) else f"{value:.0%}" for value in shown["first"]],
         }
     ).set_index("method")
@@ -140,7 +156,7 @@ def ablation_table(frame: pd.DataFrame, known: Known = BUILT_IN) -> pd.DataFrame
             "changed": frame.changed.replace("", "(base)"),
             "mean": [cell(line, known) for line in frame.itertuples(index=False)],
             "difference": ["" if pd.isna(mean) else _number(mean, low, high, known[of]) for mean, low, high, of in values],
-            "by interval": frame.verdict.fillna(""),
+            "verdict": frame.verdict.fillna("").mask(frame.verdict.eq(""), "no verdict"),
         }
     ).set_index("data")
 
@@ -203,7 +219,10 @@ def latex(table: Table) -> str:
 
 
 def cell(line: object, known: Known = BUILT_IN) -> str:
-    """One cell: mean, spread over seeds and interval, or why there is none; `**` round the only best, ° for tied ones."""
+    """One cell: mean, interval, means of few seeds and counts, or why there is none.
+
+    `**` round the only best, ° where a row is not told apart from the best, ≈ where it is alike.
+    """
     mean, low, high, metric, spread = line.mean, line.low, line.high, line.metric, line.sd_seeds  # type: ignore[attr-defined]
     runs, planned, failed, missed = line.runs, line.planned, line.failed, line.missed  # type: ignore[attr-defined]
     if failed:
@@ -212,12 +231,25 @@ def cell(line: object, known: Known = BUILT_IN) -> str:
         return "not run"
     if pd.isna(mean):
         return "none" if metric == "hd95_found" else "not defined"
-    digits = _digits(known[metric])
-    text = f"{mean:.{digits}f}" + ("" if pd.isna(spread) else f" ± {spread:.{digits}f}")
+    digits, distance = _digits(known[metric]), known[metric].distance
+    few = line.seeds < statistics.FEW_SEEDS  # type: ignore[attr-defined]
+    text = f"{mean:.{digits}f}" + ("" if few or pd.isna(spread) else f" ± {spread:.{digits}f}")
     place = line.place  # type: ignore[attr-defined]
-    text = f"**{text}**" if place == "best" else f"{text}{TIED}" if place == "tied" else text
+    text = f"**{text}**" if place == "best" else text + {"open": OPEN, "alike": ALIKE}.get(place, "")
     text += "" if pd.isna(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    notes = [f"{missed:.0f} missed"] if known[metric].distance and metric != "hd95_found" and missed else []
+    counted = metric in ("hd95_found", "false_regions")
+    notes = [line.per_seed] if few and line.seeds > 1 and not counted else []  # type: ignore[attr-defined]
+    notes += [f"median {line.median:.{digits}f}"] if distance else []  # type: ignore[attr-defined]
+    notes += ["over patients"] if not few and line.over == "patients" and not pd.isna(low) else []  # type: ignore[attr-defined]
+    if metric == "hd95_found":
+        present = line.cases - line.absent  # type: ignore[attr-defined]
+        notes.append(f"{present - missed:.0f} of {present:.0f}")
+    elif metric == "false_regions":
+        notes.append(f"{line.ghosts:.0f} of {line.absent:.0f}")  # type: ignore[attr-defined]
+    elif distance and missed:
+        notes.append(f"{missed:.0f} missed")
+    unlearned = line.unlearned  # type: ignore[attr-defined]
+    notes += [f"{unlearned} of {runs} failed to learn"] if unlearned and not counted else []
     notes += [f"{runs} of {planned} runs"] if runs < planned else []
     notes += ["stale"] if line.stale else []  # type: ignore[attr-defined]
     return text + (f" ({', '.join(notes)})" if notes else "")
@@ -236,11 +268,6 @@ def _asked(metrics: Iterable[str], known: Known) -> list[str]:
     return asked
 
 
-def _missing(cells: pd.DataFrame) -> set[str]:
-    """The columns in which a row missed something; the prior, which looks at no image, has no say."""
-    return set(cells[(cells.role != PRIOR) & (cells.missed > 0)].column)
-
-
 def _label(line: object) -> str:
     marks = DAGGER if line.own_budget else ""  # type: ignore[attr-defined]
     return f"{line.method}{marks}" + (" (external)" if line.external else "")  # type: ignore[attr-defined]
@@ -252,7 +279,7 @@ def _headings(shown: pd.DataFrame, known: Known) -> list[str]:
     with_unit = shown[distances & shown.unit.notna() & (shown.unit != "")]
     units = {key: ", ".join(sorted(set(own.unit))) for key, own in with_unit.groupby(["column", "metric"], observed=True)}
     return [
-        known[metric].title + (f" ({units[column, metric]})" if (column, metric) in units else "")
+        known[metric].heading(units.get((column, metric), ""))
         for column, metric in zip(shown.column, shown.metric, strict=True)
     ]
 

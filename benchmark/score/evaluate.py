@@ -17,7 +17,7 @@ from benchmark.score.surfaces import Distances, Spacing, box_around, distances, 
 OVERLAPS = {name: each for name, each in BUILT_IN.items() if isinstance(each, Overlap)}
 SURFACE_METRICS = {name: each for name, each in BUILT_IN.items() if isinstance(each, SurfaceMetric)}
 SLICE_METRICS = {f"{name}@slice": each for name, each in SURFACE_METRICS.items() if each.per_slice}
-METRICS = (*OVERLAPS, *SURFACE_METRICS, *SLICE_METRICS)  # columns of cases.csv
+METRICS = (*OVERLAPS, *SURFACE_METRICS, *SLICE_METRICS, "diagonal")  # columns of cases.csv
 COUNTS = ("n_missed", "n_ghost", "n_absent")
 
 
@@ -37,8 +37,9 @@ def evaluate(
     in addition to `metrics.BUILT_IN`.
 
     Distances are in mm, on the stack. Without a spacing they are in px and defined for single images only; a stack has
-    `hd95@slice` and `assd@slice`, the means over the slices that hold the region. `n_missed`, `n_ghost` and `n_absent`
-    are 0 or 1. Raises ValueError if the shapes differ, or if a metric in `extra` returns a value that is not finite.
+    SLICE_METRICS, such as `hd95_max@slice`, the means over the slices that hold the region. `diagonal` is the largest
+    possible distance. `n_missed`, `n_ghost` and `n_absent` are 0 or 1. Raises ValueError if the shapes differ, or if a
+    metric in `extra` returns a value that is not finite.
     """
     if prediction.shape != mask.shape or mask.ndim != 3:
         raise ValueError(f"prediction {prediction.shape} and mask {mask.shape} must be equal stacks (slices, height, width)")
@@ -83,26 +84,24 @@ def _score(
     scores = dict.fromkeys(METRICS, np.nan) | dict.fromkeys(COUNTS, 0)
     if not truth.any():
         return scores | {"n_absent": 1, "n_ghost": int(predicted.any())}
-    scores |= overlaps(predicted, truth) | {"n_missed": int(not predicted.any())}
-    if spacing is None and len(truth) > 1:
-        return scores | _slice_scores(predicted, truth, worst)
-    defined = {name: each for name, each in SURFACE_METRICS.items() if tolerance is not None or not each.needs_tolerance}
+    scores |= overlaps(predicted, truth) | {"diagonal": worst, "n_missed": int(not predicted.any())}
+    per_slice = spacing is None and len(truth) > 1
+    metrics = SLICE_METRICS if per_slice else SURFACE_METRICS
+    metrics = {name: each for name, each in metrics.items() if tolerance is not None or not each.needs_tolerance}
+    missing = {name: worst if each.distance else each.low for name, each in metrics.items()}
     if not predicted.any():
-        return scores | {name: worst if each.distance else each.low for name, each in defined.items()}
-    found = _surfaces(distances(predicted, truth, spacing), tolerance)
-    return scores | {name: each.compute(found) for name, each in defined.items()}
+        return scores | missing
+    if not per_slice:
+        found = _surfaces(distances(predicted, truth, spacing), tolerance)
+        return scores | {name: each.compute(found) for name, each in metrics.items()}
+    in_slice, true = predicted.any((1, 2)), truth.any((1, 2))
+    both, missed = in_slice & true, int(np.count_nonzero(true & ~in_slice))
+    slices = [_surfaces(pair, tolerance) for pair in distances_of_each(predicted[both], truth[both])]
+    values = {name: [each.compute(one) for one in slices] + [missing[name]] * missed for name, each in metrics.items()}
+    return scores | {name: float(np.mean(own)) for name, own in values.items()}  # over the slices that hold the region
 
 
-def _slice_scores(predicted: np.ndarray, truth: np.ndarray, worst: float) -> dict[str, float]:
-    """Return the means over the slices that hold the region; a slice without a prediction has the worst value."""
-    found, true = predicted.any((1, 2)), truth.any((1, 2))
-    both = found & true
-    slices = [_surfaces(pair) for pair in distances_of_each(predicted[both], truth[both])]
-    missed = [worst] * int(np.count_nonzero(true & ~found))
-    return {name: float(np.mean([each.compute(one) for one in slices] + missed)) for name, each in SLICE_METRICS.items()}
-
-
-def _surfaces(pair: Distances, tolerance: float | None = None) -> Surfaces:
+def _surfaces(pair: Distances, tolerance: float | None) -> Surfaces:
     return Surfaces(*pair, np.concatenate(pair), math.nan if tolerance is None else tolerance)
 
 

@@ -30,6 +30,12 @@ class Facts:
     high: float = 1.0
     distance: bool = False  # in mm, or px if the spacing is unknown
 
+    def heading(self, unit: str = "") -> str:
+        """Return its title with a unit: `ASSD (mm)`, `HD95 (max, mm)`."""
+        return (
+            self.title if not unit else f"{self.title[:-1]}, {unit})" if self.title[-1] == ")" else f"{self.title} ({unit})"
+        )
+
 
 @dataclass(frozen=True)
 class Voxels:
@@ -87,27 +93,30 @@ def percentile95(values: "np.ndarray") -> float:
 
 BUILT_IN: dict[str, Facts] = {  # in the order of a report
     "dice": Overlap("Dice", 1, definition="2 |P ∩ T| / (|P| + |T|)", compute=lambda n: 2 * n.both / (n.predicted + n.true)),
-    "hd95": _distance(
-        "HD95",
-        "95th percentile of the distances of both directions, **pooled**",
-        lambda found: percentile95(found.pooled),
-        per_slice=True,
-    ),
-    "hd95_found": Facts("HD95 of found", -1, high=math.inf, distance=True),  # computed by the report, from all rows
+    "false_regions": Facts("false regions", -1),  # these two are computed by the report
     "hd95_max": _distance(
         "HD95 (max)",
         "the larger of the two directions' 95th percentiles",
         lambda found: max(percentile95(found.out), percentile95(found.back)),
+        per_slice=True,
     ),
-    "hd": _distance("HD", "the largest distance", lambda found: float(found.pooled.max())),
-    "assd": _distance("ASSD", "mean of the pooled distances", lambda found: float(found.pooled.mean()), per_slice=True),
+    "hd95_found": Facts("HD95 of found", -1, high=math.inf, distance=True),
     "nsd": SurfaceMetric(
         "NSD",
         1,
         definition="share of the pooled distances that are within the tolerance",
         compute=lambda found: float((found.pooled <= found.tolerance).mean()),
+        per_slice=True,
         needs_tolerance=True,
     ),
+    "hd95": _distance(
+        "HD95 (pooled)",
+        "95th percentile of the distances of both directions, **pooled**",
+        lambda found: percentile95(found.pooled),
+        per_slice=True,
+    ),
+    "hd": _distance("HD", "the largest distance", lambda found: float(found.pooled.max())),
+    "assd": _distance("ASSD", "mean of the pooled distances", lambda found: float(found.pooled.mean()), per_slice=True),
     "iou": Overlap("IoU", 1, definition="|P ∩ T| / |P ∪ T|", compute=lambda n: n.both / (n.predicted + n.true - n.both)),
     "precision": Overlap(
         "precision", 1, definition="|P ∩ T| / |P|", compute=lambda n: n.both / n.predicted if n.predicted else 0.0
@@ -124,7 +133,7 @@ BUILT_IN: dict[str, Facts] = {  # in the order of a report
 }
 COLUMNS = (  # of tables of scores
     *("folder", "column", "row", "role", "method", "run", "part", "step", "split", "seed", "selection", "scan", "patient"),
-    *("region", "unit", "n_missed", "n_ghost", "n_absent"),
+    *("region", "unit", "diagonal", "n_missed", "n_ghost", "n_absent"),
 )
 TAKEN = (*BUILT_IN, *COLUMNS)  # names that a plug-in's metric may not have
 

@@ -234,7 +234,7 @@ def test_a_region_that_was_missed_in_a_volume_costs_the_diagonal_in_mm():
 def test_a_region_that_was_missed_in_all_slices_costs_the_slice_diagonal():
     truth = np.concatenate([square((5, 12), (5, 12), (30, 40))] * 2)
     scores = evaluate(truth * 0, truth, ONE)["object"]
-    assert scores["hd95@slice"] == scores["assd@slice"] == 50
+    assert scores["hd95@slice"] == scores["hd95_max@slice"] == scores["assd@slice"] == 50
     assert scores["n_missed"] == 1
 
 
@@ -252,16 +252,28 @@ def test_a_stack_without_spacing_has_no_distance_in_three_dimensions():
     truth = np.concatenate([square((5, 12), (5, 12)), square((5, 12), (5, 12)), np.zeros((1, 20, 20), np.uint8)])
     ours = np.concatenate([np.roll(truth[:1], 2, 1), np.roll(truth[1:2], 4, 1), truth[:1]])
     scores = evaluate(ours, truth, ONE)["object"]
-    assert np.isnan(scores["hd95"])
-    assert np.isnan(scores["assd"])
-    assert scores["hd95@slice"] == 3  # of 2 and 4; the slice without truth does not count
+    assert np.isnan([scores[name] for name in ("hd95", "hd95_max", "assd", "nsd")]).all()
+    assert scores["hd95@slice"] == scores["hd95_max@slice"] == 3  # of 2 and 4; the slice without truth does not count
 
 
 def test_a_slice_that_was_missed_costs_the_slice_diagonal():
     truth = np.concatenate([square((5, 12), (5, 12), (30, 40))] * 2)
     ours = truth.copy()
     ours[1] = 0
-    assert evaluate(ours, truth, ONE)["object"]["hd95@slice"] == 25
+    scores = evaluate(ours, truth, ONE, tolerance=2)["object"]
+    assert scores["hd95@slice"] == scores["hd95_max@slice"] == 25
+    assert (scores["nsd@slice"], scores["diagonal"]) == (0.5, 50)
+
+
+def test_a_slice_has_the_larger_direction_and_the_share_within_the_tolerance():
+    """Two slices, each with a distant pixel of 8 surface pixels: 7 distances of 0 there, 1 of 10; none missing on return."""
+    truth = np.zeros((2, 20, 20), np.uint8)
+    truth[:, 5:8, 5:8] = 1
+    ours = truth.copy()
+    ours[:, 5, 17] = 1
+    scores = evaluate(ours, truth, ONE, tolerance=2)["object"]
+    assert scores["hd95_max@slice"] == pytest.approx(np.percentile([0] * 8 + [10], 95))
+    assert scores["nsd@slice"] == pytest.approx(16 / 17)
 
 
 def test_nested_regions_are_unions():

@@ -36,7 +36,7 @@ class Case:
     truth: np.ndarray  # uint8 (h, w)
     marks: np.ndarray  # uint8 (h, w), 255 where unlabelled; the annotation that this scan would have in training
     predictions: Mapping[str, np.ndarray]  # row -> uint8 (h, w)
-    scores: Mapping[str, Mapping[str, float]]  # row -> {"dice": ..., "hd95": ...} of the whole scan, mean over regions
+    scores: Mapping[str, Mapping[str, float]]  # row -> {"dice": ..., "hd95_max": ...} of the whole scan, mean over regions
     hashes: Mapping[str, str]  # row -> of its run
 
 
@@ -122,9 +122,9 @@ class _ColumnCases:
 
 def scan_scores(cases: pd.DataFrame) -> pd.DataFrame:
     """Dice and HD95 by scan and run, mean over regions, and the scan's patient."""
-    known = cases.assign(hd95=cases["hd95"].fillna(cases["hd95@slice"]))
+    known = cases.assign(hd95_max=cases["hd95_max"].fillna(cases["hd95_max@slice"]))
     return known.groupby(["scan", "folder"], observed=True).agg(
-        dice=("dice", "mean"), hd95=("hd95", "mean"), patient=("patient", "first")
+        dice=("dice", "mean"), hd95_max=("hd95_max", "mean"), patient=("patient", "first")
     )
 
 
@@ -162,7 +162,7 @@ class _LazyCase:
             truth=masks[middle],
             marks=np.full_like(masks[middle], UNLABELLED) if marks is None else marks[middle],
             predictions={row: self._prediction(run, masks.shape)[middle] for row, run in self.rows.items()},
-            scores={row: {"dice": float(each.dice), "hd95": float(each.hd95)} for row, each in scored.items()},
+            scores={row: {"dice": float(each.dice), "hd95_max": float(each.hd95_max)} for row, each in scored.items()},
             hashes=self.hashes,
         )
 

@@ -25,14 +25,16 @@ from benchmark.report.figures.style import (
     plain,
     wrapped,
 )
-from benchmark.report.summary import verdict
+from benchmark.report.statistics import ALIKE, OPEN
 
 DOTS = 3000  # from so many on, patients are drawn as one picture
 VERDICTS: dict[str, dict[str, Any]] = {
     "better": {"color": OKABE_ITO["blue"], "marker": "^"},
     "worse": {"color": OKABE_ITO["vermillion"], "marker": "v"},
     "other": {"color": OKABE_ITO["purple"], "marker": "D"},  # of a metric of which neither more nor less is better
-    "tied": {"color": DARK, "marker": "o"},
+    ALIKE: {"color": OKABE_ITO["green"], "marker": "s"},
+    OPEN: {"color": DARK, "marker": "o"},
+    "no verdict": {"color": DARK, "marker": "."},
 }
 
 
@@ -76,7 +78,7 @@ def paired(source: FigureData) -> FigureSpec | None:
         panel.set_xlabel(f"{label} minus {plain(wrapped(shown[column], 20, 1))}")
     caption = (
         f"{described(source)}, minus that of the reference. Each dot is a patient, mean over seeds; on top the mean "
-        "difference with its 95 % interval (crossed bootstrap, paired by patient and seed). "
+        "difference with its 95 % interval, which holds for all pairs of a column at once. "
         "An arrow: a mean beyond the panel."
     )
     pairs = [(column, row) for column, own in differences.items() for row in (*own, shown[column])]
@@ -111,11 +113,11 @@ def _differences(source: FigureData, column: str, reference: str) -> dict[str, _
         if not len(by_patient):
             continue
         if method in tested.index:
-            mean, low, high = map(float, tested.loc[method, ["difference", "low", "high"]])
+            (mean, low, high), result = tested.loc[method, ["difference", "low", "high"]], tested.verdict[method]
         else:
-            mean, (low, high) = float(np.nanmean(both)), statistics.interval(both.to_numpy())
-        result = verdict(statistics.Difference(mean, low, high), source.facts.better)
-        found[method] = _Paired(by_patient, mean, low, high, result or "tied")
+            diff = statistics.difference(values[method].to_numpy(), values[reference].to_numpy())
+            mean, low, high, result = diff.mean, diff.low, diff.high, ""
+        found[method] = _Paired(by_patient, float(mean), float(low), float(high), result or "no verdict")
     return found
 
 

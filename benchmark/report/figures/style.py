@@ -101,7 +101,7 @@ class FigureData:
     def label(self, cells: pd.DataFrame | None = None) -> str:
         """The metric's name, with its unit where these cells (or all) have one."""
         units = {unit for unit in (self.cells if cells is None else cells).unit.dropna() if unit}
-        return self.facts.title + (f" ({units.pop()})" if len(units) == 1 else "")
+        return self.facts.heading(units.pop() if len(units) == 1 else "")
 
     @property
     def facts(self) -> Facts:
@@ -276,7 +276,7 @@ def _range(counts: Iterable[int]) -> str:
     return f"{least}" if least == most else f"{least} to {most}"
 
 
-MEANS = "Mean over patients and seeds, with its 95 % interval (crossed bootstrap of both)"
+MEANS = "Mean over patients and seeds, with its 95 % interval (over patients, from five seeds on also over seeds)"
 
 
 def described(source: FigureData) -> str:

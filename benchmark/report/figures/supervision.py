@@ -48,7 +48,7 @@ def gap(source: FigureData) -> FigureSpec | None:
         "Share of the gap in Dice that is closed: 0 is the best of "
         f"{source.read.named(*BASES)} on the same marks, 1 is {source.read.named(SUPERVISED)} on full masks. "
         "Mean and 95 % interval "
-        f"(crossed bootstrap; all three from the same draws of patients and seeds). {_no_gap(frame)}"
+        f"(all three from the same draws of patients, from five seeds on also of seeds). {_no_gap(frame)}"
     )
     runs = source.shown([*known.column, *known.full_column], [*known.method, *known.full])
     return FigureSpec("gap", "Closed share of the gap to full supervision", caption.strip(), figure, source.origin(runs))

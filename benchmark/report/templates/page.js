@@ -107,16 +107,16 @@ function browse(place, { cases, colours }) {
       const head = element("th", "");
       head.scope = "row";
       head.append(element("span", each.name));
-      line.append(head, ...[score(each.dice, 3), score(each.hd95, 1), each.run].map(cell => element("td", cell)));
+      line.append(head, ...[score(each.dice, 3), score(each.hd95_max, 1), each.run].map(cell => element("td", cell)));
       if (each === method) line.setAttribute("aria-current", "true");
       return line;
     }));
-    place.querySelector(".scores th:nth-child(3)").textContent = shown.unit ? `HD95 (${shown.unit})` : "HD95";
+    place.querySelector(".scores th:nth-child(3)").textContent = shown.unit ? `HD95 (max, ${shown.unit})` : "HD95 (max)";
   }
 
   function say(shown, method) {
-    const unit = shown.unit && method?.hd95 != null ? ` ${shown.unit}` : "";
-    const scores = method ? `${method.name}: Dice ${score(method.dice, 3)}, HD95 ${score(method.hd95, 1)}${unit}.` : "";
+    const unit = shown.unit && method?.hd95_max != null ? ` ${shown.unit}` : "";
+    const scores = method ? `${method.name}: Dice ${score(method.dice, 3)}, HD95 (max) ${score(method.hd95_max, 1)}${unit}.` : "";
     const where = `Patient ${shown.patient}, scan ${shown.scan}, slice ${shown.slice} of ${shown.slices}; split ${shown.split}, seed ${shown.seed}.`;
     place.querySelector(".said").replaceChildren(element("strong", scores), document.createElement("br"), where);
     place.querySelector(".place").textContent = `${patient.selectedIndex + 1} of ${patient.length}`;

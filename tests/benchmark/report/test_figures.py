@@ -18,8 +18,7 @@ from benchmark.report.figures import curves, style
 from benchmark.report.figures.cases import Case
 from benchmark.report.figures.montage import ERRORS, TILE, _errors, _marked, montage
 from benchmark.report.figures.style import FigureData
-from benchmark.report.statistics import Difference
-from benchmark.report.summary import summarise, verdict
+from benchmark.report.summary import summarise
 from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
 
@@ -192,12 +191,11 @@ def test_names_of_methods_stand_once_in_each_row_of_panels(drawn):
     assert svg.count(">entropy<") == 2  # five columns, four in a row
 
 
-@pytest.mark.parametrize("metric", ["hd95", "hd95_found"])
-def test_other_metrics_are_drawn_with_their_unit(few, in_every_kind, tmp_path, metric):
-    made = figures.draw(source(few, metric), tmp_path, ["svg"])
+def test_other_metrics_are_drawn_with_their_unit(few, in_every_kind, tmp_path):
+    made = figures.draw(source(few, "hd95"), tmp_path, ["svg"])
     assert [each.name for each in made] == [each.name for each in in_every_kind[0]]
-    assert "(px), lower is better" in made[0].caption
-    assert "(px) (n = 3)" in (tmp_path / "intervals.svg").read_text()
+    assert "(pooled, px), lower is better" in made[0].caption
+    assert "(pooled, px) (n = 3)" in (tmp_path / "intervals.svg").read_text()
 
 
 def test_a_metric_that_was_not_scored_has_no_figures_of_scores(many, tmp_path):
@@ -235,13 +233,6 @@ def test_a_column_whose_gap_may_be_none_is_named_below_the_figure(tmp_path):
     assert "octa_phantom point" not in caption
 
 
-def test_better_and_worse_follow_the_metric():
-    lower = Difference(-1, -2, -0.5)
-    assert [verdict(lower, better) for better in (-1, 1, 0)] == ["better", "worse", "other"]
-    assert verdict(Difference(1, -0.1, 2), 1) == "tied"
-    assert verdict(Difference(1, np.nan, np.nan), 1) == ""
-
-
 def test_sixty_methods_have_different_styles():
     styles = [(look["color"], look["marker"]) for look in map(style.look, range(60))]
     assert len(set(styles)) == 60
@@ -274,7 +265,7 @@ def case(dice=0.5, methods=("prior", "pce_dice", "entropy"), size=64):
         column="acdc point", dataset="acdc", annotation="point", scan=f"scan {dice}", patient="p", split="a", seed=0,
         classes=("background", "LV_$x$"), slice=2, slices=9, image=np.full((size, size, 3), 90, np.uint8), truth=truth,
         marks=marks, predictions={name: np.roll(truth, n, 1) for n, name in enumerate(methods)},
-        scores={name: {"dice": dice - n / 100, "hd95": 1.0} for n, name in enumerate(methods)},
+        scores={name: {"dice": dice - n / 100, "hd95_max": 1.0} for n, name in enumerate(methods)},
         hashes={name: f"{n:064x}" for n, name in enumerate(methods)},
     )  # fmt: skip
 
@@ -310,7 +301,7 @@ def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_
 
 def test_a_method_without_a_score_or_a_prediction_leaves_a_gap(tmp_path):
     one = case(methods=("pce_dice", "entropy"))
-    two = replace(one, predictions={"pce_dice": one.truth}, scores={"pce_dice": {"dice": np.nan, "hd95": np.nan}})
+    two = replace(one, predictions={"pce_dice": one.truth}, scores={"pce_dice": {"dice": np.nan, "hd95_max": np.nan}})
     assert montage({"c": [one, two]}, runs.ROLES, tmp_path, ["svg"])
     assert "no Dice" in (tmp_path / "montage.svg").read_text()
 

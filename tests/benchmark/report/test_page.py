@@ -59,7 +59,7 @@ def case(patient="p0", scan="s0", column="octa_phantom scribble:sim", **changes)
         "split": "default", "seed": 0, "classes": ("background", "faz"), "slice": 2, "slices": 7,
         "image": np.repeat(truth[..., None] * 100 + 50, 3, 2), "truth": truth, "marks": marks,
         "predictions": {"pce": np.roll(truth, 3, 0), HOSTILE: np.roll(truth, 9, 1)},
-        "scores": {"pce": {"dice": 0.85, "hd95": 3.0}, HOSTILE: {"dice": 0.55, "hd95": float("nan")}},
+        "scores": {"pce": {"dice": 0.85, "hd95_max": 3.0}, HOSTILE: {"dice": 0.55, "hd95_max": float("nan")}},
         "hashes": {"pce": "a" * 64, HOSTILE: "b" * 64},
     }  # fmt: skip
     return Case(**whole | changes)
@@ -208,7 +208,7 @@ def test_columns_that_share_data_and_annotation_have_different_names(tmp_path):
 
 def test_an_undefined_score_is_not_a_number(tmp_path):
     shown = embedded(rendered(tmp_path, cases=[case()]))["cases"][0]
-    assert [row["hd95"] for row in shown["rows"]] == [3.0, None]
+    assert [row["hd95_max"] for row in shown["rows"]] == [3.0, None]
     assert shown["unit"] == "mm"
 
 
@@ -426,7 +426,7 @@ def test_each_choice_of_a_case_settles_what_the_next_offers(opened):
     tab.get_by_label("Method").select_option(HOSTILE)
     tab.get_by_label("Format").select_option("point")
     assert (chosen(tab, "case"), chosen(tab, "row")) == ("p1", HOSTILE)
-    assert f"{HOSTILE}: Dice 0.550, HD95 not defined." in tab.locator(".said").inner_text()
+    assert f"{HOSTILE}: Dice 0.550, HD95 (max) not defined." in tab.locator(".said").inner_text()
     tab.get_by_label("Data set").select_option("acdc")
     assert offered(tab, "case") == ["q0, t0", "q0, t1"]
     tab.get_by_label("Patient").select_option("q0, t1")
@@ -487,7 +487,7 @@ def test_the_browser_shows_the_prediction_of_the_chosen_method_and_all_scores(op
         assert tab.locator("img[data-layer=prediction]").get_attribute("src") == row["picture"]
     lines = [line.locator("th, td").all_text_contents() for line in tab.locator(".scores tbody tr").all()]
     assert lines == [["pce", "0.850", "3.0", "aaaaaaaa"], [HOSTILE, "0.550", "not defined", "bbbbbbbb"]]
-    assert tab.locator(".scores thead").inner_text().split("\t")[2] == "HD95 (mm)"
+    assert tab.locator(".scores thead").inner_text().split("\t")[2] == "HD95 (max, mm)"
     assert [entry.strip() for entry in tab.locator(".legend li").all_inner_texts()] == ["background (marks only)", "faz"]
     colour = tab.locator(".legend i").nth(1).evaluate("swatch => getComputedStyle(swatch).backgroundColor")
     assert colour == "rgb({}, {}, {})".format(*COLOURS[1])

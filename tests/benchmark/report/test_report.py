@@ -42,19 +42,26 @@ def results(tmp_path):
 TEXTS = ReportOptions(formats=["md", "tex", "csv", "html"])  # with figures inside the page alone
 
 
-def main_table(results):
+def main_table(results, metrics=tables.HEADLINE):
     read = runs.read(results)
-    return tables.main_table(summarise(read).cells)
+    return tables.main_table(summarise(read).cells, metrics)
 
 
 def test_cells_show_intervals_misses_gaps_and_failures(results):
-    table = main_table(results)
+    table = main_table(results, ["dice", "hd95"])
     column = "octa_phantom scribble:sim"
-    assert table[column, "Dice"]["pce"].startswith("0.650 ± 0.000 [0.")
-    assert table[column, "HD95 (px)"]["pce"].endswith("(2 missed, stale)")
+    assert table[column, "Dice"]["pce"].startswith("0.650 [0.429, 0.821] (0.650/0.650")
+    assert table[column, "HD95 (pooled, px)"]["pce"].endswith("2 missed, stale)")
     assert table[column, "Dice"]["gated_crf"] == "1 of 2 failed"
     assert table[column, "Dice"]["gone"] == "not run"
     assert table[column, "Dice"][HOSTILE].endswith("(1 of 2 runs)")
+
+
+def test_a_metric_that_runs_were_scored_without_is_not_available(results):
+    """Records of runs from before HD95 (max) and NSD were stored per slice."""
+    table = main_table(results)
+    shown = {table["octa_phantom scribble:sim", heading]["pce"] for heading in ("HD95 (max, px)", "NSD")}
+    assert shown == {"n/a"}
 
 
 def test_a_report_is_a_folder_of_tables_a_figure_and_a_page(results, tmp_path):
@@ -104,11 +111,12 @@ def test_latex_is_balanced_and_escaped(results):
 def test_every_table_has_as_many_cells_in_a_line_as_columns(tmp_path):
     """In LaTeX and in Markdown: the main table, differences to the reference, and ranks."""
     for number, label in enumerate(("prior", "pce_dice", "pce")):
-        folder = tmp_path / "results/runs/d/a" / label / "r"
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps(record(label)))
-        lines = [f"s{n},p{n},faz,px,{0.5 + 0.01 * n * number},{9 - n},1.0,,,0,0,0" for n in range(9)]
-        (folder / "cases.csv").write_text(HEADER + "\n".join(lines) + "\n")
+        for seed in (0, 1):
+            folder = tmp_path / "results/runs/d/a" / label / f"r{seed}"
+            folder.mkdir(parents=True)
+            (folder / "run.json").write_text(json.dumps(record(label, seed=seed)))
+            lines = [f"s{n},p{n},faz,px,{0.5 + 0.01 * n * number},{9 - n},1.0,,,0,0,0" for n in range(9)]
+            (folder / "cases.csv").write_text(HEADER + "\n".join(lines) + "\n")
     written = report.write(tmp_path / "results", tmp_path / "reports", ReportOptions(formats=["md", "tex"]))
     for name in ("table", "tests", "ranks"):
         check_tabulars((written / f"{name}.tex").read_text())
@@ -133,30 +141,32 @@ def test_the_page_names_failures_with_their_reason(results, tmp_path):
 def test_notes_say_what_a_reader_must_know(results):
     read = runs.read(results)
     said = " ".join(report.notes(read, summarise(read)))
-    assert "n = 4 patients" in said
-    assert "2 seeds are too few for a paper" in said
+    assert "n = 4 patients, 2 seeds" in said
+    assert "two seeds are too few for a paper" in said
     assert "Labelled, at median depth: faz 10.00% at 3.5 px" in said
     assert "the last step" in said
     assert "Stale" in said
 
 
 def written(folder, **scores):
-    """A results folder with rows of nine patients: label -> (dice, hd95, hd95_max) of each."""
+    """A results folder with two seeds of rows of patients: label -> (dice, hd95, hd95_max) of each."""
     header = HEADER.replace("assd,", "hd95_max,", 1)
     for label, values in scores.items():
-        place = folder / "runs/d/a" / label / "r"
-        place.mkdir(parents=True)
-        (place / "run.json").write_text(json.dumps(record(label)))
-        lines = [f"s{n},p{n},faz,px,{dice},{hd95},{larger},,,0,0,0" for n, (dice, hd95, larger) in enumerate(values)]
-        (place / "cases.csv").write_text(header + "\n".join(lines) + "\n")
+        for seed in (0, 1):
+            place = folder / "runs/d/a" / label / f"r{seed}"
+            place.mkdir(parents=True)
+            (place / "run.json").write_text(json.dumps(record(label, seed=seed)))
+            lines = [f"s{n},p{n},faz,px,{dice},{hd95},{larger},,,0,0,0" for n, (dice, hd95, larger) in enumerate(values)]
+            (place / "cases.csv").write_text(header + "\n".join(lines) + "\n")
     return folder
 
 
 def test_where_the_other_hd95_has_another_top_group_a_note_says_so(tmp_path):
-    same = {"pce": [(0.5, 3, 9)] * 9, "entropy": [(0.5, 4, 8)] * 9}
+    """By the pooled distance `pce` leads by 10 px, by the larger one `entropy` does."""
+    same = {"pce": [(0.5, 30, 90)] * 9, "entropy": [(0.5, 40 + n / 9, 80 + n / 9) for n in range(9)]}
     said = " ".join(report.show(written(tmp_path / "one", **same))[1])
-    assert "percentiles the top group were entropy." in said
-    same["entropy"] = [(0.5, 4, 10)] * 9
+    assert "as medpy computes it, the top group were pce." in said
+    same["entropy"] = [(0.5, 40 + n / 9, 100 + n / 9) for n in range(9)]
     assert "the top group were" not in " ".join(report.show(written(tmp_path / "two", **same))[1])
 
 
@@ -169,9 +179,9 @@ def test_without_an_attainable_p_the_table_says_that_there_is_no_test(tmp_path):
 
 
 def test_a_column_in_which_nobody_beats_the_prior_is_called_uninformative(tmp_path):
-    rows_of = {"prior": [(0.5, 3, 3)] * 9, "pce": [(0.5, 3, 3)] * 9}
+    rows_of = {"prior": [(0.5, 3, 3)] * 9, "pce": [(0.4 + 0.2 * (n % 2), 3 + n % 3, 3 + n % 3) for n in range(9)]}
     said = " ".join(report.show(written(tmp_path, **rows_of))[1])
-    assert "Uninformative: no method beats the location prior" in said
+    assert "Uninformative in Dice, HD95 (max): no method beats the location prior" in said
     assert "No column is informative, so there are no ranks." in said
 
 
@@ -182,10 +192,31 @@ def test_published_numbers_are_compared_in_their_column(tmp_path):
     table = tables.published_table(published.compare(ours, published.read()))
     assert set(table.index) == {"acdc scribble:drawn"}
     line = table[(table.method == "pCE") & (table.region == "mean") & (table.metric == "Dice")].iloc[0]
-    assert (line.published, line.here) == ("0.686 ± 0.137", "0.500 [0.500, 0.500]")
+    assert (line.published, line.here) == ("0.686 ± 0.137", "0.500")
     assert line.comparable.startswith("no: ")
     other = table[(table.method == "RW") & (table.region == "LV") & (table.metric == "Dice")].iloc[0]
     assert other.here == ""
+
+
+def test_a_pair_is_explained_step_by_step(tmp_path):
+    """Differences 0.08, 0.1 and 0.12, three times: mean 0.1, deviation 0.0173, so an error of 0.0058."""
+    rows_of = {"pce": [(0.5, 3, 3)] * 9, "entropy": [(0.6 + 0.02 * (n % 3 - 1), 4, 4) for n in range(9)]}
+    text = report.explain(written(tmp_path, **rows_of), ("entropy", "pce"), ReportOptions(metrics=("dice",)))
+    assert "Dice: entropy minus pce" in text
+    assert "+0.1000, over 9 patients" in text
+    assert "standard error  0.00577" in text
+    assert "0.01732 / sqrt(9)" in text
+    assert "in 100% of pairs" in text
+    assert "better in these runs (margin 0.02, over patients)" in text
+    with pytest.raises(InputError, match="no run is of 'nobody'; there are entropy, pce"):
+        report.explain(tmp_path, ("nobody", "pce"))
+
+
+@pytest.mark.parametrize("text", ["0.02", "a,b", "-1,2", "0.02,2,3", "nan,2"])
+def test_margins_are_two_numbers(text):
+    with pytest.raises(InputError, match="it must be two numbers"):
+        report.margins(text)
+    assert report.margins("0.05,3") == (0.05, 3)
 
 
 def test_only_failures_still_make_a_report(tmp_path):
@@ -288,5 +319,5 @@ def test_a_report_of_what_there_is_not_is_refused(options, message):
 
 
 def test_a_metric_that_the_runs_were_not_scored_with_is_refused(results, tmp_path):
-    with pytest.raises(InputError, match="--metric is 'dise'; it must be dice, hd95.*score --metrics FILE"):
+    with pytest.raises(InputError, match="--metric is 'dise'; it must be dice, .*hd95.*score --metrics FILE"):
         report.write(results, tmp_path, ReportOptions(metrics=["dise"]))

@@ -9,108 +9,124 @@ from scipy import stats
 
 from benchmark.report import statistics
 from benchmark.report.statistics import (
+    Difference,
     agreement,
+    compare,
     detectable,
     difference,
     groups,
-    half_width,
     holm,
     interval,
+    pooled,
     resampled,
     signed_rank,
     standings,
+    verdict,
 )
-
-
-def test_with_one_seed_the_width_is_that_of_the_t_interval():
-    values = np.random.default_rng(0).normal(0.7, 0.1, (1, 12))
-    low, high = stats.t.interval(0.95, 11, loc=values.mean(), scale=stats.sem(values[0]))
-    assert half_width(values) == pytest.approx((high - low) / 2)
 
 
 def test_an_interval_by_hand():
     """Two patients with 0 and 1: the mean is 1/2, its standard error 1/2, and t with one degree of freedom 12.706."""
     assert interval(np.array([[0.0, 1.0]])) == pytest.approx((0.5 - 6.353, 0.5 + 6.353), abs=1e-3)
-    assert interval(np.array([[0.5, 0.5]])) == (0.5, 0.5)
 
 
-def looped_mean_squares(values):
-    """Patients, seeds and rest, from the sums of a two-way layout, one term after the other."""
-    seeds, patients = values.shape
-    grand = sum(values[s][p] for s in range(seeds) for p in range(patients)) / (seeds * patients)
-    of_patient = [sum(values[s][p] for s in range(seeds)) / seeds for p in range(patients)]
-    of_seed = [sum(values[s][p] for p in range(patients)) / patients for s in range(seeds)]
-    rest = sum((values[s][p] - of_patient[p] - of_seed[s] + grand) ** 2 for s in range(seeds) for p in range(patients))
-    return (
-        seeds * sum((x - grand) ** 2 for x in of_patient) / (patients - 1),
-        patients * sum((x - grand) ** 2 for x in of_seed) / (seeds - 1),
-        rest / ((seeds - 1) * (patients - 1)),
-    )
+def test_an_interval_in_a_range_is_that_of_its_logit():
+    """Mean 0.8, standard error 0.1, so 0.1 / (0.8 x 0.2) of the logit; t with two degrees of freedom 4.303."""
+    spread = 0.1 * 3**0.5
+    low, high = interval(np.array([[0.8 - spread, 0.8, 0.8 + spread]]), (0, 1))
+    ends = np.log(4) + np.array([-1, 1]) * 4.3027 * 0.1 / 0.16
+    assert (low, high) == pytest.approx(tuple(1 / (1 + np.exp(-ends))), abs=1e-4)
 
 
-def test_the_width_follows_from_the_mean_squares_of_the_two_way_layout():
-    values = np.random.default_rng(1).normal(0, 1, (4, 7)) + np.arange(4)[:, None]
-    patients, seeds, rest = looped_mean_squares(values)
-    variance = (patients + seeds - rest) / 28
-    freedom = (patients + seeds) ** 2 / (patients**2 / 6 + seeds**2 / 3)
-    assert half_width(values) == pytest.approx(stats.t.ppf(0.975, freedom) * variance**0.5)
+def test_a_distance_stays_between_zero_and_the_largest_possible_one():
+    """Seeds near 29, and one run at the diagonal of 96 x 96 px, of the review."""
+    values = np.array([[29.0, 31.0] * 8, [28.0, 30.0] * 8, [135.76, 135.7] * 8]).T.reshape(2, 24)
+    low, high = interval(values, (0, 135.77))
+    assert 0 < low < values.mean() < high < 135.77
+    low, high = interval(values, (0, np.inf))
+    assert low > 0
+
+
+def test_below_five_seeds_an_interval_is_over_patients_given_these_runs():
+    """Seeds that move all patients alike change nothing of it."""
+    values = np.random.default_rng(0).normal(0.5, 0.1, (1, 12))
+    low, high = stats.t.interval(0.95, 11, loc=values.mean(), scale=stats.sem(values[0]))
+    moved = values + np.array([[-0.2], [0.1], [0.0], [0.1]])
+    cell = {"m": moved, "n": moved[::-1]}
+    assert interval(moved, seeds=pooled(cell, cell), row="m") == pytest.approx((low, high))
+
+
+def looped_means(cell):
+    """Means over patients of each row and seed, one after the other."""
+    return [[sum(seed) / len(seed) for seed in rows.tolist()] for rows in cell.values()]
+
+
+def test_the_pooled_variance_is_that_of_the_two_way_layout_of_rows_and_seeds():
+    rng = np.random.default_rng(1)
+    cell = {name: rng.normal(0, 1, (5, 4)) for name in "abc"}
+    means = looped_means(cell)
+    of_row = [sum(row) / 5 for row in means]
+    of_seed = [sum(row[s] for row in means) / 3 for s in range(5)]
+    grand = sum(of_row) / 3
+    rest = sum((means[r][s] - of_row[r] - of_seed[s] + grand) ** 2 for r in range(3) for s in range(5)) / 8
+    within = sum((means[r][s] - of_row[r]) ** 2 for r in range(3) for s in range(5)) / 12
+    found = pooled(cell, cell)
+    assert (found.of_row, found.of_row_freedom) == (pytest.approx(rest), 8)
+    assert found.of_mean == pytest.approx(within)
+    assert 4 <= found.of_mean_freedom <= 12
+
+
+def test_rows_that_failed_to_learn_and_controls_leave_the_pool():
+    rng = np.random.default_rng(2)
+    cell = {name: rng.normal(0, 1, (5, 9)) for name in "abcd"}
+    cell["c"][0] += 50
+    cell["d"] = np.ones((5, 1)) * rng.normal(0, 1, 9)
+    without = {name: cell[name] for name in "ab"}
+    found = pooled(cell, "abd", controls="d")
+    assert found.of_row == pytest.approx(pooled(without, "ab").of_row)
+    assert found.rows == set("abd")
+
+
+def test_a_row_with_one_bad_seed_leaves_the_pool_and_has_its_own_variance():
+    """It would make the variance of all pairs a hundred times as large."""
+    cell = equal_methods(np.random.default_rng(4), 3, 30)
+    bad = cell | {"a": cell["a"] - np.array([0.5, 0, 0.1])[:, None]}
+    stable = {name: cell[name] for name in "bcdefghi"}
+    assert pooled(bad, bad).of_row == pytest.approx(pooled(stable, stable).of_row)
+    pairs = judged(bad)
+    own = np.var([(bad["a"] - bad["b"])[s].mean() for s in range(3)], ddof=1) / 3
+    assert pairs["a", "b"].of_seeds == pytest.approx(own)
+    assert pairs["a", "b"].over_seeds
 
 
 @settings(max_examples=50, deadline=None)
 @example(np.full((2, 6), 3.7e-132))
-@given(arrays(float, st.tuples(st.integers(1, 4), st.integers(2, 6)), elements=st.floats(0, 1) | st.just(np.nan)))
-def test_an_interval_holds_its_mean_whatever_is_missing(values):
-    low, high = interval(values)
-    if (~np.isnan(values)).any(0).sum() < 2:
-        assert np.isnan([low, high]).all()
-    else:
-        assert low - 1e-12 <= np.nanmean(values) <= high + 1e-12
+@given(arrays(float, st.tuples(st.integers(1, 6), st.integers(2, 6)), elements=st.floats(0, 1) | st.just(np.nan)))
+def test_an_interval_holds_its_mean_inside_the_range_whatever_is_missing(values):
+    low, high = interval(values, (0, 1), pooled({"m": values}, "m"), "m")
+    if not np.isnan(low):
+        assert 0 <= low <= np.nanmean(values) <= high <= 1
 
 
 def test_patients_and_seeds_are_drawn_independently_of_each_other():
     """The mean of each resample, from the rows and columns that it drew, one after the other."""
-    values = np.random.default_rng(0).random((2, 5))
+    values = np.random.default_rng(0).random((6, 5))
     values[1, 3] = np.nan
-    seeds, patients = statistics._draws(2, 5)
+    seeds, patients = statistics._draws(6, 5)
     for number in range(20):
         drawn = [
             values[s, p]
-            for s in range(2) for p in range(5)
+            for s in range(6) for p in range(5)
             for _ in range(int(seeds[number, s] * patients[number, p]))
             if not np.isnan(values[s, p])
         ]  # fmt: skip
         assert resampled(values)[number] == pytest.approx(np.mean(drawn))
-    assert len({tuple(row) for row in seeds.tolist()}) == 3
-
-
-def test_an_interval_narrows_with_more_patients():
-    rng = np.random.default_rng(0)
-    few, many = rng.normal(0.7, 0.1, (3, 10)), rng.normal(0.7, 0.1, (3, 1000))
-    assert np.diff(interval(many)) < np.diff(interval(few)) / 3
-
-
-def test_a_seed_effect_widens_the_interval():
-    """All patients of a seed move together: nested resampling would hide that."""
-    rng = np.random.default_rng(0)
-    noise = rng.normal(0, 0.01, (3, 200))
-    moved = noise + np.array([[-0.1], [0.0], [0.1]])
-    assert np.diff(interval(moved)) > 5 * np.diff(interval(noise))
-
-
-def test_the_interval_is_never_narrower_than_the_percentiles():
-    values = np.random.default_rng(5).normal(0, 1, (5, 40))
-    low, high = interval(values)
-    assert high - low >= np.diff(np.quantile(resampled(values), [0.025, 0.975])) - 1e-12
-
-
-def test_a_skewed_sample_has_a_skewed_interval():
-    values = np.random.default_rng(0).exponential(1, (1, 30))
-    low, high = interval(values)
-    assert high - values.mean() > 1.1 * (values.mean() - low)
+    assert (statistics._draws(4, 5)[0] == 1).all()  # few seeds are taken as they came
 
 
 def test_one_patient_has_no_interval():
     assert np.isnan(interval(np.array([[0.5], [0.6]]))).all()
+    assert np.isnan(interval(np.array([[0.5, 0.5]]))).all()  # nor has what does not vary
 
 
 def test_the_interval_is_the_same_every_time():
@@ -118,18 +134,145 @@ def test_the_interval_is_the_same_every_time():
     assert interval(values) == interval(values.copy())
 
 
-def test_what_moves_both_methods_alike_leaves_their_difference_alone():
-    rng = np.random.default_rng(0)
-    ours, shared = rng.normal(0, 0.01, (3, 40)), rng.normal(0, 1, (3, 1)) + rng.normal(0, 1, (1, 40))
-    apart, same = difference(ours + shared + 0.05, shared), difference(ours + 0.05, 0 * ours)
-    assert (apart.mean, apart.low, apart.high) == pytest.approx((same.mean, same.low, same.high))
-    assert apart.holds
-    assert not difference(ours, 0 * ours).holds
-
-
 def test_a_difference_is_over_the_pairs_that_both_have():
-    ours, theirs = np.array([[1.0, 2.0, np.nan]]), np.array([[0.5, np.nan, 9.0]])
-    assert difference(ours, theirs).mean == 0.5
+    one, other = np.array([[1.0, 2.0, np.nan]]), np.array([[0.5, np.nan, 9.0]])
+    assert difference(one, other).mean == 0.5
+    assert compare({"one": one, "other": other})["one", "other"].mean == 0.5
+
+
+# ------------------------------------------------------------------------------------------------------ pairs of methods
+
+
+def equal_methods(rng, seeds, patients, of_seed=0.02, rows=9):
+    """Values of the review: patients vary by 0.1, methods on a patient by 0.05, the rest by 0.04, seeds as given."""
+    values = rng.normal(0.6, 0.1, (1, 1, patients)) + rng.normal(0, 0.05, (rows, 1, patients))
+    values = values + rng.normal(0, of_seed, (rows, seeds, 1)) + rng.normal(0, 0.04, (rows, seeds, patients))
+    return dict(zip("abcdefghijklmnop", values, strict=False))
+
+
+def judged(cell, learned=None):
+    """All pairs of a cell, those of a column whose rows learned."""
+    return compare(cell, pooled(cell, cell if learned is None else learned))
+
+
+def slow_critical(differences):
+    """The 95 % quantile of the largest |t| over pairs, patients' signs drawn one after the other."""
+    signs, largest = statistics._chances(differences.shape[1], 3, np.inf)[0], []
+    centred = differences - differences.mean(1, keepdims=True)
+    for drawn in signs[:400]:
+        flipped = centred * drawn
+        largest.append(max(abs(row.mean()) / stats.sem(row) for row in flipped))
+    return largest
+
+
+def test_the_critical_value_is_of_the_largest_t_over_pairs_when_signs_are_drawn():
+    cell = {name: own[:1] for name, own in equal_methods(np.random.default_rng(0), 1, 12, rows=3).items()}
+    pairs = compare(cell)
+    values = np.stack([*cell.values()])[:, 0]
+    differences = np.stack([values[0] - values[1], values[0] - values[2], values[1] - values[2]])
+    centred = differences - differences.mean(1, keepdims=True)
+    args = centred, np.full(3, 12), np.zeros(3), np.triu_indices(3, 1), statistics.GIVEN_RUNS
+    largest = statistics._largest(*args)
+    assert largest[:400] == pytest.approx(slow_critical(differences))
+    assert pairs["a", "b"].critical == pytest.approx(np.quantile(largest, 0.95))
+    assert pairs["a", "b"].critical > stats.t.ppf(0.975, 11)
+    assert pairs["a", "b"].error == pytest.approx(stats.sem(differences[0]))
+
+
+def test_the_worked_example_of_the_documentation():
+    """docs/explanation/statistics.md: six patients, three seeds, one pair."""
+    means = np.array([[0.62, 0.70, 0.75, 0.79, 0.81, 0.83], [0.57, 0.66, 0.68, 0.74, 0.78, 0.77]])
+    moved = np.array([0.01, -0.01, 0])[:, None]
+    cell = {"A": means[0] + moved, "B": means[1] - moved}
+    diff = compare(cell, pooled(cell, cell), span=1)["A", "B"]
+    assert (round(diff.error, 5), round(diff.critical, 2), round(diff.spread, 5)) == (0.00577, 2.74, 0.01414)
+    assert (round(diff.low, 3), round(diff.high, 3), diff.over_seeds) == (0.034, 0.066, False)
+    assert verdict(diff, 1, 0.02) == "better"
+    assert interval(cell["A"], (0, 1)) == pytest.approx((0.659, 0.823), abs=5e-4)
+
+
+def test_more_pairs_widen_every_interval():
+    cell = equal_methods(np.random.default_rng(0), 3, 20)
+    few = {name: cell[name] for name in "ab"}
+    assert compare(cell)["a", "b"].critical > 1.2 * compare(few)["a", "b"].critical
+
+
+def test_a_difference_has_its_seeds_and_its_probability_of_superiority():
+    """Of 2 seeds x 6 patients, seed 0 is higher in all 6 and seed 1 equal in all: 9 of 12."""
+    first = np.array([[1.0, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 0]])
+    diff = compare({"a": first, "b": np.zeros((2, 6))})["a", "b"]
+    assert (diff.mean, diff.per_seed, diff.superiority, diff.patients) == (1.75, (3.5, 0), 0.75, 6)
+    turned = compare({"b": np.zeros((2, 6)), "a": first})
+    assert turned["a", "b"] == diff
+    assert turned["b", "a"].superiority == 0.25
+
+
+def test_a_difference_is_over_seeds_from_four_pooled_degrees_of_freedom_on():
+    """(rows - 1) x (seeds - 1): two rows need five seeds, three rows three, five rows two."""
+    rng = np.random.default_rng(0)
+    for rows, seeds, over in ((2, 4, False), (2, 5, True), (3, 2, False), (3, 3, True), (4, 2, False), (5, 2, True)):
+        cell = equal_methods(rng, seeds, 10, rows=rows)
+        assert judged(cell)["a", "b"].over_seeds == over
+    assert not judged(cell, learned="bcde")["a", "b"].over_seeds
+    assert not compare(cell, pooled(cell, "ab", controls="b"))["a", "b"].over_seeds  # one row has nothing to be pooled
+
+
+def test_a_pair_whose_seeds_vary_more_than_the_pool_has_its_own_variance():
+    cell = equal_methods(np.random.default_rng(3), 5, 30)
+    cell["a"] = cell["a"] + np.array([-0.2, -0.1, 0, 0.1, 0.2])[:, None]
+    pairs = judged(cell)
+    own = np.var([(cell["a"] - cell["b"])[s].mean() for s in range(5)], ddof=1) / 5
+    assert pairs["a", "b"].of_seeds == pytest.approx(own)
+    least = 2 * pooled(cell, cell).of_row / 5
+    assert min(diff.of_seeds for diff in pairs.values()) == pytest.approx(least)
+
+
+def test_the_three_outcomes_follow_from_interval_and_margin():
+    enough = {"critical": 2.0, "error": 1.0, "patients": 9, "per_seed": (1.0, 1.0)}
+    outcomes = [
+        verdict(Difference(0.0, low, high, **enough), 1, 0.02)
+        for low, high in ((0.01, 0.05), (-0.05, -0.01), (-0.01, 0.015), (0.005, 0.015), (-0.01, 0.05))
+    ]
+    assert outcomes[2:] == ["alike", "alike", "not told apart"]
+    assert verdict(Difference(0.03, 0.01, 0.05, **enough), 1, 0.02) == "better"
+    assert verdict(Difference(0.03, 0.01, 0.05, **enough), -1, 0.02) == "worse"
+    assert verdict(Difference(0.03, 0.01, 0.05, **enough), 0, 0.02) == "other"
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 20)])
+def test_with_too_little_there_is_no_verdict_no_place_and_no_power(shape):
+    """Five patients, or one seed, though the difference is large."""
+    rng = np.random.default_rng(0)
+    cell = {name: mean + rng.normal(0, 0.01, shape) for name, mean in (("a", 0.2), ("b", 0.9))}
+    pairs = compare(cell)
+    assert verdict(pairs["a", "b"], 1, 0.02) == ""
+    assert np.isnan(detectable([pairs["a", "b"]]))
+    assert groups({"a": 0.2, "b": 0.9}, dict.fromkeys(pairs, ""), 1) == {}
+
+
+def test_without_variance_there_is_no_verdict_but_the_same_values_are_alike():
+    flat = {"a": np.full((3, 9), 0.5), "b": np.full((3, 9), 0.6), "c": np.full((3, 9), 0.5)}
+    pairs = compare(flat)
+    assert verdict(pairs["b", "a"], 1, 0.02) == ""
+    assert verdict(pairs["a", "c"], 1, 0.02) == "alike"
+
+
+def test_no_difference_exceeds_the_largest_possible_one():
+    rng = np.random.default_rng(0)
+    cell = {"a": np.array([[1.0, 1, 1, 1, 1, 0]] * 2), "b": rng.random((2, 6)) < 0.3}
+    diff = compare(cell, span=1.0)["a", "b"]
+    assert diff.mean + diff.critical * diff.error > 1
+    assert -1 < diff.low < diff.mean < diff.high < 1
+
+
+def test_a_row_that_collapses_in_one_seed_is_worse_in_these_runs():
+    """The case of the review: it is below the other on every patient and seed, 0.41, 0.01 and 0.36 against 0.70."""
+    rng = np.random.default_rng(0)
+    cell = equal_methods(rng, 3, 15)
+    cell["b"] = cell["a"] - 0.1 - 0.4 * np.array([0, 1, 0.1])[:, None] + rng.normal(0, 0.03, (3, 15))
+    diff = judged(cell, learned=set(cell) - {"b"})["b", "a"]
+    assert verdict(diff, 1, 0.02) == "worse"
+    assert (diff.superiority, diff.over_seeds) == (0, False)
 
 
 def test_a_signed_rank_test_by_hand():
@@ -169,31 +312,40 @@ def test_without_an_attainable_p_there_is_no_test():
     assert holm([np.nan, 0.01], [1.0, 1e-6])[1] == pytest.approx(0.01)
 
 
-def test_the_best_is_best_only_where_its_lead_on_all_holds():
-    rng = np.random.default_rng(0)
-    patients = rng.normal(0.7, 0.1, (1, 30))
-    noise = [rng.normal(0, 0.01, (3, 30)) for _ in range(3)]
-    a, b, c = patients + noise[0], patients + 0.05 + noise[1], patients + 0.051 + noise[2]
-    assert groups({"a": a, "b": b}, 1) == {"b": "best"}
-    assert groups({"a": a, "b": b}, -1) == {"a": "best"}
-    assert groups({"a": a, "b": b, "c": c}, 1) == {"c": "tied", "b": "tied"}
-    assert groups({"a": a}, 1) == {}
-    assert groups({"a": a, "b": a * np.nan}, 1) == {}
+def outcomes_of(**below):
+    """Verdicts on pairs of rows of which the first is better than, alike to or not told apart from the others."""
+    return {tuple(pair.split("_")): outcome for pair, outcome in below.items()}
+
+
+def test_the_best_is_best_only_if_it_is_better_than_all():
+    means = {"a": 0.7, "b": 0.6, "c": 0.1}
+    assert groups(means, outcomes_of(a_b="better", a_c="better"), 1) == {"a": "best"}
+    assert groups(means, outcomes_of(a_b="not told apart", a_c="better"), 1) == {"a": "open", "b": "open"}
+    assert groups(means, outcomes_of(a_b="alike", a_c="better"), 1) == {"a": "alike", "b": "alike"}
+    both = groups(means, outcomes_of(a_b="alike", a_c="not told apart"), 1)
+    assert both == {"a": "open", "b": "alike", "c": "open"}
+    assert groups(means, outcomes_of(a_b="better in these runs", a_c="better"), 1) == {"a": "open"}
+    assert groups(means, outcomes_of(c_a="better", c_b="better"), -1) == {"c": "best"}
+    assert groups({"a": 0.7}, {}, 1) == {}
+    assert groups({"a": 0.7, "b": np.nan}, {}, 1) == {}
 
 
 def test_standings_by_hand():
-    """Where all patients and seeds are alike every difference holds: c wins both cells, a and b one of two each."""
+    """Not told apart is neither a tie nor alike: it is counted by itself."""
     flat = {name: np.full((2, 4), value) for name, value in {"a": 0.5, "b": 0.6, "c": 0.9}.items()}
     turned = {"a": flat["b"], "b": flat["a"], "c": flat["c"]}
-    found = standings([flat, turned])
-    assert vars(found["c"]) == {"mean_rank": 1, "cells": 2, "wins": 4, "ties": 0, "losses": 0, "first": 1}
-    assert vars(found["a"]) == {"mean_rank": 2.5, "cells": 2, "wins": 1, "ties": 0, "losses": 3, "first": 0}
-    assert found["b"].mean_rank == 2.5
+    one = outcomes_of(c_a="better", a_c="worse", c_b="better", b_c="worse", a_b="not told apart", b_a="not told apart")
+    other = one | outcomes_of(a_b="alike", b_a="alike")
+    found = standings([flat, turned], [one, other])
+    counts = {"better": 4, "alike": 0, "open": 0, "worse": 0}
+    assert vars(found["c"]) == {"mean_rank": 1, "cells": 2, **counts, "first": 1}
+    counts = {"better": 0, "alike": 1, "open": 1, "worse": 2}
+    assert vars(found["a"]) == {"mean_rank": 2.5, "cells": 2, **counts, "first": 0}
 
 
 def test_a_method_that_lacks_a_cell_is_ranked_where_it_is_and_first_nowhere():
     flat = {name: np.full((1, 4), value) for name, value in {"a": 0.5, "b": 0.6}.items()}
-    found = standings([flat, {"a": flat["a"], "b": flat["b"], "c": np.full((1, 4), 0.9)}])
+    found = standings([flat, {"a": flat["a"], "b": flat["b"], "c": np.full((1, 4), 0.9)}], [{}, {}])
     assert (found["c"].mean_rank, found["c"].cells) == (1, 1)
     assert np.isnan(found["c"].first)
     assert found["b"].first == 1
@@ -229,69 +381,157 @@ def test_being_first_is_shared_between_methods_that_chance_decides():
     rng = np.random.default_rng(0)
     values = rng.normal(0, 1, (2, 3, 200))
     values -= values.mean(axis=(1, 2), keepdims=True)
-    found = standings([dict(zip("ab", values, strict=True))])
+    found = standings([dict(zip("ab", values, strict=True))], [{}])
     assert found["a"].first == pytest.approx(0.5, abs=0.05)
     assert found["a"].first + found["b"].first == pytest.approx(1)
 
 
 def test_twice_the_spread_makes_twice_the_detectable_difference_and_more_patients_a_smaller_one():
     spread = np.random.default_rng(0).normal(0, 0.1, (3, 20))
-    assert detectable([2 * spread]) == pytest.approx(2 * detectable([spread]))
-    assert detectable([np.tile(spread, 4)]) < 0.6 * detectable([spread])
-    assert np.isnan(detectable([]))
-    assert np.isnan(detectable([spread[:, :2]]))
+    none = np.zeros_like(spread)
+
+    def reach(values):
+        return detectable([compare({"a": values, "b": 0 * values})["a", "b"]])
+
+    assert reach(2 * spread) == pytest.approx(2 * reach(spread))
+    assert reach(np.tile(spread, 4)) < 0.6 * reach(spread)
+    assert np.isnan(detectable([compare({"a": none, "b": none + 0.1})["a", "b"]]))
 
 
 # ------------------------------------------------------------------------------------------------- rates, by simulation
 
 REPEATS = 2000
 ERROR = 3 * (0.05 * 0.95 / REPEATS) ** 0.5  # three standard errors of a rate of 5 %
+TABLES = 400
+LEVEL = 0.05 + 3 * (0.05 * 0.95 / TABLES) ** 0.5  # 8.3 %: what a rate of 5 % does not exceed
 
 
-def misses(draw):
-    """How often the interval of a sample of mean 0 leaves 0 out."""
+def rates(tables, draw, learned=None, differing=()):
+    """Share of tables in which rows that are equal are told apart, and of their pairs with the first of `differing`."""
+    wrong, found = 0, []
+    for number in range(tables):
+        cell = draw(np.random.default_rng(number))
+        pairs = judged(cell, learned)
+        wrong += any(diff.holds for pair, diff in pairs.items() if not set(pair) & set(differing))
+        found += [diff.holds for (one, other), diff in pairs.items() if one in differing[:1] and other not in differing]
+    return wrong / tables, np.mean(found) if found else np.nan
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seeds", "patients", "of_seed"),
+    [
+        (2, 15, 0.02),
+        (2, 50, 0.02),
+        (2, 100, 0.05),
+        (3, 15, 0.02),
+        (3, 50, 0.005),
+        (3, 50, 0.02),
+        (5, 50, 0.02),
+        (10, 100, 0.02),
+    ],
+)
+def test_nine_equal_methods_are_told_apart_in_five_percent_of_tables(seeds, patients, of_seed):
+    """The review found 60 to 75 % with intervals of one pair at a time."""
+    assert rates(TABLES, lambda rng: equal_methods(rng, seeds, patients, of_seed))[0] <= LEVEL
+
+
+@pytest.mark.slow
+def test_a_row_that_lacks_a_seed_is_judged_in_these_runs_and_leaves_the_others_alone():
+    """Eight equal methods have three seeds, and one of them two, as predictions from elsewhere or unfinished rows have."""
+
+    def draw(rng):
+        cell = equal_methods(rng, 3, 30)
+        return cell | {"i": np.where(np.arange(3)[:, None] == 1, np.nan, cell["i"])}
+
+    assert not judged(draw(np.random.default_rng(0)))["i", "a"].over_seeds
+    assert rates(TABLES, draw, differing="i")[0] <= LEVEL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_a_collapsed_row_neither_hides_nor_makes_differences_between_the_others(seeds):
+    """One of nine rows is at 0 in a seed; it leaves the pool, and is told apart from all others in these runs."""
+
+    def draw(rng):
+        cell = equal_methods(rng, seeds, 20)
+        cell["a"] = cell["a"] * (np.arange(seeds) > 0)[:, None]
+        return cell
+
+    wrong, power = rates(TABLES, draw, learned="bcdefghi", differing="a")
+    assert wrong <= LEVEL
+    assert power > (0.6 if seeds == 10 else 0.95)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.4), (3, 0.7), (5, 0.9)])
+def test_a_row_with_one_bad_seed_does_not_hide_differences_between_the_others(seeds, least):
+    """It loses 0.3 in a seed, but learned; another row is better by 0.1."""
+
+    def draw(rng):
+        cell = equal_methods(rng, seeds, 50)
+        cell["b"] = cell["b"] - 0.3 * (np.arange(seeds) == 0)[:, None]
+        return cell | {"a": cell["a"] + 0.1}
+
+    wrong, power = rates(200, draw, differing="ab")
+    assert wrong <= LEVEL
+    assert power > least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.5), (3, 0.75), (5, 0.95), (10, 0.99)])
+def test_a_row_that_is_better_by_a_tenth_is_told_apart(seeds, least):
+    """50 patients, seeds 0.02."""
+
+    def draw(rng):
+        cell = equal_methods(rng, seeds, 50)
+        return cell | {"a": cell["a"] + 0.1}
+
+    assert rates(200, draw, differing="a")[1] > least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "most"), [(2, 0.17), (3, 0.13), (5, 0.11)])
+def test_a_row_whose_seeds_vary_three_times_as_much_is_told_apart_a_little_too_often(seeds, most):
+    """The pooled variance is too small for it; its own, with few seeds, makes up for most of that."""
+
+    def draw(rng):
+        cell = equal_methods(rng, seeds, 50)
+        return cell | {"a": cell["a"] + rng.normal(0, 0.02 * 8**0.5, (seeds, 1))}
+
+    assert rates(TABLES, draw)[0] <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("patients", [6, 10, 20])
+def test_the_level_is_kept_with_few_patients_and_skewed_differences(patients):
+    def draw(rng):
+        return dict(zip("abcdefghi", 1 - rng.gamma(0.5, 0.1, (9, 1, patients)) + np.zeros((1, 3, 1)), strict=True))
+
+    assert rates(TABLES, draw, learned="")[0] <= LEVEL
+
+
+def misses(draw, bounds, mean, row="a"):
+    """How often the interval of a row of a cell leaves the mean out."""
     missed = 0
     for number in range(REPEATS):
-        low, high = interval(draw(np.random.default_rng(number)))
-        missed += not low <= 0 <= high
+        cell = draw(np.random.default_rng(number))
+        low, high = interval(cell[row], bounds, pooled(cell, cell), row)
+        missed += not low <= mean <= high
     return missed / REPEATS
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "patients", "of_seed"), [(1, 40, 0.0), (3, 20, 0.02), (3, 50, 0.01), (5, 50, 0.03)])
-def test_the_interval_covers_at_its_rate_though_seeds_move_all_patients(seeds, patients, of_seed):
-    """Patients vary by 0.1, pairs by 0.05, and a seed moves the mean of all patients."""
-
-    def draw(rng):
-        return rng.normal(0, 0.1, patients) + rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, 0.05, (seeds, patients))
-
-    assert misses(draw) == pytest.approx(0.05, abs=ERROR)
+@pytest.mark.parametrize(("patients", "of_seed"), [(20, 0.02), (50, 0.033), (100, 0.033)])
+def test_from_five_seeds_on_the_interval_of_a_mean_covers_patients_and_seeds(patients, of_seed):
+    assert misses(lambda rng: equal_methods(rng, 5, patients, of_seed), (0, 1), 0.6) <= 0.05 + ERROR
 
 
 @pytest.mark.slow
-def test_seeds_that_outweigh_patients_make_the_interval_a_little_too_narrow():
-    """With three seeds 8 % instead of 5 %; percentiles alone would leave the mean out in 17 %."""
-
-    def draw(rng):
-        return rng.normal(0, 0.1, 100) + rng.normal(0, 0.05, (3, 1)) + rng.normal(0, 0.05, (3, 100))
-
-    assert misses(draw) == pytest.approx(0.08, abs=0.02)
-    plain = np.mean([
-        not np.prod(np.quantile(resampled(draw(np.random.default_rng(number))), [0.025, 0.975])) <= 0
-        for number in range(300)
-    ])  # fmt: skip
-    assert plain > 0.12
-
-
-@pytest.mark.slow
-def test_a_difference_between_equals_holds_in_five_percent_though_each_method_has_its_seeds():
-    """Two methods share patients; each has seeds of its own, as if its initialisation were luckier."""
-
-    def method(rng):
-        return rng.normal(0, 0.01, (3, 1)) + rng.normal(0, 0.04, (1, 40)) + rng.normal(0, 0.03, (3, 40))
-
-    held = np.mean([difference(method(rng), method(rng)).holds for rng in map(np.random.default_rng, range(REPEATS))])
-    assert held == pytest.approx(0.05, abs=ERROR)
+@pytest.mark.parametrize(("patients", "most"), [(6, 0.07), (15, 0.06), (50, 0.06)])
+def test_the_interval_of_a_dice_near_one_covers_at_its_rate_on_the_logit_scale(patients, most):
+    """Dice of Beta(9, 1): mean 0.9 and skewed; a t interval misses it in 10, 8 and 6 %."""
+    assert misses(lambda rng: {"a": rng.beta(9, 1, (1, patients))}, (0, 1), 0.9) <= most + ERROR
 
 
 @pytest.mark.slow
@@ -318,11 +558,12 @@ def test_holm_keeps_the_level_over_a_table_of_equals():
 
 @pytest.mark.slow
 def test_the_detectable_difference_is_found_in_four_of_five_samples():
-    spread = np.random.default_rng(0).normal(0, 0.1, (1, 25))
-    spread *= 0.1 / spread.std(ddof=1)
-    effect, rng = detectable([spread]), np.random.default_rng(1)
-    found = np.mean([stats.ttest_1samp(rng.normal(effect, 0.1, 25), 0).pvalue < 0.05 for _ in range(REPEATS)])
-    assert found == pytest.approx(0.8, abs=3 * (0.8 * 0.2 / REPEATS) ** 0.5)
+    reach, found = [], []
+    for number in range(400):
+        cell = equal_methods(np.random.default_rng(number), 5, 25, rows=3)
+        reach.append(detectable([judged(cell)["a", "b"]]))
+        found.append(judged(cell | {"a": cell["a"] + reach[-1]})["a", "b"].holds)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.08)
 
 
 def test_p_is_exact_where_differences_are_tied():

@@ -4,10 +4,10 @@ import pytest
 
 from benchmark import InputError
 from benchmark.plan.plugins import PRIOR
-from benchmark.report import supervision
+from benchmark.report import supervision, tables
 from benchmark.report.figures.cases import scan_scores
 from benchmark.report.runs import CASE_COLUMNS, ROLES, Rows
-from benchmark.report.summary import MEAN, arrays, default_reference, patients, summarise
+from benchmark.report.summary import MEAN, Options, arrays, default_reference, patients, summarise, unlearned
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.stored import mean_dice
 
@@ -29,7 +29,17 @@ def case(value, *, row="m", seed=0, patient="p1", scan=None, region="r1", split=
         "scan": scan or patient,
         "patient": patient,
     }
-    return {**line, **where, "region": region, "unit": "mm", "dice": value, "hd95": value, "assd": value, **more}
+    return {
+        **line,
+        **where,
+        "region": region,
+        "unit": "mm",
+        "dice": value,
+        "hd95": value,
+        "hd95_max": value,
+        "assd": value,
+        **more,
+    }
 
 
 def run(state="done", *, row="m", seed=0, split="s/0", **more):
@@ -48,6 +58,11 @@ def cell(cases, runs, metric="dice", region=MEAN, row="m"):
     return cells[(cells.metric == metric) & (cells.region == region) & (cells.method == row)].iloc[0]
 
 
+def shown(found):
+    """A cell as text."""
+    return tables.cell(next(pd.DataFrame([found]).itertuples()))
+
+
 def many(row, mean, *, count=12, seeds=(0, 1, 2), seed=0, spread=0.01):
     """Cases of one method: patients that are hard for all, and noise of its own."""
     hard = np.random.default_rng(99).normal(0, 0.1, count)
@@ -57,6 +72,11 @@ def many(row, mean, *, count=12, seeds=(0, 1, 2), seed=0, spread=0.01):
         for s in range(len(seeds))
         for p in range(count)
     ]
+
+
+def in_pixels(cases):
+    """The same, with distances that are a hundred times as large."""
+    return [line | {"hd95_max": 100 * line["hd95_max"]} for line in cases]
 
 
 def runs_of(*rows, seeds=(0, 1, 2)):
@@ -158,30 +178,64 @@ def test_misses_ghosts_and_absences_are_counted():
     assert (found["missed"], found["ghosts"], found["absent"]) == (1, 1, 1)
 
 
-def test_hd95_of_found_leaves_out_what_any_row_missed_but_not_what_the_prior_missed():
+def test_hd95_of_found_is_of_each_row_over_what_it_found_with_the_number_and_ranks_nobody():
     cases = [
         case(2.0, patient="a"), case(4.0, patient="b"), case(9.0, patient="c"),
         case(6.0, patient="a", row="n"), case(50.0, patient="b", row="n", n_missed=1), case(8.0, patient="c", row="n"),
-        case(50.0, patient="c", row="prior", n_missed=1),
     ]  # fmt: skip
-    made = [run(), run(row="n"), run(row="prior")]
-    assert cell(cases, made, "hd95_found")["mean"] == pytest.approx((2 + 9) / 2)
-    assert cell(cases, made, "hd95_found", row="n")["mean"] == pytest.approx((6 + 8) / 2)
-    assert cell(cases, made, "hd95")["mean"] == 5
+    made = [run(), run(row="n")]
+    assert cell(cases, made, "hd95_found")["mean"] == 5
+    one = cell(cases, made, "hd95_found", row="n")
+    assert (one["mean"], one["cases"] - one["absent"] - one["missed"], one["place"]) == (7, 2, "")
+    assert shown(one).endswith("(median 7.0, 2 of 3)")
+
+
+def test_a_false_region_is_counted_per_case_that_lacks_the_region():
+    """Of three scans one has the region; it was predicted in one of the other two."""
+    cases = [case(0.9, patient="a"), *(case(np.nan, patient=p, n_absent=1, n_ghost=g) for p, g in (("b", 1), ("c", 0)))]
+    found = cell(cases, [run()], "false_regions")
+    assert (found["mean"], found["patients"]) == (0.5, 2)
+    assert shown(found).endswith("(1 of 2)")
+
+
+def test_a_distance_has_its_median_beside_its_mean():
+    cases = [case(v, patient=p) for p, v in (("a", 1.0), ("b", 2.0), ("c", 9.0))]
+    found = cell(cases, [run()], "hd95_max")
+    assert (found["mean"], found["median"]) == (4, 2)
+    assert "median 2.0" in shown(found)
+    assert "median" not in shown(cell(cases, [run()]))
+
+
+def test_a_column_is_uninformative_by_each_metric_and_marks_nobody_there():
+    """The method beats the prior in Dice, and is equal to it in NSD."""
+    values = [*many("m", 0.5), *many("prior", 0.3, seed=1)]
+    equal = np.random.default_rng(5).normal(0.5, 0.1, len(values))
+    cases = [{**line, "nsd": value} for line, value in zip(values, equal, strict=True)]
+    found = summary(cases, runs_of("m", "prior"))
+    assert found.columns.uninformative[0] == "hd95_max, nsd"
+    places = found.cells[found.cells.region == MEAN].set_index(["metric", "method"]).place
+    assert (places["dice", "m"], places["nsd", "m"], places["nsd", "prior"]) == ("best", "", "")
 
 
 def test_an_interval_stays_within_what_the_metric_can_be():
     found = cell([case(0.01, patient="a"), case(0.99, patient="b")], [run()])
-    assert (found["low"], found["high"]) == (0, 1)
+    assert 0 < found["low"] < 0.5 < found["high"] < 1
 
 
-def test_the_best_is_marked_where_its_lead_holds_and_the_tied_group_elsewhere():
-    cases = [*many("m", 0.5), *many("n", 0.6, seed=1), *many("o", 0.6, seed=2)]
+def test_the_best_is_marked_where_its_lead_holds_and_those_that_may_be_best_elsewhere():
+    """Two rows are equal: with little noise they are alike, with more they are not told apart."""
     made = runs_of("m", "n", "o")
-    places = {row: cell(cases, made, row=row)["place"] for row in "mno"}
-    assert places == {"m": "", "n": "tied", "o": "tied"}
+    for spread, place in ((0.01, "alike"), (0.05, "open")):
+        cases = [
+            line
+            for row, mean in (("m", 0.3), ("n", 0.6), ("o", 0.6))
+            for line in many(row, mean, seed=ord(row), spread=spread)
+        ]
+        places = {row: cell(cases, made, row=row)["place"] for row in "mno"}
+        assert places == {"m": "", "n": place, "o": place}
+    cases = in_pixels([*many("m", 0.5), *many("n", 0.6, seed=1), *many("o", 0.6, seed=2)])
     assert cell(cases[:-36], runs_of("m", "n"), row="n")["place"] == "best"
-    assert cell(cases[:-36], runs_of("m", "n"), "hd95", row="m")["place"] == "best"  # less is better
+    assert cell(cases[:-36], runs_of("m", "n"), "hd95_max", row="m")["place"] == "best"  # less is better
 
 
 def test_rows_with_missing_runs_are_neither_best_nor_ranked():
@@ -192,18 +246,18 @@ def test_rows_with_missing_runs_are_neither_best_nor_ranked():
 
 
 def test_the_reference_is_full_recipe_pce_unless_another_is_named():
-    cases = [*many("pce_dice", 0.5), *many("n", 0.6, seed=1)]
+    cases = in_pixels([*many("pce_dice", 0.5), *many("n", 0.6, seed=1)])
     made = runs_of("pce_dice", "n")
     tests = summary(cases, made).tests.set_index(["metric", "method"])
     line = tests.loc["dice", "n"]
     assert (line.reference, line.verdict, line.tests, line.wins) == ("pce_dice", "better", 1, 12)
     assert line.difference == pytest.approx(0.1, abs=0.01)
     assert line.p_holm == pytest.approx(2 / 2**12)
-    assert tests.loc["hd95", "n"].verdict == "worse"
+    assert tests.loc["hd95_max", "n"].verdict == "worse"
     read = Rows("n", "t", pd.DataFrame(made), pd.DataFrame(cases, columns=CASE_COLUMNS), {"c": ABOUT}, [])
-    assert set(summarise(read, "n").tests.method) == {"pce_dice"}
+    assert set(summarise(read, Options("n")).tests.method) == {"pce_dice"}
     with pytest.raises(InputError, match="no run is of the reference 'x'; there are pce_dice, n"):
-        summarise(read, "x")
+        summarise(read, Options("x"))
 
 
 def test_a_column_where_nobody_beats_the_prior_is_uninformative_and_leaves_the_ranks():
@@ -216,7 +270,8 @@ def test_a_column_where_nobody_beats_the_prior_is_uninformative_and_leaves_the_r
     found = summary(better, made)
     assert found.columns.informative.tolist() == ["yes"]
     assert found.ranks.method.tolist()[2] == "prior"
-    assert summary(same[:36], runs_of("m")).columns.informative.tolist() == ["unknown"]
+    without = summary([*same[:36], *same[72:]], runs_of("m", "n"))
+    assert without.columns.informative.tolist() == ["unknown"]
 
 
 def test_whose_location_prior_it_is_does_not_matter():
@@ -285,14 +340,82 @@ def test_only_failures_make_cells_without_numbers():
     assert found.tests.empty
 
 
-def test_a_difference_is_cut_off_at_what_it_can_be():
-    """Two seeds that disagree say little of a third; but no Dice is more than 1 above another."""
+def test_a_difference_stays_within_what_it_can_be():
+    """Two seeds that disagree say little; but no Dice is more than 1 above another."""
+    rng = np.random.default_rng(0)
     cases = [
-        case(value + 0.01 * p, row=row, seed=seed, patient=f"p{p}")
-        for row, values in (("pce_dice", (0.5, 0.5)), ("m", (0.1, 0.9)))
-        for seed, value in enumerate(values)
-        for p in range(8)
+        case(float(rng.random() < share), row=row, seed=seed, patient=f"p{p}")
+        for row, share in (("pce_dice", 0.2), ("m", 0.8))
+        for seed in range(2)
+        for p in range(6)
     ]
-    tests = summary(cases, runs_of("pce_dice", "m", seeds=(0, 1))).tests.set_index("metric")
-    assert (tests.low["dice"], tests.high["dice"]) == (-1, 1)
-    assert tests.high["hd95"] > 1
+    line = summary(cases, runs_of("pce_dice", "m", seeds=(0, 1))).tests.set_index("metric").loc["dice"]
+    assert -1 < line.low < line.difference < line.high < 1
+
+
+def test_no_distance_exceeds_the_mean_diagonal():
+    """As it was stored, or, of runs scored before it was, as the missed regions of other rows tell it."""
+    values = np.array([1.0, 2, 1, 2, 1, 136])
+    for diagonal in (136.0, np.nan):
+        cases = [case(v, patient=f"p{p}", diagonal=diagonal, n_missed=int(v == 136)) for p, v in enumerate(values)]
+        cases += [case(136.0, row="n", patient=f"p{p}", diagonal=diagonal, n_missed=1) for p in range(6)]
+        found = cell(cases, runs_of("m", "n", seeds=(0,)), "hd95_max")
+        t_interval = values.mean() + 2.57 * values.std(ddof=1) / 6**0.5
+        assert 0 < found["low"] < values.mean() < found["high"] < 136
+        assert t_interval < 136
+
+
+def test_a_run_failed_to_learn_if_it_is_not_above_the_prior_or_never_predicts_a_region():
+    """Seed 0 is at 0.6, seed 1 below the prior of its seed, seed 2 misses a region in both scans, seed 3 in one."""
+    cases = []
+    for seed, (dice, prior, missed) in enumerate([(0.6, 0.5, 0), (0.4, 0.5, 0), (0.6, 0.5, 2), (0.6, 0.5, 1)]):
+        for p in range(2):
+            cases.append(case(dice, seed=seed, patient=f"p{p}", n_missed=int(p < missed)))
+            cases.append(case(prior, row="prior", seed=seed, patient=f"p{p}"))
+    assert unlearned(pd.DataFrame(cases)).to_dict() == {("c", "m"): 2}
+    found = cell(cases, runs_of("m", "prior", seeds=range(4)))
+    assert shown(found).endswith("2 of 4 failed to learn)")
+
+
+def test_with_fewer_than_five_seeds_a_cell_has_the_mean_of_each_and_with_more_their_spread():
+    few = shown(
+        cell(
+            [case(0.5 + 0.1 * s + p / 100, seed=s, patient=f"p{p}") for s in range(2) for p in range(2)],
+            runs_of("m", seeds=(0, 1)),
+        )
+    )
+    assert few.startswith("0.555 [")
+    assert few.endswith("(0.505/0.605)")
+    found = cell(many("m", 0.5, seeds=range(5)), runs_of("m", seeds=range(5)))
+    assert found["over"] == "patients and seeds"
+    assert shown(found).startswith(f"{found['mean']:.3f} ± {found['sd_seeds']:.3f} [")
+
+
+def test_a_row_with_one_bad_seed_is_worse_in_these_runs_and_has_no_mark():
+    """It learned in all three seeds, but its seeds vary so much that nothing can be said of others."""
+    rows = {"m": 0.7, "n": 0.7, "o": 0.69, "p": 0.3}
+    cases = [line for row, mean in rows.items() for line in many(row, mean, seed=ord(row), spread=0.05)]
+    bad = [{**line, "row": "bad", "dice": line["dice"] - (0.05, 0.1, 0.5)[line["seed"]]} for line in many("m", 0.7, seed=9)]
+    found = summary([*cases, *bad], runs_of(*rows, "bad"))
+    assert found.comparing.worded(("c", MEAN, "dice"), ("bad", "m")) == "not told apart, worse in these runs"
+    places = found.cells[(found.cells.metric == "dice") & (found.cells.region == MEAN)].set_index("method").place
+    assert (places["m"], places["n"], places["bad"]) == ("open", "open", "")
+
+
+def test_a_margin_decides_what_is_alike():
+    cases = [*many("pce_dice", 0.5), *many("n", 0.53, seed=1)]
+    read = Rows(
+        "n", "t", pd.DataFrame(runs_of("pce_dice", "n")), pd.DataFrame(cases, columns=CASE_COLUMNS), {"c": ABOUT}, []
+    )
+    outcomes = [summarise(read, Options(margins=(share, 2))).tests.verdict[0] for share in (0.02, 0.05)]
+    assert outcomes == ["better", "alike"]
+
+
+def test_one_seed_or_five_patients_give_no_verdict_no_place_no_rank_and_no_power():
+    for more in ({"seeds": (0,)}, {"count": 5}):
+        cases = [*many("pce_dice", 0.5, **more), *many("n", 0.9, seed=1, **more)]
+        found = summary(cases, runs_of("pce_dice", "n", seeds=more.get("seeds", (0, 1, 2))))
+        assert set(found.tests.verdict) == {""}
+        assert set(found.cells.place.dropna()) == {""}
+        assert found.ranks.empty
+        assert found.columns.detectable.isna().all()
