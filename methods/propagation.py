@@ -38,7 +38,7 @@ class LabelPropagation(PartialCrossEntropyDice):
 
 
 def propagated_sets(images: np.ndarray, sets: np.ndarray, classes: int, propagate: Propagate) -> np.ndarray:
-    """Reduce label sets (s, h, w) of images (s, c, h, w) to the propagated labels; sets that exclude theirs stay."""
+    """Reduce label sets (s, h, w) of images (s, c, h, w) to the propagated labels; a set without its label stays."""
     single = sets & (sets - 1) == 0
     labels = np.where(single, np.log2(sets, dtype=np.float64).round(), IGNORE).astype(np.int64)
     found = np.stack([propagated_labels(*slices, classes, propagate) for slices in zip(images, labels, strict=True)])

@@ -35,8 +35,8 @@ from benchmark.plan import plugins
 from benchmark.plan.presets import read_preset
 from benchmark.report import runs as report_runs
 from benchmark.store import CasePictures
-from tests.twins import nested_discs, volumes
-from tests.twins import pictures as twins
+from tests.tiny import nested_discs, volumes
+from tests.tiny import pictures as tiny
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
@@ -360,7 +360,7 @@ FACTS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return twins.folder(tmp_path_factory.mktemp("clinic"))
+    return tiny.folder(tmp_path_factory.mktemp("clinic"))
 
 
 @fuzzed(EDITS, 4)

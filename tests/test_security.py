@@ -36,8 +36,8 @@ from benchmark.seal.contract import Budget
 from benchmark.seal.export import simulate
 from benchmark.store import CasePictures, plain
 from tests.support.sweeps import BUDGET, TINY, run_sweep, small_plan
-from tests.twins import acdc, volumes
-from tests.twins import pictures as twins
+from tests.tiny import acdc, volumes
+from tests.tiny import pictures as tiny
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for part in ("benchmark", "methods", "datasets") for path in (ROOT / part).rglob("*.py"))
@@ -257,7 +257,7 @@ def test_a_plan_that_leads_out_of_the_results_is_refused(stored, folder):
 
 
 def test_predictions_that_are_links_to_the_truth_are_refused(tmp_path):
-    root = twins.folder(tmp_path / "clinic")
+    root = tiny.folder(tmp_path / "clinic")
     team = tmp_path / "team"
     team.mkdir()
     for mask in (root / "masks").iterdir():
@@ -295,7 +295,7 @@ class Odd(Folder):
 
 @pytest.mark.parametrize("name", LEADING_OUT)
 def test_scans_with_names_that_lead_out_are_neither_checked_in_nor_written(tmp_path, name):
-    dataset = Odd(twins.folder(tmp_path / "clinic"))
+    dataset = Odd(tiny.folder(tmp_path / "clinic"))
     scan = dataset.load("p0_view0")
     object.__setattr__(scan, "name", name)
     with pytest.raises(InputError, match="a scan of clinic is called"):
@@ -308,7 +308,7 @@ def test_scans_with_names_that_lead_out_are_neither_checked_in_nor_written(tmp_p
 
 @pytest.mark.parametrize("name", [name for name in LEADING_OUT if name != "a/b"])
 def test_a_split_with_a_name_that_leads_out_is_refused(tmp_path, name):
-    dataset = Odd(twins.folder(tmp_path / "clinic"))
+    dataset = Odd(tiny.folder(tmp_path / "clinic"))
     dataset.part = name
     with pytest.raises(InputError, match="a split of clinic is called"):
         check_split(dataset, name)
@@ -316,7 +316,7 @@ def test_a_split_with_a_name_that_leads_out_is_refused(tmp_path, name):
 
 @pytest.mark.parametrize("scan", LEADING_OUT)
 def test_a_split_can_name_no_scan_that_is_not_there(tmp_path, scan):
-    root = twins.folder(tmp_path / "clinic")
+    root = tiny.folder(tmp_path / "clinic")
     (root / "dataset.toml").write_text(f'[splits.own]\ntrain = ["p0_view0"]\ntest = [{json.dumps(scan)}]\n')
     with pytest.raises(InputError, match="a scan of split own is called .*; a name consists of"):
         check_split(Folder(root), "own")
@@ -326,7 +326,7 @@ def test_a_split_can_name_no_scan_that_is_not_there(tmp_path, scan):
     ("name", "called"), [("..", "_."), ("../../x", "_._.._x"), (".", "_"), ("/etc", "_etc"), ("a\nb", "a_b")]
 )
 def test_a_folder_of_pictures_is_called_what_a_folder_may_be_called(tmp_path, name, called):
-    root = twins.folder(tmp_path / "clinic")
+    root = tiny.folder(tmp_path / "clinic")
     (root / "dataset.toml").write_text(f"name = {json.dumps(name)}\n")
     assert Folder(root).name == called
 
@@ -422,7 +422,7 @@ VALUES = [
 
 @pytest.mark.parametrize(("text", "said"), VALUES, ids=[said[:20] + str(n) for n, (_, said) in enumerate(VALUES)])
 def test_a_dataset_toml_with_a_value_that_can_not_be_is_refused(tmp_path, text, said):
-    root = twins.folder(tmp_path / "clinic")
+    root = tiny.folder(tmp_path / "clinic")
     (root / "dataset.toml").write_text(text)
     with pytest.raises(InputError, match=said) as refused:
         Folder(root)

@@ -78,13 +78,13 @@ def gaps(read: Rows, dice: Values | None = None) -> pd.DataFrame:
     gap includes 0.
     `dice`: what `by_patient` makes of the cases, if it is at hand.
     """
-    twins = _full_columns(read)
-    if not twins:
+    matching = _full_columns(read)
+    if not matching:
         return pd.DataFrame(columns=GAP_COLUMNS)
-    values = by_patient(read.cases[read.cases.column.isin([*twins, *twins.values()])]) if dice is None else dice
+    values = by_patient(read.cases[read.cases.column.isin([*matching, *matching.values()])]) if dice is None else dice
     rows = _trained(read.runs)
     lines = []
-    for column, full in twins.items():
+    for column, full in matching.items():
         ends = _ends(read, rows, values, column, full)
         gap = _gap(ends)
         for row, own in rows[column].items():

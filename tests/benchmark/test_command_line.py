@@ -17,8 +17,8 @@ from benchmark.plan import plugins
 from benchmark.plan.presets import PHANTOMS
 from benchmark.train import local
 from tests.support.sweeps import BUDGET, TINY, InProcess, write_method
-from tests.twins import acdc as twin
-from tests.twins import pictures, volumes
+from tests.tiny import acdc as tiny
+from tests.tiny import pictures, volumes
 
 PROCESSES = local.Local
 TINY_FLAGS = ["--datasets", "octa_phantom", "--budget", ",".join(BUDGET), *(p for o in TINY for p in ("--set", o))]
@@ -162,19 +162,19 @@ def test_a_mistake_ends_with_a_sentence_and_status_2(run, words, message):
 
 
 def broken(label):
-    """A way to spoil the twin's first volume."""
+    """A way to spoil the first volume."""
     first = "patient001_frame01"
     shape = (2, 32, 28)
     return {
         "an empty folder": lambda data: [path.unlink() for path in data.rglob("*.h5")],
         "a missing patient": lambda data: [path.unlink() for path in data.rglob("patient050*.h5")],
         "a truncated file": lambda data: os.truncate(next(data.rglob(f"{first}.h5")), 700),
-        "unknown labels": lambda data: twin.change(data, first, label=np.full(shape, 5, np.uint8)),
-        "shapes that differ": lambda data: twin.change(data, first, label=np.zeros((2, 32, 27), np.uint8)),
-        "a scribble of another shape": lambda data: twin.change(data, first, scribble=np.zeros((1, 32, 28), np.uint16)),
-        "NaN": lambda data: twin.change(data, first, image=np.full(shape, np.nan, np.float32)),
-        "infinity": lambda data: twin.change(data, first, image=np.full(shape, np.inf, np.float32)),
-        "not an image": lambda data: twin.change(data, first, image=np.zeros((32, 28), np.float32)),
+        "unknown labels": lambda data: tiny.change(data, first, label=np.full(shape, 5, np.uint8)),
+        "shapes that differ": lambda data: tiny.change(data, first, label=np.zeros((2, 32, 27), np.uint8)),
+        "a scribble of another shape": lambda data: tiny.change(data, first, scribble=np.zeros((1, 32, 28), np.uint16)),
+        "NaN": lambda data: tiny.change(data, first, image=np.full(shape, np.nan, np.float32)),
+        "infinity": lambda data: tiny.change(data, first, image=np.full(shape, np.inf, np.float32)),
+        "not an image": lambda data: tiny.change(data, first, image=np.zeros((32, 28), np.float32)),
         "a missing array": lambda data: h5py.File(next(data.rglob(f"{first}.h5")), "r+").pop("scribble"),
         "not HDF5": lambda data: next(data.rglob(f"{first}.h5")).write_bytes(b"hello"),
         "a copy in train and test": lambda data: next(data.rglob("patient003_frame01.h5")).write_bytes(
@@ -210,7 +210,7 @@ def test_a_path_that_no_file_system_takes_is_named(run, flag):
     ],
 )
 def test_broken_data_end_with_a_sentence_before_anything_is_trained(run, tmp_path, fault, message):
-    data = twin.write(tmp_path / "data")
+    data = tiny.write(tmp_path / "data")
     broken(fault)(data)
     status, _, errors = run("run", "--methods", "prior", "--datasets", "acdc", "--data", data)
     assert status == 2
@@ -220,20 +220,20 @@ def test_broken_data_end_with_a_sentence_before_anything_is_trained(run, tmp_pat
 
 
 def test_data_check_reports_every_fault(run, tmp_path):
-    data = twin.write(tmp_path / "data")
+    data = tiny.write(tmp_path / "data")
     status, shown, _ = run("data", "check", "acdc", "--data", data)
     assert status == 0
     assert "200 scans of 99 patients" in shown
     assert "scribble:drawn" in shown
     broken("NaN")(data)
-    twin.change(data, "patient002_frame09", label=np.full((2, 32, 28), 9, np.uint8))
+    tiny.change(data, "patient002_frame09", label=np.full((2, 32, 28), 9, np.uint8))
     status, shown, _ = run("data", "check", "acdc", "--data", data)
     assert status == 1
     assert "2 errors, 0 warnings" in shown
 
 
 def test_data_splits_shows_the_parts(run, tmp_path):
-    status, shown, _ = run("data", "splits", "acdc", "--data", twin.write(tmp_path / "data"))
+    status, shown, _ = run("data", "splits", "acdc", "--data", tiny.write(tmp_path / "data"))
     assert status == 0
     lines = [line.split() for line in shown.splitlines()]
     assert ["strat5/0", "140,", "70", "20,", "9", "40,", "20"] in lines  # patients 74 and 76 are one

@@ -37,9 +37,9 @@ def test_only_mine_is_trained_and_all_stand_in_one_table(stored, mine, tmp_path)
     summary = summarise(read)
     table = tables.main_table(summary.cells)
     assert list(table.index) == ["mine", "prior", "pce"]
-    theirs = tables.main_table(summarise(runs.read(stored)).cells)
+    second = tables.main_table(summarise(runs.read(stored)).cells)
     dice = ("octa_phantom scribble:sim", "Dice")
-    assert table[dice]["pce"].partition(" [")[0].strip("*°") == theirs[dice]["pce"].partition(" [")[0].strip("*°")
+    assert table[dice]["pce"].partition(" [")[0].strip("*°") == second[dice]["pce"].partition(" [")[0].strip("*°")
     assert set(summary.tests.method) == {"mine", "prior"}  # differences to pce
     assert f"Not trained here: prior, pce (of {stored.resolve()})." in " ".join(notes(read, summary))
 
@@ -106,11 +106,11 @@ def test_stored_runs_with_snapshots_stand_in_a_report_whether_or_not_these_trave
     """A wheel holds scores of the last step alone; a colleague's folder holds the snapshots, too."""
     kept = {"datasets": ["octa_phantom"], "options": [*TINY[:2], "octa_phantom.val=2", TINY[3]]}
     kept["budget"] = [*BUDGET, "snapshots=2"]
-    run_sweep(small_plan(["pce"], **kept), tmp_path / "theirs")
-    run_sweep(small_plan(["prior"], against=str(tmp_path / "theirs"), **kept), tmp_path / "ours")
-    folder = write(tmp_path / "ours", tmp_path / "reports", ReportOptions(formats=["csv"]))
+    run_sweep(small_plan(["pce"], **kept), tmp_path / "second")
+    run_sweep(small_plan(["prior"], against=str(tmp_path / "second"), **kept), tmp_path / "first")
+    folder = write(tmp_path / "first", tmp_path / "reports", ReportOptions(formats=["csv"]))
     assert set(pd.read_csv(folder / "leaks.csv").method) == {"pce", "prior"}
-    next((tmp_path / "theirs").rglob("snapshots.csv")).unlink()
-    folder = write(tmp_path / "ours", tmp_path / "reports", ReportOptions(formats=["csv"]))
+    next((tmp_path / "second").rglob("snapshots.csv")).unlink()
+    folder = write(tmp_path / "first", tmp_path / "reports", ReportOptions(formats=["csv"]))
     assert set(pd.read_csv(folder / "leaks.csv").method) == {"prior"}
     assert set(pd.read_csv(folder / "table.csv").method) == {"pce", "prior"}

@@ -18,8 +18,8 @@ from benchmark.datasets.simulate import Annotator
 from benchmark.plan import plugins
 from benchmark.plan.plugins import open_data_set
 from benchmark.seal.export import export, simulate
-from tests.twins import acdc as acdc_twin
-from tests.twins import pictures, volumes
+from tests.tiny import acdc as tiny_acdc
+from tests.tiny import pictures, volumes
 
 
 def first(root, pattern):
@@ -118,7 +118,7 @@ def test_equal_images_of_one_part_are_a_warning(tmp_path, capsys):
 
 def test_the_table_holds_shares_and_agreement(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    acdc_twin.write(tmp_path)
+    tiny_acdc.write(tmp_path)
     assert check("acdc", tmp_path) == 0
     shown = capsys.readouterr().out
     for word in ("200 scans of 99 patients", "32x28: 400", "unknown: 200", "share of pixels", "scribble:drawn",
@@ -180,10 +180,10 @@ def test_an_export_is_a_raw_data_set_of_nnunet_with_the_marks_of_a_run(tmp_path)
     assert {p.name.removesuffix(".nii.gz") for p in (out / "labelsTr").iterdir()} == set(split.train)
     again = plugins.open_data_set(f"nnunet:{out}", tmp_path)
     assert again.classes == dataset.classes
-    ours, theirs = dataset.load(split.train[0]), again.load(split.train[0])
-    assert np.array_equal(theirs.drawn["scribble"], ours.drawn["scribble"])
-    assert theirs.spacing == pytest.approx(ours.spacing)
-    assert np.corrcoef(ours.image.ravel(), theirs.image.ravel())[0, 1] > 0.999
+    first, second = dataset.load(split.train[0]), again.load(split.train[0])
+    assert np.array_equal(second.drawn["scribble"], first.drawn["scribble"])
+    assert second.spacing == pytest.approx(first.spacing)
+    assert np.corrcoef(first.image.ravel(), second.image.ravel())[0, 1] > 0.999
 
 
 def test_single_images_are_exported_as_png(tmp_path):

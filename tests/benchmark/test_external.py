@@ -24,7 +24,7 @@ from benchmark.score.external import Predictions, score
 from benchmark.score.stored import mean_dice, rescore
 from benchmark.seal.export import export, write_labels
 from tests.support.sweeps import run_sweep, small_plan
-from tests.twins import pictures, volumes
+from tests.tiny import pictures, volumes
 
 
 def network(exported: Path, out: Path, cuts: tuple[float, ...] = (0.35, 0.6)) -> Path:
@@ -54,9 +54,9 @@ def stacks(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory):
+def own_runs(tmp_path_factory):
     """A results folder with a run of `prior`."""
-    results = tmp_path_factory.mktemp("ours")
+    results = tmp_path_factory.mktemp("stored")
     run_sweep(small_plan(["prior"]), results)
     return results
 
@@ -157,9 +157,9 @@ def test_run_json_says_what_was_scored_and_nothing_of_this_machine(stacks, tmp_p
         "run.json", "cases.csv", "label0000.npz", "label0001.npz", "label0002.npz"}  # fmt: skip
 
 
-def test_its_identity_has_the_fields_of_a_run(stacks, ours, tmp_path):
+def test_its_identity_has_the_fields_of_a_run(stacks, own_runs, tmp_path):
     """So that a report may put both into one table."""
-    shutil.copytree(ours, tmp_path / "r")
+    shutil.copytree(own_runs, tmp_path / "r")
     score(Predictions([str(stacks[1])], stacks[0]), tmp_path / "r", tmp_path)
     run, external = (json.loads((folder / "run.json").read_text()) for folder in stored(tmp_path / "r"))
     assert list(run["identity"]) == list(external["identity"])
@@ -410,7 +410,7 @@ def test_more_than_five_missing_scans_are_counted(tmp_path):
         ({"folders": ["teams/nnunet/dataset.json"]}, "there is no folder teams/nnunet/dataset.json"),
         ({"folders": ["teams/x*"]}, r"no folder matches 'teams/x\*'"),
         ({"folders": ["organs/labelsTs"]}, "organs/labelsTs is inside .*organs, the data set itself, whose files are the"),
-        ({"folders": ["teams/nnunet", "teams/other"], "name": "ours"}, "--name is 'ours' for 2 folders"),
+        ({"folders": ["teams/nnunet", "teams/other"], "name": "stored"}, "--name is 'stored' for 2 folders"),
         ({"folders": ["teams/nnunet", "teams/nnunet"]}, "teams/nnunet and teams/nnunet have the same name, 'nnunet'"),
         ({"folders": ["teams/nnunet"], "name": "my net"}, "'my net' can't name predictions; names are letters"),
         ({"folders": ["teams/nnunet"], "name": "procns"}, "'procns' is a method of the benchmark; choose another name"),
@@ -428,9 +428,9 @@ def test_words_that_are_wrong_are_named_and_nothing_is_stored(stacks, tmp_path, 
     assert not Path("r").exists()
 
 
-def test_a_name_of_runs_of_ours_is_refused(stacks, ours, tmp_path):
+def test_a_name_of_stored_runs_is_refused(stacks, own_runs, tmp_path):
     """A method of one's own has a name too, as have variants."""
-    shutil.copytree(ours, tmp_path / "r")
+    shutil.copytree(own_runs, tmp_path / "r")
     (folder,) = stored(tmp_path / "r")
     folder.parent.rename(folder.parents[1] / "mine")
     with pytest.raises(InputError, match="is a trained run called 'mine'; choose another name with --name"):

@@ -13,7 +13,7 @@ from benchmark.plan import compare, plugins, presets
 from benchmark.plan.jobs import make_plan
 from benchmark.plan.presets import PHANTOMS, PRESETS, Request, Settings, apply_flags, read_preset
 from benchmark.seal.contract import LATER, Budget
-from tests.twins import pictures
+from tests.tiny import pictures
 
 SMALL = ["octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=1", "octa_phantom.test=2"]
 
@@ -192,7 +192,7 @@ def test_folds_of_held_out_scans_are_a_family():
 
 
 def test_flags_set_options_of_data_sets_that_a_path_names(tmp_path):
-    from tests.twins import volumes
+    from tests.tiny import volumes
 
     volumes.nnunet(tmp_path / "Dataset001_Mine", ignore=True)
     given = request(datasets=[f"nnunet:{tmp_path / 'Dataset001_Mine'}"], options=["nnunet.annotation=point"])

@@ -10,7 +10,7 @@ import pytest
 from benchmark.plan.jobs import make_plan
 from benchmark.plan.presets import Request
 from tests.support.sweeps import BUDGET, processes, run_sweep, small_plan, write_method
-from tests.twins import acdc as twin
+from tests.tiny import acdc as tiny
 
 SPY = """import json, pathlib
         sealed, job = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[1])
@@ -37,7 +37,7 @@ SPY = """import json, pathlib
 def seen(tmp_path_factory):
     """What a method can see while it learns, on real-looking data with telling names."""
     root = tmp_path_factory.mktemp("spied")
-    data, results = twin.write(root / "secret-data"), root / "secret-results"
+    data, results = tiny.write(root / "secret-data"), root / "secret-results"
     method = write_method(root, "spy", SPY, "return np.zeros(scan.image[:, 0].shape, np.uint8)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCHMARK_DATA", str(data))
@@ -83,10 +83,10 @@ def test_guard_test_images_are_closed_while_the_method_learns(seen):
 
 
 def write_masks(data, other):
-    """ACDC's twin, with other masks if so asked; the scribbles are the same."""
-    twin.write(data)
+    """A tiny ACDC, with other masks if so asked; the scribbles are the same."""
+    tiny.write(data)
     for path in sorted((data / "acdc/ACDC_training_volumes").glob("*.h5")) if other else ():
-        twin.change(data, path.stem, label=np.full((2, 32, 28), int(path.stem[-1]) % 4, np.uint8))
+        tiny.change(data, path.stem, label=np.full((2, 32, 28), int(path.stem[-1]) % 4, np.uint8))
     return data
 
 

@@ -33,8 +33,8 @@ class Share(Metric):
     miss = 0.0
 
     def measure(self, prediction, truth, spacing):
-        ours, true = int(prediction.sum()), int(truth.sum())
-        return min(ours, true) / max(ours, true)
+        predicted, true = int(prediction.sum()), int(truth.sum())
+        return min(predicted, true) / max(predicted, true)
 '''
 DISTANCE = SHARE.replace("    low, high = 0.0, 1.0\n    miss = 0.0\n", "    distance = True\n").replace(
     "better = 1", "better = -1"
@@ -68,7 +68,9 @@ def test_it_scores_every_region_of_a_scan(tmp_path):
 
 def test_it_is_given_masks_of_the_whole_scan(tmp_path):
     width = own(
-        tmp_path, SHARE.replace("        ours, true =", "        return truth.shape[2]\n        ours, true ="), "width"
+        tmp_path,
+        SHARE.replace("        predicted, true =", "        return truth.shape[2]\n        predicted, true ="),
+        "width",
     )
     assert value(width, stack([0] * 50 + [1]), stack([0] * 49 + [1, 0])) == 51
 
@@ -204,8 +206,8 @@ def test_a_sweep_scores_with_it_as_scoring_again_does(results, tmp_path):
     again, fresh = (next(folder.rglob("cases.csv")) for folder in (results, tmp_path / "fresh"))
     assert fresh.read_bytes() == again.read_bytes()
     assert fresh.parent.name == again.parent.name
-    ours, theirs = (json.loads((path.parent / "run.json").read_text()) for path in (fresh, again))
-    assert ours["metrics"] == theirs["metrics"]
+    predicted, second = (json.loads((path.parent / "run.json").read_text()) for path in (fresh, again))
+    assert predicted["metrics"] == second["metrics"]
 
 
 def test_a_report_shows_the_values_that_are_there(results, tmp_path):
@@ -219,7 +221,9 @@ def test_a_report_shows_the_values_that_are_there(results, tmp_path):
 
 def test_a_metric_that_raises_fails_its_run_and_says_so(tmp_path):
     path = tmp_path / "raises.py"
-    path.write_text(SHARE.replace("        ours, true =", "        raise KeyError('no idea')\n        ours, true ="))
+    path.write_text(
+        SHARE.replace("        predicted, true =", "        raise KeyError('no idea')\n        predicted, true =")
+    )
     screen = run_sweep(small_plan(["prior"], metrics=[str(path)]), tmp_path / "results")
     assert screen.lines == [("prior", "failed", "metric raises raised KeyError('no idea')")]
 

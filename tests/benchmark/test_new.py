@@ -78,15 +78,15 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path):
 def test_templates_run_together_and_stand_in_one_report(tmp_path, monkeypatch):
     """A method on the phantom, and on the data set, scored with the metric."""
     monkeypatch.chdir(tmp_path)
-    for name, kind in (("ours", "method"), ("discs", "dataset"), ("volumes", "metric")):
+    for name, kind in (("mine", "method"), ("discs", "dataset"), ("volumes", "metric")):
         write(tmp_path / f"{name}.py", kind)
     flags = [word for option in TINY for word in ("--set", option)]
-    run = ["run", "--methods", "ours.py", "--datasets", "discs.py,octa_phantom", *flags]
+    run = ["run", "--methods", "mine.py", "--datasets", "discs.py,octa_phantom", *flags]
     assert command(monkeypatch, *run, "--budget", "steps=30,size=32,batch=4") == 0
     assert command(monkeypatch, "score", "--metrics", "volumes.py", "--datasets", "discs.py") == 0
     assert command(monkeypatch, "report", "--metric", "volumes,dice", "--format", "md") == 0
     table = (tmp_path / "reports/report/table.md").read_text()
-    for text in ("| ours ", "discs scribble:sim Volumes", "octa_phantom scribble:sim Volumes"):
+    for text in ("| mine ", "discs scribble:sim Volumes", "octa_phantom scribble:sim Volumes"):
         assert text in table, text
 
 

@@ -75,10 +75,10 @@ def test_cross_entropy_with_weights_or_soft_labels_is_left_alone():
 @pytest.mark.parametrize("gpu", [False, True])
 def test_they_take_the_place_of_pytorchs_on_a_gpu_alone(monkeypatch, gpu):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    theirs = F.interpolate, F.cross_entropy
+    second = F.interpolate, F.cross_entropy
     with repeatable():
-        assert (F.interpolate, F.cross_entropy) == ((interpolate, cross_entropy) if gpu else theirs)
-    assert (F.interpolate, F.cross_entropy) == theirs
+        assert (F.interpolate, F.cross_entropy) == ((interpolate, cross_entropy) if gpu else second)
+    assert (F.interpolate, F.cross_entropy) == second
 
 
 SPY = """

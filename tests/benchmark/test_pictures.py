@@ -132,8 +132,8 @@ def test_a_case_shows_what_every_row_made_of_a_scan(swept):
         np.testing.assert_array_equal(case.predictions["pce"], held["labels"][0])
     assert set(case.predictions) == {"pce", "prior"} == set(case.scores)
     assert (case.classes, case.slice, case.slices, case.seed) == (("background", "faz"), 0, 1, 0)
-    truth, ours = case.truth == 1, case.predictions["pce"] == 1
-    assert case.scores["pce"]["dice"] == pytest.approx(2 * (truth & ours).sum() / (truth.sum() + ours.sum()))
+    truth, predicted = case.truth == 1, case.predictions["pce"] == 1
+    assert case.scores["pce"]["dice"] == pytest.approx(2 * (truth & predicted).sum() / (truth.sum() + predicted.sum()))
     assert case.hashes["pce"] == plan.jobs[0].hash
 
 

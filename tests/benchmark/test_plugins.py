@@ -104,8 +104,8 @@ def installed(monkeypatch):
 
 
 def test_an_installed_package_registers_by_entry_point(installed):
-    installed(EntryPoint("theirs", "benchmark.methods.gated_crf:GatedCRF", "benchmark.methods"))
-    assert get("method", "theirs").load() is GatedCRF
+    installed(EntryPoint("foreign", "benchmark.methods.gated_crf:GatedCRF", "benchmark.methods"))
+    assert get("method", "foreign").load() is GatedCRF
 
 
 def test_an_entry_point_that_takes_a_name_is_an_error_that_names_both(installed):
@@ -115,10 +115,10 @@ def test_an_entry_point_that_takes_a_name_is_an_error_that_names_both(installed)
 
 
 def test_an_entry_point_that_does_not_import_is_an_error_where_it_is_used(installed):
-    installed(EntryPoint("theirs", "their.package:Method", "benchmark.methods"))
-    assert "theirs" in find("method")
-    with pytest.raises(InputError, match="method 'theirs' doesn't import: their.package"):
-        get("method", "theirs").load()
+    installed(EntryPoint("foreign", "their.package:Method", "benchmark.methods"))
+    assert "foreign" in find("method")
+    with pytest.raises(InputError, match="method 'foreign' doesn't import: their.package"):
+        get("method", "foreign").load()
 
 
 @pytest.mark.parametrize(
@@ -137,18 +137,18 @@ def test_a_file_that_is_not_a_method_is_refused(tmp_path, text, message):
 
 
 def test_a_data_set_in_a_file(tmp_path):
-    path = tmp_path / "theirs.py"
+    path = tmp_path / "foreign.py"
     path.write_text(
         "from dataclasses import dataclass\nfrom benchmark.datasets.phantom import OctaPhantom\n"
-        '@dataclass\nclass Theirs(OctaPhantom):\n    """Theirs."""\n    name = "theirs_octa"\n'
+        '@dataclass\nclass Foreign(OctaPhantom):\n    """Foreign."""\n    name = "foreign_octa"\n'
     )
     plugin = get("data set", str(path))
-    assert plugin.name == "theirs_octa"
+    assert plugin.name == "foreign_octa"
     assert configure(plugin.load(), {"size": 40}, root=Path()).load("phantom0000").image.shape == (1, 1, 40, 40)
 
 
 def test_a_data_set_file_without_a_name_is_refused(tmp_path):
-    path = tmp_path / "theirs.py"
+    path = tmp_path / "foreign.py"
     path.write_text("x = 1\n")
     with pytest.raises(InputError, match="has no class with a `name`"):
         get("data set", str(path))

@@ -9,7 +9,7 @@ from benchmark.plan.jobs import make_plan
 from benchmark.plan.presets import Request
 from benchmark.score.stored import rescore
 from tests.support.sweeps import run_sweep, small_plan
-from tests.twins import pictures
+from tests.tiny import pictures
 
 
 @pytest.fixture

@@ -25,17 +25,17 @@ def square(rows, columns, shape=(20, 20)):
 
 @pytest.mark.parametrize("pair", range(int(GOLDEN["in_count"])))
 def test_scores_equal_the_golden_ones(pair):
-    ours, truth = (GOLDEN[f"in_p{pair:02d}_{side}"].astype(bool) for side in ("prediction", "reference"))
+    predicted, truth = (GOLDEN[f"in_p{pair:02d}_{side}"].astype(bool) for side in ("prediction", "reference"))
     spacing = GOLDEN[f"in_p{pair:02d}_spacing"]
-    if not (ours.any() and truth.any()):
+    if not (predicted.any() and truth.any()):
         return
-    found = overlaps(ours, truth)
+    found = overlaps(predicted, truth)
     for name, key in [("dice", "dc"), ("iou", "jc"), ("precision", "precision"), ("recall", "recall")]:
         assert found[name] == pytest.approx(GOLDEN[f"out_{key}"][pair], abs=1e-9)
-    if min(ours.shape) > 1:
-        if ours.ndim == 2:
-            ours, truth, spacing = ours[None], truth[None], (1.0, *spacing)
-        found = evaluate(ours.astype(np.uint8), truth.astype(np.uint8), ONE, spacing)["object"]
+    if min(predicted.shape) > 1:
+        if predicted.ndim == 2:
+            predicted, truth, spacing = predicted[None], truth[None], (1.0, *spacing)
+        found = evaluate(predicted.astype(np.uint8), truth.astype(np.uint8), ONE, spacing)["object"]
         for name in ("hd95", "hd95_max", "hd", "assd"):
             assert found[name] == pytest.approx(GOLDEN[f"out_{name}"][pair], abs=1e-9)
 
@@ -46,17 +46,17 @@ stacks = arrays(np.uint8, st.tuples(st.integers(2, 4), st.integers(2, 9), st.int
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), truth=stacks, spacing=st.tuples(*[st.floats(0.3, 10)] * 3))
 def test_a_stack_with_spacing_is_scored_as_medpy_scores_it(data, truth, spacing):
-    ours = data.draw(arrays(np.uint8, truth.shape, elements=st.integers(0, 1)))
-    assume(ours.any() and truth.any())
-    scores = evaluate(ours, truth, ONE, spacing)["object"]
-    assert scores["dice"] == pytest.approx(medpy.dc(ours, truth), abs=1e-9)
-    assert scores["hd95"] == pytest.approx(medpy.hd95(ours, truth, spacing), abs=1e-9)
-    assert scores["assd"] == pytest.approx(medpy.assd(ours, truth, spacing), abs=1e-9)
-    assert scores["hd"] == pytest.approx(medpy.hd(ours, truth, spacing), abs=1e-9)
-    assert scores["iou"] == pytest.approx(medpy.jc(ours, truth), abs=1e-9)
-    assert scores["precision"] == pytest.approx(medpy.precision(ours, truth), abs=1e-9)
-    assert scores["recall"] == pytest.approx(medpy.recall(ours, truth), abs=1e-9)
-    assert scores["rve"] == pytest.approx(medpy.ravd(ours, truth), abs=1e-9)
+    predicted = data.draw(arrays(np.uint8, truth.shape, elements=st.integers(0, 1)))
+    assume(predicted.any() and truth.any())
+    scores = evaluate(predicted, truth, ONE, spacing)["object"]
+    assert scores["dice"] == pytest.approx(medpy.dc(predicted, truth), abs=1e-9)
+    assert scores["hd95"] == pytest.approx(medpy.hd95(predicted, truth, spacing), abs=1e-9)
+    assert scores["assd"] == pytest.approx(medpy.assd(predicted, truth, spacing), abs=1e-9)
+    assert scores["hd"] == pytest.approx(medpy.hd(predicted, truth, spacing), abs=1e-9)
+    assert scores["iou"] == pytest.approx(medpy.jc(predicted, truth), abs=1e-9)
+    assert scores["precision"] == pytest.approx(medpy.precision(predicted, truth), abs=1e-9)
+    assert scores["recall"] == pytest.approx(medpy.recall(predicted, truth), abs=1e-9)
+    assert scores["rve"] == pytest.approx(medpy.ravd(predicted, truth), abs=1e-9)
 
 
 def surface_points(mask, spacing):
@@ -70,14 +70,14 @@ def surface_points(mask, spacing):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), truth=stacks, spacing=st.tuples(*[st.floats(0.3, 10)] * 3), tolerance=st.floats(0, 10))
 def test_distances_equal_brute_force_over_all_pairs_of_surface_voxels(data, truth, spacing, tolerance):
-    ours = data.draw(arrays(np.uint8, truth.shape, elements=st.integers(0, 1)))
-    assume(ours.any() and truth.any())
-    one, other = surface_points(ours, spacing), surface_points(truth, spacing)
+    predicted = data.draw(arrays(np.uint8, truth.shape, elements=st.integers(0, 1)))
+    assume(predicted.any() and truth.any())
+    one, other = surface_points(predicted, spacing), surface_points(truth, spacing)
     apart = np.linalg.norm(one[:, None] - other, axis=2)
     out, back = apart.min(1), apart.min(0)
     pooled = np.concatenate([out, back])
     assume(np.abs(pooled - tolerance).min() > 1e-9)
-    scores = evaluate(ours, truth, ONE, spacing, tolerance=tolerance)["object"]
+    scores = evaluate(predicted, truth, ONE, spacing, tolerance=tolerance)["object"]
     assert scores["hd95"] == pytest.approx(np.percentile(pooled, 95), abs=1e-9)
     assert scores["hd95_max"] == pytest.approx(max(np.percentile(out, 95), np.percentile(back, 95)), abs=1e-9)
     assert scores["hd"] == pytest.approx(pooled.max(), abs=1e-9)
@@ -98,11 +98,11 @@ def monai():
 @given(data=st.data(), shape=st.sampled_from([(1, 45, 30), (6, 40, 30), (20, 20, 20)]))
 def test_an_image_or_a_stack_is_scored_as_monai_scores_it(monai, data, shape):
     """MONAI takes the larger of the two directions' percentiles, and computes in single precision."""
-    ours, truth = data.draw(blocks(shape)), data.draw(blocks(shape))
+    predicted, truth = data.draw(blocks(shape)), data.draw(blocks(shape))
     spacing = data.draw(st.tuples(*[st.sampled_from([0.5, 0.7, 1.0, 1.56, 3.0, 10.0])] * 3))
-    scores = evaluate(ours, truth, ONE, spacing, tolerance=2.345)["object"]
+    scores = evaluate(predicted, truth, ONE, spacing, tolerance=2.345)["object"]
     axes = slice(1, None) if shape[0] == 1 else slice(None)
-    pair = [torch.from_numpy(mask.reshape(1, 1, *shape[axes])) for mask in (ours, truth)]
+    pair = [torch.from_numpy(mask.reshape(1, 1, *shape[axes])) for mask in (predicted, truth)]
     given_ = {"include_background": True, "spacing": list(spacing[axes])}
     for name, found in {
         "hd95_max": monai.compute_hausdorff_distance(*pair, percentile=95, **given_),
@@ -118,22 +118,22 @@ def test_an_image_or_a_stack_is_scored_as_monai_scores_it(monai, data, shape):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), shape=st.sampled_from([(6, 40, 30), (20, 20, 20)]), spacing=st.tuples(*[st.floats(0.3, 10)] * 3))
 def test_near_and_far_blocks_are_scored_as_medpy_scores_them(data, shape, spacing):
-    ours, truth = data.draw(blocks(shape)), data.draw(blocks(shape))
-    scores = evaluate(ours, truth, ONE, spacing)["object"]
-    assert scores["hd95"] == pytest.approx(medpy.hd95(ours, truth, spacing), abs=1e-9)
-    assert scores["assd"] == pytest.approx(medpy.assd(ours, truth, spacing), abs=1e-9)
-    assert scores["hd"] == pytest.approx(medpy.hd(ours, truth, spacing), abs=1e-9)
+    predicted, truth = data.draw(blocks(shape)), data.draw(blocks(shape))
+    scores = evaluate(predicted, truth, ONE, spacing)["object"]
+    assert scores["hd95"] == pytest.approx(medpy.hd95(predicted, truth, spacing), abs=1e-9)
+    assert scores["assd"] == pytest.approx(medpy.assd(predicted, truth, spacing), abs=1e-9)
+    assert scores["hd"] == pytest.approx(medpy.hd(predicted, truth, spacing), abs=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), shape=st.tuples(st.integers(2, 4), st.integers(2, 30), st.integers(2, 30)))
 def test_slices_are_scored_as_medpy_scores_each_and_averaged(data, shape):
-    ours, truth = data.draw(blocks(shape)), data.draw(blocks(shape))
-    scores = evaluate(ours, truth, ONE)["object"]
+    predicted, truth = data.draw(blocks(shape)), data.draw(blocks(shape))
+    scores = evaluate(predicted, truth, ONE)["object"]
     for metric in ("hd95", "assd"):
         each = [
             getattr(medpy, metric)(o, t) if o.any() else np.hypot(*shape[1:])
-            for o, t in zip(ours, truth, strict=True)
+            for o, t in zip(predicted, truth, strict=True)
             if t.any()
         ]
         assert scores[f"{metric}@slice"] == pytest.approx(np.mean(each), abs=1e-9)
@@ -143,10 +143,10 @@ def test_slices_are_scored_as_medpy_scores_each_and_averaged(data, shape):
 def test_a_real_volume_is_scored_as_medpy_scores_it(real_data):
     with h5py.File(real_data / "acdc" / "ACDC_training_volumes" / "patient001_frame01.h5") as file:
         truth = file["label"][()].astype(np.uint8)
-    spacing, ours = (10.0, 1.5625, 1.5625), np.roll(truth, (2, -1), (1, 2))
-    scores = evaluate(ours, truth, {"right": (1,), "heart": (1, 2, 3)}, spacing)
+    spacing, predicted = (10.0, 1.5625, 1.5625), np.roll(truth, (2, -1), (1, 2))
+    scores = evaluate(predicted, truth, {"right": (1,), "heart": (1, 2, 3)}, spacing)
     for region, labels in {"right": [1], "heart": [1, 2, 3]}.items():
-        pair = np.isin(ours, labels), np.isin(truth, labels)
+        pair = np.isin(predicted, labels), np.isin(truth, labels)
         assert scores[region]["dice"] == pytest.approx(medpy.dc(*pair), abs=1e-9)
         assert scores[region]["hd95"] == pytest.approx(medpy.hd95(*pair, spacing), abs=1e-9)
         assert scores[region]["assd"] == pytest.approx(medpy.assd(*pair, spacing), abs=1e-9)
@@ -159,9 +159,9 @@ def test_the_percentile_is_numpys_to_the_last_bit(values):
 
 def test_a_far_spot_moves_the_largest_distance_and_not_the_95th_percentile():
     truth = square((10, 50), (10, 50), (100, 100))
-    ours = truth.copy()
-    ours[0, 90, 90] = 1
-    scores = evaluate(ours, truth, ONE, tolerance=2.0)["object"]
+    predicted = truth.copy()
+    predicted[0, 90, 90] = 1
+    scores = evaluate(predicted, truth, ONE, tolerance=2.0)["object"]
     assert scores["hd95"] == scores["hd95_max"] == 0
     assert scores["hd"] == pytest.approx(2**0.5 * 41)
     assert scores["nsd"] == pytest.approx(312 / 313)
@@ -170,11 +170,11 @@ def test_a_far_spot_moves_the_largest_distance_and_not_the_95th_percentile():
 def test_nsd_by_hand():
     """A square of 7 x 7 has 24 surface voxels; shifted by 3, the columns on either side are 3 apart."""
     truth = square((5, 12), (5, 12))
-    ours = np.roll(truth, 3, 2)
-    near = evaluate(ours, truth, ONE, tolerance=3.0)["object"]
+    predicted = np.roll(truth, 3, 2)
+    near = evaluate(predicted, truth, ONE, tolerance=3.0)["object"]
     assert near["nsd"] == 1
-    assert evaluate(ours, truth, ONE, tolerance=0.0)["object"]["nsd"] == pytest.approx(16 / 48)
-    assert np.isnan(evaluate(ours, truth, ONE)["object"]["nsd"])
+    assert evaluate(predicted, truth, ONE, tolerance=0.0)["object"]["nsd"] == pytest.approx(16 / 48)
+    assert np.isnan(evaluate(predicted, truth, ONE)["object"]["nsd"])
     assert near["rve"] == 0
     assert near["precision"] == near["recall"] == pytest.approx(4 / 7)
     assert near["iou"] == pytest.approx(4 / 10)
@@ -183,18 +183,18 @@ def test_nsd_by_hand():
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), shape=st.tuples(st.just(1), st.integers(2, 9), st.integers(2, 9)))
 def test_an_image_is_scored_in_two_dimensions(data, shape):
-    ours, truth = (data.draw(arrays(np.uint8, shape, elements=st.integers(0, 1))) for _ in range(2))
-    assume(ours.any() and truth.any())
-    scores = evaluate(ours, truth, ONE)["object"]
-    assert scores["hd95"] == pytest.approx(medpy.hd95(ours[0], truth[0]), abs=1e-9)
-    assert scores["assd"] == pytest.approx(medpy.assd(ours[0], truth[0]), abs=1e-9)
+    predicted, truth = (data.draw(arrays(np.uint8, shape, elements=st.integers(0, 1))) for _ in range(2))
+    assume(predicted.any() and truth.any())
+    scores = evaluate(predicted, truth, ONE)["object"]
+    assert scores["hd95"] == pytest.approx(medpy.hd95(predicted[0], truth[0]), abs=1e-9)
+    assert scores["assd"] == pytest.approx(medpy.assd(predicted[0], truth[0]), abs=1e-9)
 
 
 @pytest.mark.parametrize("shift", [(3, 0), (0, 3)])
 def test_a_shift_along_rows_costs_as_much_as_along_columns(shift):
     truth = square((5, 12), (5, 12))
-    ours = np.roll(truth, shift, axis=(1, 2))
-    assert evaluate(ours, truth, ONE)["object"]["hd95"] == 3
+    predicted = np.roll(truth, shift, axis=(1, 2))
+    assert evaluate(predicted, truth, ONE)["object"]["hd95"] == 3
 
 
 def test_rows_and_columns_have_their_own_spacing():
@@ -250,17 +250,17 @@ def test_every_region_has_every_score_as_a_plain_number():
 
 def test_a_stack_without_spacing_has_no_distance_in_three_dimensions():
     truth = np.concatenate([square((5, 12), (5, 12)), square((5, 12), (5, 12)), np.zeros((1, 20, 20), np.uint8)])
-    ours = np.concatenate([np.roll(truth[:1], 2, 1), np.roll(truth[1:2], 4, 1), truth[:1]])
-    scores = evaluate(ours, truth, ONE)["object"]
+    predicted = np.concatenate([np.roll(truth[:1], 2, 1), np.roll(truth[1:2], 4, 1), truth[:1]])
+    scores = evaluate(predicted, truth, ONE)["object"]
     assert np.isnan([scores[name] for name in ("hd95", "hd95_max", "assd", "nsd")]).all()
     assert scores["hd95@slice"] == scores["hd95_max@slice"] == 3  # of 2 and 4; the slice without truth does not count
 
 
 def test_a_slice_that_was_missed_costs_the_slice_diagonal():
     truth = np.concatenate([square((5, 12), (5, 12), (30, 40))] * 2)
-    ours = truth.copy()
-    ours[1] = 0
-    scores = evaluate(ours, truth, ONE, tolerance=2)["object"]
+    predicted = truth.copy()
+    predicted[1] = 0
+    scores = evaluate(predicted, truth, ONE, tolerance=2)["object"]
     assert scores["hd95@slice"] == scores["hd95_max@slice"] == 25
     assert (scores["nsd@slice"], scores["diagonal"]) == (0.5, 50)
 
@@ -269,9 +269,9 @@ def test_a_slice_has_the_larger_direction_and_the_share_within_the_tolerance():
     """Two slices, each with a distant pixel of 8 surface pixels: 7 distances of 0 there, 1 of 10; none missing on return."""
     truth = np.zeros((2, 20, 20), np.uint8)
     truth[:, 5:8, 5:8] = 1
-    ours = truth.copy()
-    ours[:, 5, 17] = 1
-    scores = evaluate(ours, truth, ONE, tolerance=2)["object"]
+    predicted = truth.copy()
+    predicted[:, 5, 17] = 1
+    scores = evaluate(predicted, truth, ONE, tolerance=2)["object"]
     assert scores["hd95_max@slice"] == pytest.approx(np.percentile([0] * 8 + [10], 95))
     assert scores["nsd@slice"] == pytest.approx(16 / 17)
 
@@ -290,12 +290,12 @@ def test_a_union_of_labels_is_scored_as_a_label_of_its_own(data, spacing):
     """Labels up to 255; regions may overlap, name labels that nobody has, or hold the background."""
     shape = data.draw(st.tuples(st.integers(1, 3), st.integers(2, 9), st.integers(2, 9)))
     labels = st.sampled_from([0, 1, 2, 254, 255])
-    ours, truth = (data.draw(arrays(np.uint8, shape, elements=labels)) for _ in range(2))
+    predicted, truth = (data.draw(arrays(np.uint8, shape, elements=labels)) for _ in range(2))
     regions = {"disc": (1, 2), "cup": (1,), "last": (254, 255, 300), "other": (0, 2)}
     regions = {name: regions[name] for name in data.draw(st.sampled_from([("disc", "cup", "last"), tuple(regions)]))}
-    scores = evaluate(ours, truth, regions, spacing, tolerance=1.0)
+    scores = evaluate(predicted, truth, regions, spacing, tolerance=1.0)
     for name, union in regions.items():
-        pair = (np.isin(ours, union), np.isin(truth, union))
+        pair = (np.isin(predicted, union), np.isin(truth, union))
         alone = evaluate(*(mask.astype(np.uint8) for mask in pair), ONE, spacing, tolerance=1.0)["object"]
         assert scores[name] == pytest.approx(alone, abs=1e-9, nan_ok=True)
 
@@ -320,10 +320,10 @@ FORMS = {
 @pytest.mark.parametrize("spacing", [None, (9.0, 2.0, 1.0)])
 def test_the_form_of_an_array_does_not_matter(form, spacing):
     truth = np.concatenate([square((5, 12), (5, 12))] * 2)
-    ours = np.roll(truth, (2, 1), (1, 2))
-    expected = evaluate(ours, truth, ONE, spacing)["object"]
+    predicted = np.roll(truth, (2, 1), (1, 2))
+    expected = evaluate(predicted, truth, ONE, spacing)["object"]
     change = FORMS[form]
-    for pair in ((change(ours), truth), (ours, change(truth)), (change(ours), change(truth))):
+    for pair in ((change(predicted), truth), (predicted, change(truth)), (change(predicted), change(truth))):
         assert evaluate(*pair, ONE, spacing)["object"] == pytest.approx(expected, nan_ok=True)
 
 

@@ -19,13 +19,13 @@ def test_what_was_sealed_comes_back_bit_by_bit(tmp_path, scans):
     seal(tmp_path, {"train": scans}, held, 3, 3)
     train, test = open_train(tmp_path), open_test(tmp_path)
     assert (train.classes, train.channels, len(train)) == (3, 3, 2)
-    for ours, theirs in zip(train, scans, strict=True):
-        assert np.array_equal(ours.image, theirs.image)
-        assert np.array_equal(ours.allowed, theirs.allowed)
-        assert ours.spacing == theirs.spacing
-    for ours, theirs in zip(test, held, strict=True):
-        assert np.array_equal(ours.image, theirs.image)
-        assert ours.spacing == theirs.spacing
+    for first, second in zip(train, scans, strict=True):
+        assert np.array_equal(first.image, second.image)
+        assert np.array_equal(first.allowed, second.allowed)
+        assert first.spacing == second.spacing
+    for first, second in zip(test, held, strict=True):
+        assert np.array_equal(first.image, second.image)
+        assert first.spacing == second.spacing
 
 
 def test_a_learner_can_not_write_into_sealed_arrays(tmp_path, scans):
@@ -65,8 +65,8 @@ def test_held_out_marks_may_be_of_another_integer_type(tmp_path, scans):
     held_out = [WeakScan(scan.image, scan.allowed.astype(np.int32)) for scan in scans]
     seal(tmp_path, {"train": scans, "val": held_out}, [], 3, 3)
     for part in (open_train(tmp_path), open_val(tmp_path)):
-        for ours, theirs in zip(part, scans, strict=True):
-            np.testing.assert_array_equal(ours.allowed, theirs.allowed)
+        for first, second in zip(part, scans, strict=True):
+            np.testing.assert_array_equal(first.allowed, second.allowed)
 
 
 def test_relabelling_keeps_the_images(scans):

@@ -228,9 +228,9 @@ def test_a_packed_folder_reads_as_the_live_one(live, packed):
     assert [there.has_snapshots(run) for run in runs] == [live.has_snapshots(run) for run in runs]
     for read in (ResultsFolder.cases, ResultsFolder.snapshots):
         own = runs if read is ResultsFolder.cases else runs[1:]
-        ours, theirs = (read(each, own).sort_values("run", kind="stable") for each in (live, there))
-        columns = [name for name in ours if theirs[name].notna().any()]
-        assert theirs[columns].astype(str).values.tolist() == ours[columns].astype(str).values.tolist()
+        first, second = (read(each, own).sort_values("run", kind="stable") for each in (live, there))
+        columns = [name for name in first if second[name].notna().any()]
+        assert second[columns].astype(str).values.tolist() == first[columns].astype(str).values.tolist()
 
 
 def test_the_same_runs_give_the_same_bytes_wherever_they_lie(live, packed, tmp_path):

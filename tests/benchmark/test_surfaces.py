@@ -17,9 +17,9 @@ def surface_voxels(mask):
     return np.array([at for at in sorted(inside) if any(tuple((at + face).tolist()) not in inside for face in faces)])
 
 
-def all_pairs(ours, truth, spacing):
+def all_pairs(predicted, truth, spacing):
     """Distances of two surfaces from the table of all pairs of their voxels."""
-    one, other = (surface_voxels(mask) * spacing for mask in (ours, truth))
+    one, other = (surface_voxels(mask) * spacing for mask in (predicted, truth))
     table = np.linalg.norm(one[:, None] - other, axis=2)
     return table.min(1), table.min(0)
 
@@ -47,10 +47,10 @@ scenes = st.sampled_from([(60,), (45, 30), (30, 45), (6, 40, 30), (20, 20, 20)])
 @given(pair=specks | scenes, spacing=st.tuples(*[st.floats(0.2, 12)] * 3))
 @example(pair=(np.eye(30, dtype=bool), np.eye(30, 30, 9, dtype=bool)), spacing=(12.0, 0.2, 1.0))  # few offsets are nearer
 def test_distances_equal_the_table_of_all_pairs(pair, spacing):
-    ours, truth = pair
-    assume(ours.any() and truth.any())
-    spacing = spacing[: ours.ndim]
-    for found, expected in zip(distances(ours, truth, spacing), all_pairs(ours, truth, spacing), strict=True):
+    predicted, truth = pair
+    assume(predicted.any() and truth.any())
+    spacing = spacing[: predicted.ndim]
+    for found, expected in zip(distances(predicted, truth, spacing), all_pairs(predicted, truth, spacing), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)  # and in the same order
 
 
@@ -60,28 +60,28 @@ def test_distances_equal_the_table_of_all_pairs(pair, spacing):
 def test_every_pair_of_a_stack_is_measured_alone(pairs):
     """Also where the next pair has something much nearer, and where all pairs lie on one line."""
     stacks = (np.array(masks) for masks in zip(*pairs, strict=True))
-    for found, (ours, truth) in zip(distances_of_each(*stacks), pairs, strict=True):
-        for ours_found, alone in zip(found, distances(ours, truth), strict=True):
-            np.testing.assert_allclose(ours_found, alone, rtol=0, atol=1e-9)
+    for found, (predicted, truth) in zip(distances_of_each(*stacks), pairs, strict=True):
+        for predicted_found, alone in zip(found, distances(predicted, truth), strict=True):
+            np.testing.assert_allclose(predicted_found, alone, rtol=0, atol=1e-9)
 
 
 def test_a_near_and_a_far_voxel():
     """The one is found along the offsets, the other by the tree."""
-    ours, truth = np.zeros((2, 60, 60), bool)
-    truth[2, 2] = ours[5, 6] = ours[32, 42] = True
-    out, back = distances(ours, truth)
+    predicted, truth = np.zeros((2, 60, 60), bool)
+    truth[2, 2] = predicted[5, 6] = predicted[32, 42] = True
+    out, back = distances(predicted, truth)
     assert out.tolist() == [5, 50]
     assert back.tolist() == [5]
 
 
 def test_thousands_of_voxels_equal_the_distance_transform(rng):
     """So many that they look in several pieces; no two touch, so that each is its own surface."""
-    ours, truth = np.zeros((2, 500, 300), bool)
-    ours[::2, ::2], truth[::2, ::2] = rng.random((2, 250, 150)) < [[[0.6]], [[0.01]]]
-    assert ours.sum() > 2**14
-    out, back = distances(ours, truth, (1.0, 1.3))
-    np.testing.assert_allclose(out, ndimage.distance_transform_edt(~truth, (1.0, 1.3))[ours], atol=1e-9)
-    np.testing.assert_allclose(back, ndimage.distance_transform_edt(~ours, (1.0, 1.3))[truth], atol=1e-9)
+    predicted, truth = np.zeros((2, 500, 300), bool)
+    predicted[::2, ::2], truth[::2, ::2] = rng.random((2, 250, 150)) < [[[0.6]], [[0.01]]]
+    assert predicted.sum() > 2**14
+    out, back = distances(predicted, truth, (1.0, 1.3))
+    np.testing.assert_allclose(out, ndimage.distance_transform_edt(~truth, (1.0, 1.3))[predicted], atol=1e-9)
+    np.testing.assert_allclose(back, ndimage.distance_transform_edt(~predicted, (1.0, 1.3))[truth], atol=1e-9)
 
 
 def test_a_mask_that_fills_the_image_has_its_border_as_surface():
@@ -97,9 +97,9 @@ def test_a_flat_mask_in_a_volume_is_all_surface():
 
 
 def test_axes_of_length_one_are_dropped_with_their_spacing():
-    ours, truth = np.zeros((2, 9, 1, 9), bool)
-    ours[2:7, :, 2:7] = truth[2:7, :, 4:9] = True
-    out, _ = distances(ours, truth, (1.0, 50.0, 3.0))
+    predicted, truth = np.zeros((2, 9, 1, 9), bool)
+    predicted[2:7, :, 2:7] = truth[2:7, :, 4:9] = True
+    out, _ = distances(predicted, truth, (1.0, 50.0, 3.0))
     assert len(out) == 16
     assert out.max() == 6
 

@@ -9,17 +9,17 @@ from benchmark.datasets.acdc import Acdc
 from benchmark.datasets.annotations import parse
 from benchmark.datasets.base import Inventory, check_scan, check_split
 from benchmark.datasets.simulate import Annotator
-from tests.twins import acdc as twin
+from tests.tiny import acdc as tiny
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return twin.write(tmp_path_factory.mktemp("data")) / "acdc"
+    return tiny.write(tmp_path_factory.mktemp("data")) / "acdc"
 
 
-@pytest.fixture(params=["twin", pytest.param("real", marks=pytest.mark.slow)])
+@pytest.fixture(params=["tiny", pytest.param("real", marks=pytest.mark.slow)])
 def dataset(request):
-    if request.param == "twin":
+    if request.param == "tiny":
         return Acdc(request.getfixturevalue("folder"))
     return Acdc(request.getfixturevalue("real_data") / "acdc")
 
@@ -83,14 +83,14 @@ def test_a_missing_folder_says_where_to_get_the_files(tmp_path):
 
 
 def test_missing_patients_are_named(tmp_path):
-    few = Acdc(twin.write(tmp_path, patients=3) / "acdc")
+    few = Acdc(tiny.write(tmp_path, patients=3) / "acdc")
     with pytest.raises(InputError, match="needs patient004"):
         few.split("strat5/0")
 
 
 @pytest.fixture
 def small(tmp_path):
-    return twin.write(tmp_path, patients=1)
+    return tiny.write(tmp_path, patients=1)
 
 
 def test_a_truncated_file_is_named(small):
@@ -110,13 +110,13 @@ def test_a_file_without_a_scribble_is_named(small):
 
 
 def test_an_unknown_scribble_value_is_named(small):
-    twin.change(small, "patient001_frame01", scribble=np.full((2, 32, 28), 9, np.uint16))
+    tiny.change(small, "patient001_frame01", scribble=np.full((2, 32, 28), 9, np.uint16))
     with pytest.raises(InputError, match=r"scribble: unknown labels \[9\]"):
         Acdc(small / "acdc").load("patient001_frame01")
 
 
 def test_a_label_beyond_a_byte_is_not_wrapped(small):
-    twin.change(small, "patient001_frame01", label=np.full((2, 32, 28), 257, np.int32))
+    tiny.change(small, "patient001_frame01", label=np.full((2, 32, 28), 257, np.int32))
     with pytest.raises(InputError, match=r"label holds \[257\]"):
         Acdc(small / "acdc").load("patient001_frame01")
 

@@ -15,10 +15,10 @@ from benchmark.datasets.base import Inventory, check_scan
 from benchmark.datasets.polyp import gaze
 from benchmark.datasets.simulate import Annotator
 from benchmark.plan import plugins
-from tests.twins import acdc as acdc_hdf5
-from tests.twins import nested_discs, pictures, scribbled, volumes
+from tests.tiny import acdc as acdc_hdf5
+from tests.tiny import nested_discs, pictures, scribbled, volumes
 
-TWINS = {
+TINY = {
     "acdc": acdc_hdf5.write,
     "acdc, NIfTI": volumes.acdc,
     "mscmr": volumes.mscmr,
@@ -45,24 +45,24 @@ def opened(kind, root):
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory):
+def tiny(tmp_path_factory):
     """Return the data set of a tiny copy by its kind; each copy is written once."""
     written = {}
 
-    def open_twin(kind):
+    def open_tiny(kind):
         if kind not in written:
-            written[kind] = TWINS[kind](tmp_path_factory.mktemp("twin"))
+            written[kind] = TINY[kind](tmp_path_factory.mktemp("tiny"))
         return opened(kind, written[kind])
 
-    return open_twin
+    return open_tiny
 
 
-@pytest.fixture(params=[*TWINS, *(pytest.param(f"real {name}", marks=pytest.mark.slow) for name in REAL)])
-def dataset(request, twin):
+@pytest.fixture(params=[*TINY, *(pytest.param(f"real {name}", marks=pytest.mark.slow) for name in REAL)])
+def dataset(request, tiny):
     kind = request.param
     if kind.startswith("real "):
         return plugins.open_data_set(kind.removeprefix("real "), request.getfixturevalue("real_data"))
-    return twin(kind)
+    return tiny(kind)
 
 
 def test_scans_keep_their_promises_and_belong_to_their_patient(dataset):
@@ -101,9 +101,9 @@ def test_facts_are_stated(dataset):
     assert all(0 < label < len(dataset.classes) for labels in dataset.regions.values() for label in labels)
 
 
-@pytest.mark.parametrize("kind", TWINS)
-def test_check_finds_nothing_wrong_with_a_twin(kind, twin, capsys):
-    root = twin(kind).root
+@pytest.mark.parametrize("kind", TINY)
+def test_check_finds_nothing_wrong_with_a_tiny(kind, tiny, capsys):
+    root = tiny(kind).root
     name = kind.partition(",")[0]
     by_path = name in ("folder", "nnunet")
     assert check(f"{name}:{root}" if by_path else name, root.parent) == 0
@@ -121,21 +121,21 @@ def test_check_finds_no_error_in_the_real_sets(name, real_data, capsys):
 # ------------------------------------------------------------------------------------------------ single adapters
 
 
-def test_pixels_and_labels_are_those_that_were_written(twin):
-    scan = twin("odoc").load("train_drishtiGS_002")
+def test_pixels_and_labels_are_those_that_were_written(tiny):
+    scan = tiny("odoc").load("train_drishtiGS_002")
     mask = nested_discs("drishtiGS_002", pictures.SHAPE, 3)
     assert np.array_equal(scan.mask[0], mask)
     assert abs(scan.image[0][:, mask == 2].mean() - 0.8) < 0.02
     assert abs(scan.image[0][:, mask == 0].mean() - 0.2) < 0.02
 
 
-def test_jpeg_masks_are_cut_at_their_threshold(twin):
+def test_jpeg_masks_are_cut_at_their_threshold(tiny):
     name = pictures.stored_names("polyp")[0]
-    assert (twin("polyp").load(name).mask[0] == nested_discs(name, pictures.SHAPE, 2)).mean() > 0.99
+    assert (tiny("polyp").load(name).mask[0] == nested_discs(name, pictures.SHAPE, 2)).mean() > 0.99
 
 
-def test_volumes_come_as_slices_rows_columns_with_their_spacing_in_that_order(twin):
-    scan = twin("acdc, NIfTI").load("patient007_frame11")
+def test_volumes_come_as_slices_rows_columns_with_their_spacing_in_that_order(tiny):
+    scan = tiny("acdc, NIfTI").load("patient007_frame11")
     image, mask = volumes.stack_of("patient007_frame11")
     assert scan.mask.shape == volumes.STACK
     assert np.array_equal(scan.mask, mask)
@@ -145,9 +145,9 @@ def test_volumes_come_as_slices_rows_columns_with_their_spacing_in_that_order(tw
 
 
 @pytest.mark.parametrize("kind", ["faz, HDF5", "odoc, HDF5", "polyp, HDF5"])
-def test_procns_files_bring_their_drawn_marks(kind, twin):
+def test_procns_files_bring_their_drawn_marks(kind, tiny):
     """The number of classes is the unlabelled value there; here it says nothing."""
-    dataset = twin(kind)
+    dataset = tiny(kind)
     classes, scan = len(dataset.classes), dataset.load("train_1")
     assert set(scan.drawn) == {"point", "scribble", "scribble:noisy", "block", "box"}
     expected = scribbled(nested_discs("train0", pictures.SHAPE, classes), "keypointtrain0", classes)
@@ -158,8 +158,8 @@ def test_procns_files_bring_their_drawn_marks(kind, twin):
     assert dataset.splits() == ["official"]
 
 
-def test_bare_formats_take_the_drawn_marks_where_all_training_scans_have_them(twin):
-    look = Inventory(twin("odoc, HDF5"), {}).look("official")
+def test_bare_formats_take_the_drawn_marks_where_all_training_scans_have_them(tiny):
+    look = Inventory(tiny("odoc, HDF5"), {}).look("official")
     assert str(resolve("point", look.drawn, "odoc")) == "point:drawn"
     assert str(resolve("scribble", look.drawn, "odoc")) == "scribble:drawn"
     assert str(resolve("point:sim", look.drawn, "odoc")) == "point"
@@ -167,16 +167,16 @@ def test_bare_formats_take_the_drawn_marks_where_all_training_scans_have_them(tw
     assert str(resolve("tags", look.drawn, "odoc")) == "tags"
 
 
-def test_mscmr_has_scribbles_to_train_on_officially_and_masks_in_its_folds(twin):
-    survey = Inventory(twin("mscmr"), {})
+def test_mscmr_has_scribbles_to_train_on_officially_and_masks_in_its_folds(tiny):
+    survey = Inventory(tiny("mscmr"), {})
     official, fold = survey.look("official"), survey.look("dense20/0")
     assert official.drawn == ("scribble",)
     assert official.maskless
     assert (fold.drawn, fold.maskless) == ((), "")
 
 
-def test_gaze_marks_are_points_of_people_and_background_far_from_them(twin):
-    dataset = twin("polyp")
+def test_gaze_marks_are_points_of_people_and_background_far_from_them(tiny):
+    dataset = tiny("polyp")
     name = pictures.stored_names("polyp")[0]
     scan = dataset.load(name)
     marks = scan.drawn["point:gaze"]
@@ -187,10 +187,10 @@ def test_gaze_marks_are_points_of_people_and_background_far_from_them(twin):
     assert Annotator(dataset, (), parse("point:gaze"), 0)(scan) is marks
 
 
-def test_gaze_marks_are_made_when_they_are_asked_for(twin, monkeypatch):
+def test_gaze_marks_are_made_when_they_are_asked_for(tiny, monkeypatch):
     made = []
     monkeypatch.setattr(polyp, "gaze", lambda *given: made.append(given) or gaze(*given))
-    dataset = twin("polyp")
+    dataset = tiny("polyp")
     scan = next(scan for scan in map(dataset.load, dataset.split("random").train) if scan.drawn)
     assert "point:gaze" in scan.drawn
     assert made == []
@@ -219,10 +219,10 @@ def test_gaze_marks_are_discs_around_the_points_inside():
     assert near[marks == 1].min() > 0.25 * np.hypot(40, 60) - 3  # from the dots' middles
 
 
-def test_spacing_is_written_from_the_headers_and_read_with_the_volumes(tmp_path, twin):
+def test_spacing_is_written_from_the_headers_and_read_with_the_volumes(tmp_path, tiny):
     data = acdc_hdf5.write(tmp_path / "data", patients=2)
     assert Acdc(data / "acdc").load("patient001_frame01").spacing is None
-    path = write_spacing(twin("acdc, NIfTI").root, data / "acdc")
+    path = write_spacing(tiny("acdc, NIfTI").root, data / "acdc")
     assert path == data / "acdc" / "spacing.csv"
     (data / "acdc" / "spacing.csv").write_text("scan,slices,rows,columns\npatient001_frame01,10,1.5,1.25\n")
     assert Acdc(data / "acdc").load("patient001_frame01").spacing == (10, 1.5, 1.25)
@@ -238,8 +238,8 @@ def test_a_pathology_that_the_splits_do_not_count_on_is_refused(tmp_path):
         Acdc(root / "acdc").patients()
 
 
-def test_a_folder_says_what_its_toml_says(twin):
-    dataset = twin("folder")
+def test_a_folder_says_what_its_toml_says(tiny):
+    dataset = tiny("folder")
     assert dataset.name == "clinic"
     assert dataset.classes == ("background", "ring", "core")
     assert dataset.regions == {"whole": (1, 2)}
@@ -282,8 +282,8 @@ def test_splits_of_a_toml_are_used(tmp_path):
     assert dataset.split("mine").train == ("a", "b")
 
 
-def test_nnunet_labels_with_ignore_are_drawn_marks(twin):
-    dataset = twin("nnunet, ignore")
+def test_nnunet_labels_with_ignore_are_drawn_marks(tiny):
+    dataset = tiny("nnunet, ignore")
     scan, held = dataset.load("case_000"), dataset.load("case_008")
     assert scan.mask is None
     assert set(np.unique(scan.drawn["scribble"])) == {1, 2, 4, 7}
@@ -292,8 +292,8 @@ def test_nnunet_labels_with_ignore_are_drawn_marks(twin):
     assert dataset.split("official").test == ("case_007", "case_008", "case_009")
 
 
-def test_nnunet_channels_are_stacked(twin):
-    scan = twin("nnunet, two channels").load("case_000")
+def test_nnunet_channels_are_stacked(tiny):
+    scan = tiny("nnunet, two channels").load("case_000")
     assert scan.image.shape == (3, 2, 30, 34)
     assert scan.spacing == pytest.approx(volumes.SPACING)
 

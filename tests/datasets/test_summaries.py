@@ -11,7 +11,7 @@ from benchmark.datasets import summaries
 from benchmark.datasets.base import Inventory
 from benchmark.datasets.folder import Folder
 from benchmark.plan import plugins
-from tests.twins import pictures
+from tests.tiny import pictures
 
 
 @pytest.fixture

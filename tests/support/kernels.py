@@ -95,5 +95,5 @@ def _errors(function: Callable[[Tensor], Any], leaf: Tensor, slope: Tensor, devi
     return [_error(*each) for each in zip(found, [*wanted, gradient], strict=True)]
 
 
-def _error(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours.detach().cpu().double() - theirs.detach()).norm() / theirs.detach().norm().clamp(min=1e-30))
+def _error(first: Tensor, second: Tensor) -> float:
+    return float((first.detach().cpu().double() - second.detach()).norm() / second.detach().norm().clamp(min=1e-30))

@@ -235,7 +235,7 @@ def test_environments_are_listed_with_the_number_of_their_runs(tmp_path):
     worker = {"device": "cpu", "python": "3.11", "torch": "2.6", "numpy": "2.1", "fit_s": 1.0}
     made = [record(seed=seed) | MADE | {"worker": worker} for seed in (0, 1)]
     other = record("pce_dice") | MADE | {"worker": worker | {"device": "a GPU"}}
-    elsewhere = record("theirs") | MADE | {"external": True, "common": {}}
+    elsewhere = record("second") | MADE | {"external": True, "common": {}}
     failed = record("entropy", state="failed") | MADE | {"worker": {"device": "another"}}
     results = runs(tmp_path / "results", *made, other, elsewhere, failed)
     cells = page._environments(page._records(report_runs.read(results), ResultsFolder(results)).values()).cells

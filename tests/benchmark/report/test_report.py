@@ -188,8 +188,8 @@ def test_a_column_in_which_nobody_beats_the_prior_is_called_uninformative(tmp_pa
 def test_published_numbers_are_compared_in_their_column(tmp_path):
     """Cells as a run on ACDC with drawn scribbles would make them, and the numbers that the project keeps."""
     cells = summarise(runs.read(written(tmp_path, pce=[(0.5, 3, 3)] * 9))).cells
-    ours = cells.assign(dataset="acdc", annotation="scribble:drawn", column="acdc scribble:drawn", family="strat5")
-    table = tables.published_table(published.compare(ours, published.read()))
+    first = cells.assign(dataset="acdc", annotation="scribble:drawn", column="acdc scribble:drawn", family="strat5")
+    table = tables.published_table(published.compare(first, published.read()))
     assert set(table.index) == {"acdc scribble:drawn"}
     line = table[(table.method == "pCE") & (table.region == "mean") & (table.metric == "Dice")].iloc[0]
     assert (line.published, line.here) == ("0.686 ± 0.137", "0.500")

@@ -287,8 +287,8 @@ def test_a_signed_rank_test_by_hand():
 
 
 def test_the_test_is_on_patients_averaged_over_seeds():
-    ours = np.array([[1.0, 2.0, 3.0, 4.0, 6.0], [3.0, 2.0, 1.0, 4.0, -4.0]])
-    found = signed_rank(ours, np.zeros((2, 5)))
+    first = np.array([[1.0, 2.0, 3.0, 4.0, 6.0], [3.0, 2.0, 1.0, 4.0, -4.0]])
+    found = signed_rank(first, np.zeros((2, 5)))
     assert (found.wins, found.median) == (5, 2)
     assert found.p == pytest.approx(2 / 32)
 

@@ -153,11 +153,11 @@ def test_what_other_methods_have_and_this_one_lacks_is_counted_as_planned():
 
 
 def test_predictions_from_elsewhere_lack_no_run_and_are_never_best():
-    cases = [*many("m", 0.5), *many("n", 0.6, seed=1), *many("theirs", 0.8, seeds=(0,), seed=2)]
-    made = [*runs_of("m", "n"), run(row="theirs", external=True)]
+    cases = [*many("m", 0.5), *many("n", 0.6, seed=1), *many("second", 0.8, seeds=(0,), seed=2)]
+    made = [*runs_of("m", "n"), run(row="second", external=True)]
     cells = summary(cases, made).cells.query("metric == 'dice' and region == @MEAN").set_index("method")
-    assert (cells.runs["theirs"], cells.planned["theirs"]) == (1, 1)
-    assert cells.place.to_dict() == {"m": "", "n": "best", "theirs": ""}
+    assert (cells.runs["second"], cells.planned["second"]) == (1, 1)
+    assert cells.place.to_dict() == {"m": "", "n": "best", "second": ""}
 
 
 def test_distances_per_slice_stand_in_where_there_is_no_spacing():

@@ -1,4 +1,4 @@
-"""Twins of sets of volumes in NIfTI: MS-CMRSeg in CycleMix's layout, ACDC as the challenge has it, nnU-Net's raw layout."""
+"""Tiny sets of volumes in NIfTI: MS-CMRSeg in CycleMix's layout, ACDC as the challenge has it, nnU-Net's raw layout."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from tests.twins import nested_discs, picture_of, scribbled
-from tests.twins.pictures import stored_names
+from tests.tiny import nested_discs, picture_of, scribbled
+from tests.tiny.pictures import stored_names
 
 STACK = (3, 30, 34)  # slices, rows, columns
 SPACING = (8.0, 1.5, 1.25)  # mm in that order

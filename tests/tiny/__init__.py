@@ -1,4 +1,4 @@
-"""Tiny copies of the data sets (twins), each written in its real file format."""
+"""Tiny copies of the data sets, each written in its real file format."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Twins of sets of pictures: PNG or JPEG in the sources' own folders, and ProCNS's HDF5 files."""
+"""Tiny sets of pictures: PNG or JPEG in the sources' own folders, and ProCNS's HDF5 files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.datasets.base import SPLITS
-from tests.twins import nested_discs, picture_of, scribbled
+from tests.tiny import nested_discs, picture_of, scribbled
 
 SHAPE = (36, 40)
 
