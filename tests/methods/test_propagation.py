@@ -23,6 +23,7 @@ from benchmark.methods.resize import fit_sets
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
 from tests.support.golden_vectors import Golden
+from tests.support.losses import loss_at
 
 PROPAGATION = [RandomWalker(), Geodesic(), GrabCut()]
 every = pytest.mark.parametrize("method", PROPAGATION, ids=lambda method: type(method).__name__)
@@ -51,9 +52,10 @@ def test_the_loss_is_the_published_sum(name, batch):
     """Halfway through the budget, where the ramp is exp(-5/4)."""
     method = plugins.get("method", name).load()()
     torch.manual_seed(0)
-    method.build(1, 3, Budget(size=32))
+    method.budget = Budget(size=32)
+    method.build(1, 3, method.budget)
     method.net.eval()
-    torch.testing.assert_close(method.loss(batch, 0.5), EXPECTED[name](method.net(batch.image), batch))
+    torch.testing.assert_close(loss_at(method, batch, 0.5), EXPECTED[name](method.net(batch.image), batch))
 
 
 def test_a_rare_class_counts_as_much_as_a_frequent_one():
