@@ -20,14 +20,14 @@ HEADER = ("scan", "patient", "region", "unit", *METRICS, *COUNTS)
 DICE = {  # of eight patients; the means of the first five are 0.40, 0.75, 0.85, 0.84, 0.70, 0.72
     "prior": (0.30, 0.35, 0.40, 0.45, 0.50, 0.33, 0.41, 0.46),
     "pce_dice": (0.70, 0.72, 0.75, 0.78, 0.80, 0.73, 0.74, 0.79),
-    "dual": (0.80, 0.83, 0.85, 0.86, 0.91, 0.82, 0.86, 0.87),
-    "dual-flat": (0.79, 0.83, 0.84, 0.87, 0.87, 0.81, 0.86, 0.86),
+    "view": (0.80, 0.83, 0.85, 0.86, 0.91, 0.82, 0.86, 0.87),
+    "view-flat": (0.79, 0.83, 0.84, 0.87, 0.87, 0.81, 0.86, 0.86),
     "collapse": (0.65, 0.67, 0.70, 0.72, 0.76, 0.66, 0.71, 0.73),
     "outside": (0.68, 0.70, 0.72, 0.74, 0.76, 0.70, 0.71, 0.75),
 }
 SHIFT = {  # of seeds 0, 1 and 2, and of these and three more; the first three cancel out, and their spread is 0.01
     "prior": (0, 0, 0, 0, 0, 0), "pce_dice": (0.01, -0.01, 0, 0.01, -0.01, 0), "outside": (0, 0, 0),
-    "dual": (-0.01, 0, 0.01, 0, 0.01, -0.01), "dual-flat": (0, 0.01, -0.01, 0.01, -0.01, 0),
+    "view": (-0.01, 0, 0.01, 0, 0.01, -0.01), "view-flat": (0, 0.01, -0.01, 0.01, -0.01, 0),
     "collapse": (0, 0, -0.5, 0, 0, 0.01),
 }  # fmt: skip
 # data set, annotation -> regions, their unit, how many patients, and how much lower Dice is than in the table above
@@ -52,7 +52,7 @@ def results(folder: Path) -> Path:
         for seed in range(SEEDS.get((dataset, annotation), 3)):
             run = _record(dataset, annotation, label, seed)
             planned.append({"folder": _folder(run), **{key: run[key] for key in ("identity", "label", "common")}})
-            if (dataset, annotation, label, seed) != ("eyes", "point", "dual-flat", 1):  # this one never ran
+            if (dataset, annotation, label, seed) != ("eyes", "point", "view-flat", 1):  # this one never ran
                 _write(folder, run)
     _write(folder, _record("eyes", "scribble:sim", "outside", 0) | {"external": True, "common": {}, "worker": {}})
     plan = {"name": "golden", "title": "A sweep_of 100 % made-up runs", "runs": planned}
@@ -83,15 +83,15 @@ def _record(dataset: str, annotation: str, label: str, seed: int) -> dict:
     return record(
         label,
         seed,
-        method="dual" if label.startswith("dual") else f"golden_{label}",
-        options={"weight": 0.5, "round": label == "dual", "name": ""} if label.startswith("dual") else {},
+        method="view" if label.startswith("view") else f"golden_{label}",
+        options={"weight": 0.5, "round": label == "view", "name": ""} if label.startswith("view") else {},
         dataset=dataset,
         annotation=annotation,
         common={"steps": 80, "batch": 4, "size": 64, "network": "unet", "lr": 0.01},
         budget={"steps": 80},
         **_outcome(dataset, annotation, label, seed),
     ) | {
-        "why_own_budget": REASON if label == "dual-flat" else "",
+        "why_own_budget": REASON if label == "view-flat" else "",
         "regions": list(regions),
         "patients_known": dataset != "eyes",
         "labelled_share": {name: 0.01 * number for number, name in enumerate(classes, 1)},
@@ -106,7 +106,7 @@ def _record(dataset: str, annotation: str, label: str, seed: int) -> dict:
 
 
 def _outcome(dataset: str, annotation: str, label: str, seed: int) -> dict:
-    if (dataset, annotation, label, seed) == ("hearts", "point", "dual", 2):
+    if (dataset, annotation, label, seed) == ("hearts", "point", "view", 2):
         return {"state": "failed", "reason": "FloatingPointError: loss is nan at step 7"}
     return {}
 
@@ -114,7 +114,7 @@ def _outcome(dataset: str, annotation: str, label: str, seed: int) -> dict:
 def _worker(dataset: str, annotation: str, label: str, seed: int) -> dict:
     on_gpu = (dataset, annotation, seed) == ("hearts", "point", 0)
     return {
-        "fit_s": 0.004 if label == "prior" else 90.0 + 10 * seed + 100 * (label == "dual"),
+        "fit_s": 0.004 if label == "prior" else 90.0 + 10 * seed + 100 * (label == "view"),
         "predict_s": 1.25,
         "parameters": 0 if label == "prior" else 1_813_474,
         "memory_mib": 700 if label == "prior" else 1_200 + seed,
@@ -124,7 +124,7 @@ def _worker(dataset: str, annotation: str, label: str, seed: int) -> dict:
 
 
 def _kept(dataset: str, annotation: str, label: str) -> bool:
-    return (dataset, annotation) == ("eyes", "point") and label != "dual-flat"
+    return (dataset, annotation) == ("eyes", "point") and label != "view-flat"
 
 
 def _write(folder: Path, run: dict) -> None:
@@ -159,7 +159,7 @@ def _cases(run: dict, more: float = 0.0) -> list[tuple]:
             if (region, patient) == ("RV", 0):
                 scores, counts = {}, counts | {"n_absent": 1, "n_ghost": int(label == "prior")}
             where = identity["dataset"], identity["annotation"], label, identity["seed"], region, patient
-            if where == ("hearts", "scribble:sim", "dual-flat", 1, "RV", 4):
+            if where == ("hearts", "scribble:sim", "view-flat", 1, "RV", 4):
                 scores, counts = {"dice": 0, "iou": 0, "hd95": 120, "nsd": 0, "diagonal": 120}, counts | {"n_missed": 1}
             numbers = (scores.get("hd95" if name == "hd95_max" else name, "") for name in METRICS)
             lines.append((f"scan{patient}", f"patient{patient}", region, unit, *numbers, *counts.values()))

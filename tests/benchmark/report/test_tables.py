@@ -69,7 +69,7 @@ def mean(lists):
 def test_golden_means_are_those_of_a_slow_loop():
     """Over regions, patients and seeds; the first patient has no right ventricle, the fifth one was missed once."""
     table = pd.read_csv(golden_tables.GOLDEN / "table.csv")
-    flat = golden_tables.DICE["dual-flat"]
+    flat = golden_tables.DICE["view-flat"]
     patients = [[flat[0]], *([dice, dice - 0.1] for dice in flat[1:])]
     better = [[x + 0.01 for x in own] for own in patients]
     better[4][1] = 0  # missed in seed 1, which is 0.01 better
@@ -77,7 +77,7 @@ def test_golden_means_are_those_of_a_slow_loop():
     wanted["dice"] += mean([[x - 0.01 for x in own] for own in patients]) / 3
     distances = [[40 * (1 - x) for x in own] for own in patients]
     wanted["hd95_max"] = mean(distances) + (120 - 40 * (1 - (flat[4] + 0.01 - 0.1))) / 2 / 8 / 3
-    first = table[(table.column == "hearts scribble:sim") & (table.method == "dual-flat") & (table.region == MEAN)]
+    first = table[(table.column == "hearts scribble:sim") & (table.method == "view-flat") & (table.region == MEAN)]
     for metric, value in wanted.items():
         assert first[first.metric == metric]["mean"].item() == pytest.approx(value, abs=1e-9), metric
     assert first[first.metric == "hd95_max"].missed.item() == 1
@@ -89,7 +89,7 @@ def test_golden_means_are_those_of_a_slow_loop():
 def test_an_ablation_names_the_options_that_differ_and_their_base_first(read, summary):
     frame = ablations(read, summary)
     eyes = frame[(frame.column == "eyes scribble:sim") & (frame.metric == "dice")]
-    assert eyes.method.tolist() == ["dual", "dual-flat"]
+    assert eyes.method.tolist() == ["view", "view-flat"]
     assert eyes.changed.tolist() == ["", "round=false (true), another budget"]
     assert eyes.difference.iloc[1] == pytest.approx(
         -0.00875
@@ -101,7 +101,7 @@ def test_where_the_base_failed_or_a_run_is_missing_there_is_no_difference(read, 
     frame = ablations(read, summary).set_index("column")
     assert frame.loc[["hearts point", "eyes point"]].difference.isna().all()
     shown = tables.ablation_table(frame.reset_index())
-    assert set(shown.loc["hearts point"].query("method == 'dual'")["mean"]) == {"1 of 3 failed"}
+    assert set(shown.loc["hearts point"].query("method == 'view'")["mean"]) == {"1 of 3 failed"}
 
 
 def results_of(folder, *labels, **more):
@@ -264,7 +264,7 @@ def normal_tables():
 
 def hostile_tables(folder):
     """The tables of a report in which every name is the worst."""
-    found = results_of(folder / "results", "pce", HOSTILE, "[start", "*star", method="dual")
+    found = results_of(folder / "results", "pce", HOSTILE, "[start", "*star", method="view")
     (folder / "results/plan.json").write_text(json.dumps({"name": "h", "title": HOSTILE + "\nline", "runs": []}))
     assert HOSTILE in set(found.runs.row)
     written = report.write(folder / "results", folder / "reports", report.ReportOptions(formats=["tex"]))
