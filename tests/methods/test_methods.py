@@ -10,6 +10,7 @@ from benchmark.methods.mean_teacher import MeanTeacher
 from benchmark.methods.prior import Prior
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, TestScan, WeakData, WeakScan
+from tests.support.losses import loss_at
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def built(name, **options):
     method = plugins.configure(plugins.get("method", name).load(), options)
     torch.manual_seed(0)
     method.rng = np.random.default_rng(0)
-    method.build(1, 3, Budget(size=32))
+    method.budget = Budget(steps=100, size=32)
+    method.build(1, 3, method.budget)
     method.net.eval()
     return method
 
@@ -41,7 +43,7 @@ EXPECTED = {
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_loss_is_the_published_sum(name, batch):
     method = built(name)
-    torch.testing.assert_close(method.loss(batch, 0.5), EXPECTED[name](method.net(batch.image), batch))
+    torch.testing.assert_close(loss_at(method, batch, 0.5), EXPECTED[name](method.net(batch.image), batch))
 
 
 @pytest.mark.parametrize("name", ["mean_teacher", "ustm"])
@@ -50,8 +52,9 @@ def test_the_teacher_is_the_average_of_the_student(name, batch):
     method = built(name)
     student, teacher = next(method.net.parameters()), next(method.teacher.parameters())
     with torch.no_grad():
-        for value, expected in [(3.0, 3.0), (5.0, 4.0), (7.0, 5.0)]:
+        for step, (value, expected) in enumerate([(3.0, 3.0), (5.0, 4.0), (7.0, 5.0)]):
             student.fill_(value)
+            batch.numbers = method.numbers(step)
             method.after_step(batch, 0.0)
             assert teacher.flatten()[0].item() == pytest.approx(expected)
 
@@ -59,7 +62,7 @@ def test_the_teacher_is_the_average_of_the_student(name, batch):
 @pytest.mark.parametrize("name", ["mean_teacher", "ustm"])
 def test_no_gradient_reaches_the_teacher(name, batch):
     method = built(name)
-    method.loss(batch, 0.9).backward()
+    loss_at(method, batch, 0.9).backward()
     assert all(p.grad is None for p in method.teacher.parameters())
     assert all(p.grad is not None for p in method.net.parameters())
 
@@ -72,7 +75,7 @@ def test_agreement_with_the_teacher_counts_more_and_more(batch):
         for p in method.teacher.parameters():
             p.mul_(3)
     method.teacher.eval()
-    early, late = (method.loss(batch, progress).item() for progress in (0.0, 1.0))
+    early, late = (loss_at(method, batch, progress).item() for progress in (0.0, 1.0))
     assert late > early
 
 
