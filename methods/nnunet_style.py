@@ -98,16 +98,16 @@ def soft_dice(logits: Tensor, allowed: Tensor) -> Tensor:
 def augmented(image: Tensor) -> Tensor:
     """nnU-Net's noise, blur, brightness, contrast, low resolution and gammas, each for a random part of the images.
 
-    They apply to each image with mean 0 and standard deviation 1, which is restored. Channels are changed alike, and low
-    resolution is enlarged linearly (there cubically).
+    They apply to each image with mean 0 and standard deviation 1, which is restored. Channels are changed alike; blur and low
+    resolution spare each of them with probability 1/2. Low resolution is enlarged linearly (there cubically).
     """
     mean, deviation = image.mean((1, 2, 3), keepdim=True), _deviation(image)
     x = (image - mean) / deviation
     x = _some(0.1, x + 0.1 * _uniform(x) * torch.randn_like(x), x)
-    x = _some(0.2, blurred(x, (0.5 + 0.5 * _uniform(x)) * relative_size(x)), x)
+    x = _some(0.2, blurred(x, (0.5 + 0.5 * _uniform(x)) * relative_size(x)), x, of_channels=0.5)
     x = _some(0.15, x * factor(x, 0.75, 1.25), x)
     x = _some(0.15, contrasted(x, factor(x, 0.75, 1.25)), x)
-    x = _some(0.25, low_resolution(x, 0.5 + 0.5 * _uniform(x)), x)
+    x = _some(0.25, low_resolution(x, 0.5 + 0.5 * _uniform(x)), x, of_channels=0.5)
     x = _some(0.1, -gamma(-x, factor(x, 0.7, 1.5)), x)
     x = _some(0.3, gamma(x, factor(x, 0.7, 1.5)), x)
     return x * deviation + mean
@@ -117,8 +117,9 @@ def _uniform(x: Tensor) -> Tensor:
     return torch.rand(len(x), 1, 1, 1, device=x.device)
 
 
-def _some(share: float, changed: Tensor, x: Tensor) -> Tensor:
-    return torch.where(_uniform(x) < share, changed, x)
+def _some(share: float, changed: Tensor, x: Tensor, of_channels: float = 1.0) -> Tensor:
+    channels = torch.rand(*x.shape[:2], 1, 1, device=x.device) < of_channels
+    return torch.where((_uniform(x) < share) & channels, changed, x)
 
 
 def _deviation(x: Tensor) -> Tensor:

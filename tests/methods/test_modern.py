@@ -187,7 +187,7 @@ def test_the_better_fit_of_the_marks_teaches(teacher_is_worse, batch):
     used = logits if partial_cross_entropy(logits, batch.allowed) <= partial_cross_entropy(taught, batch.allowed) else taught
     assert (used is logits) == teacher_is_worse
     most, label = used.softmax(1).max(1)
-    method.tau = float(most.median())
+    method.tau = float(most.detach().median())
     sets = torch.where(most > method.tau, 1 << label, 7).int()
     expected = partial_cross_entropy(logits, batch.allowed) + halves(logits, sets)
     torch.testing.assert_close(loss_at(method, batch, 0.5), expected)
@@ -581,11 +581,11 @@ def test_intensities_are_augmented_unless_they_shall_not(batch):
 
 
 def test_each_change_has_its_share_of_the_images():
-    """Noise .1, brightness .15, contrast .15, low resolution .25, gammas .1 and .3; the blur is none at 16 px."""
+    """Noise .1, brightness .15, contrast .15, low resolution .25 / 2, gammas .1 and .3; the blur is none at 16 px."""
     torch.manual_seed(0)
     image = torch.rand(1500, 1, 16, 16)
     same = (nnunet_style.augmented(image) - image).abs().amax((1, 2, 3)) < 1e-5
-    expected = math.prod(1 - each for each in (0.1, 0.15, 0.15, 0.25, 0.1, 0.3))
+    expected = math.prod(1 - each for each in (0.1, 0.15, 0.15, 0.125, 0.1, 0.3))
     assert same.double().mean().item() == pytest.approx(expected, abs=0.04)
 
 
