@@ -98,8 +98,8 @@ def soft_dice(logits: Tensor, allowed: Tensor) -> Tensor:
 def augmented(image: Tensor) -> Tensor:
     """nnU-Net's noise, blur, brightness, contrast, low resolution and gammas, each for a random part of the images.
 
-    They apply to each image with mean 0 and standard deviation 1, which is restored. Channels are changed alike; blur and low
-    resolution spare each of them with probability 1/2. Low resolution is enlarged linearly (there cubically).
+    They apply to each image with mean 0 and standard deviation 1, which is restored. Channels are changed alike; blur and
+    low resolution spare each of them with probability 1/2. Low resolution is enlarged linearly (there cubically).
     """
     mean, deviation = image.mean((1, 2, 3), keepdim=True), _deviation(image)
     x = (image - mean) / deviation
