@@ -21,7 +21,6 @@ from benchmark.methods.views import (
     marks_loss,
     one_hot,
     rotations,
-    weights_factor,
 )
 from benchmark.seal.contract import Budget, Range, everything
 
@@ -41,15 +40,14 @@ class CycleMix(NetMethod):
     the smoothness that depends on the image. Here m is the exact minimum, and holes and corners are open.
     """
 
-    scale: Scale = "all"  # pixels of which pCE is the mean; published: all
+    scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     mixed: Annotated[float, Range(0.01, 1.0)] = 0.1  # weight of the consistency with the mix
     connected: float = 0.1  # weight of the agreement with the largest components; 0: without
     mix: Literal["puzzle", "cut"] = "puzzle"  # cut: m is 0 in a box, as in CutMix, and no saliency is needed
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """Build the network, and fit the weights to the scale."""
+        """Build the network, and report the scale."""
         super().build(channels, classes, budget)
-        self.factor = weights_factor(self.allowed, classes, self.scale)
         self.report(scale=self.scale)
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
@@ -68,11 +66,11 @@ class CycleMix(NetMethod):
         apart = (cosine_distance(seen, mask * probs + (1 - mask) * probs[other]) * visible).mean()
         loss = marks_loss(logits, batch.allowed, self.scale)
         loss = loss + marks_loss(view, turned_labels(sets, there, everywhere), self.scale)
-        loss = loss + self.factor * self.mixed * apart
+        loss = loss + self.mixed * apart
         if not self.connected:
             return loss
         labels = one_hot(largest_components(logits.detach().argmax(1)), probs)
-        return loss + self.factor * self.connected * cosine_distance(probs, labels).mean()
+        return loss + self.connected * cosine_distance(probs, labels).mean()
 
     def _mask(self, batch: Batch, other: Tensor) -> Tensor:
         """The share of each image in each pixel of its mix with another one, (n, 1, h, w)."""

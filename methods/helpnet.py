@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import squared_dice
-from benchmark.methods.views import Scale, cosine_distance, jigsaw, largest_components, marks_loss, one_hot, weights_factor
+from benchmark.methods.views import Scale, cosine_distance, jigsaw, largest_components, marks_loss, one_hot
 from benchmark.seal.contract import Budget, Range
 
 
@@ -22,17 +22,16 @@ class HELPNet(NetMethod):
     on other data, and noise in a fifth of the batches.
     """
 
-    scale: Scale = "all"  # pixels of which pCE is the mean; published: all
+    scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     labels: Annotated[float, Range(0.01, 1.0)] = 0.1  # weight of the Dice losses with the common label
     connected: float = 0.3  # weight of the agreement with the largest components; 0: without
     temperature: float = 0.4  # of the softmax over the views' negative entropies, in bits
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """Build the network, and fit the weights to the scale."""
+        """Build the network, and report the scale."""
         if budget.size % 4:
             raise ValueError(f"helpnet cuts images into 4 x 4 tiles; the size is {budget.size}, and 4 must divide it")
         super().build(channels, classes, budget)
-        self.factor = weights_factor(self.allowed, classes, self.scale)
         self.report(scale=self.scale)
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
@@ -50,7 +49,7 @@ class HELPNet(NetMethod):
         if self.connected:
             kept = one_hot(largest_components(mean.detach().argmax(1)), mean)
             loss = loss + self.connected * cosine_distance(mean, kept).mean()
-        return pce[0] + pce[1] + 0.2 * pce[2] + self.factor * loss
+        return pce[0] + pce[1] + 0.2 * pce[2] + loss
 
 
 def other_intensity(image: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.scale import relative_size
 from benchmark.methods.turns import sources, turned_labels, turned_maps
-from benchmark.methods.views import Scale, cosine_distance, flips, holes, marks_loss, rotations, weights_factor
+from benchmark.methods.views import Scale, cosine_distance, flips, holes, marks_loss, rotations
 from benchmark.seal.contract import Budget, Range, everything
 
 ROUNDS = 50  # of the estimate, at most
@@ -24,23 +24,24 @@ class ShapePU(NetMethod):
     an unlabelled pixel below the (1 - share) quantile of a class's probabilities is not of that class. Mended here: shares
     are estimated on unlabelled pixels (the code reads the labelled ones); holes and corners are open (there background);
     predictions are turned back in the reverse order, and each image is compared with its own (there with the batch's
-    first); a class without marks in a batch excludes nothing (there NaN). `reference` restores the first three.
+    first); a class without marks in a batch excludes nothing (there NaN). `reference` restores the
+    first three, and the scale.
     """
 
-    scale: Scale = "all"  # pixels of which pCE is the mean; published: all
+    scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     invariance: Annotated[float, Range(0.005, 0.5)] = 0.05
     negative: Annotated[float, Range(0.1, 10.0)] = 1.0  # of the negative loss
     start: float = 0.025  # of the negative loss, share of the steps; published: epoch 100 of 4,000
     estimate: Literal["unlabelled", "labelled"] = "unlabelled"  # pixels whose shares of classes are estimated
-    reference: bool = False  # as published; also sets estimate="labelled"
+    reference: bool = False  # as published; also sets scale="all" and estimate="labelled"
 
     static: ClassVar[bool] = True
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """Build the network, and fit the weights to the scale."""
+        """Build the network, and report the scale."""
         super().build(channels, classes, budget)
-        self.factor = weights_factor(self.allowed, classes, self.scale)
-        self.report(scale=self.scale)
+        self.pixels: Scale = "all" if self.reference else self.scale
+        self.report(scale=self.pixels)
 
     def kind(self, step: int) -> bool:
         """Whether the negative loss is in use."""
@@ -57,12 +58,12 @@ class ShapePU(NetMethod):
         unseen = 1 if self.reference else everything(self.classes)
         sets = turned_labels(torch.where(hole, unseen, allowed), there, unseen)
         view = self.net(turned_maps(image * ~hole[:, None], there))
-        loss = marks_loss(logits, allowed, self.scale) + marks_loss(view, sets, self.scale)
-        loss = loss + self.factor * self.invariance * self._apart(logits.softmax(1), view.softmax(1), turned, flipped, hole)
+        loss = marks_loss(logits, allowed, self.pixels) + marks_loss(view, sets, self.pixels)
+        loss = loss + self.invariance * self._apart(logits.softmax(1), view.softmax(1), turned, flipped, hole)
         if shares is None:
             return loss
         excluded = exclusions(logits.detach().softmax(1), allowed, shares)
-        return loss + self.factor * self.negative * partial_cross_entropy(logits, excluded)
+        return loss + self.negative * partial_cross_entropy(logits, excluded)
 
     def _apart(self, probs: Tensor, view: Tensor, turned: Tensor, flipped: Tensor, hole: Tensor) -> Tensor:
         """The distance of the image's prediction and the view's, over all pixels; 0 where the view shows nothing."""

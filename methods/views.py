@@ -100,15 +100,6 @@ def marks_loss(logits: Tensor, allowed: Tensor, scale: Scale) -> Tensor:
     return total / (allowed.numel() if scale == "all" else count.clamp(min=1))
 
 
-def weights_factor(allowed: np.ndarray, classes: int, scale: Scale) -> float:
-    """What published weights are multiplied by: 1, or with the scale "labelled" 1 over the labelled share of training.
-
-    Then all terms have the same proportions with both scales.
-    """
-    share = float((allowed != everything(classes)).mean())
-    return 1.0 if scale == "all" or not share else 1 / share
-
-
 # -------------------------------------------------------------------------------------------------------------- teachers
 
 

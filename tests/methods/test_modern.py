@@ -143,15 +143,12 @@ def test_of_the_foreground_the_largest_component_and_in_it_of_each_class():
     assert views.largest_components(labels).tolist() == kept
 
 
-def test_both_scales_have_the_same_proportions(batch):
+def test_the_mean_over_all_pixels_is_that_over_labelled_ones_times_their_share(batch):
     logits = torch.randn(2, 3, 32, 32)
     share = float((batch.allowed != 7).double().mean())
     over_all, labelled = (views.marks_loss(logits, batch.allowed, scale) for scale in ("all", "labelled"))
     torch.testing.assert_close(labelled, partial_cross_entropy(logits, batch.allowed))
     assert (over_all / labelled).item() == pytest.approx(share, rel=1e-5)
-    assert views.weights_factor(batch.allowed.numpy(), 3, "labelled") == pytest.approx(1 / share)
-    assert views.weights_factor(batch.allowed.numpy(), 3, "all") == 1
-    assert views.weights_factor(np.full((1, 2, 2), 7), 3, "labelled") == 1
 
 
 @pytest.mark.parametrize("buffers", [False, True])
@@ -358,12 +355,11 @@ def test_shapepu_is_the_published_sum(progress, scale, batch):
     seen = (turned_maps(torch.ones(2, 1, 32, 32), sources((turned @ flipped).inverse(), 32, linear=False))[:, 0] > 0) & ~hole
     cosine = (logits.softmax(1) * back).sum(1) / (logits.softmax(1).norm(dim=1) * back.norm(dim=1)).clamp(min=1e-8)
     apart = ((1 - cosine) * seen).sum() / seen.numel()
-    factor = views.weights_factor(batch.allowed.numpy(), 3, scale)
-    expected = views.marks_loss(logits, batch.allowed, scale) + views.marks_loss(view, sets, scale) + factor * 0.05 * apart
+    expected = views.marks_loss(logits, batch.allowed, scale) + views.marks_loss(view, sets, scale) + 0.05 * apart
     if progress:
         probs = logits.detach().softmax(1)
         shares = shapepu.class_shares(probs, batch.allowed, batch.allowed == 7)
-        expected = expected + factor * partial_cross_entropy(logits, shapepu.exclusions(probs, batch.allowed, shares))
+        expected = expected + partial_cross_entropy(logits, shapepu.exclusions(probs, batch.allowed, shares))
     torch.manual_seed(3)
     method.net.train = lambda mode=True: method.net  # `probs` leaves it in training mode
     torch.testing.assert_close(loss_at(method, batch, progress), expected)
@@ -377,6 +373,7 @@ def test_as_published_holes_are_background_and_shares_those_of_the_marks(batch, 
     for reference, estimate in ((True, "unlabelled"), (False, "labelled"), (False, "unlabelled")):
         method = built("shapepu", batch, reference=reference, estimate=estimate)
         assert torch.isfinite(loss_at(method, batch, 0.5))
+        assert method.facts == {"scale": "all" if reference else "labelled"}
     assert [bool((of == (batch.allowed != 7)).all()) for of in asked] == [True, True, False]
     assert [fill for _, fill in seen] == [1, 7, 7]
     assert all((sets != batch.allowed).any() for sets, _ in seen)
@@ -438,7 +435,7 @@ def test_the_box_of_a_cut_has_the_area_of_the_other_image():
     assert cyclemix.box_mask(np.random.default_rng(0), 1, 20, 1.0).min() == 1
 
 
-@pytest.mark.parametrize("options", [{}, {"mix": "cut"}, {"connected": 0.0}, {"scale": "labelled", "mixed": 0.3}])
+@pytest.mark.parametrize("options", [{}, {"mix": "cut"}, {"connected": 0.0}, {"scale": "all", "mixed": 0.3}])
 def test_cyclemix_is_the_published_sum(options, batch):
     method = built("cyclemix", batch, **options)
     for seed in range(20):
@@ -458,11 +455,10 @@ def test_cyclemix_is_the_published_sum(options, batch):
     inside = (turned_maps(torch.ones(2, 1, 32, 32), back)[:, 0] > 0) & ~hole
     target = mask * probs + (1 - mask) * probs[other]
     apart = ((1 - F.cosine_similarity(seen, target)) * inside).sum() / inside.numel()
-    factor = views.weights_factor(batch.allowed.numpy(), 3, scale)
-    expected = views.marks_loss(logits, batch.allowed, scale) + factor * method.mixed * apart
+    expected = views.marks_loss(logits, batch.allowed, scale) + method.mixed * apart
     expected = expected + views.marks_loss(view, turned_labels(sets, there, 7), scale)
     kept = F.one_hot(views.largest_components(probs.argmax(1)), 3).permute(0, 3, 1, 2).float()
-    expected = expected + factor * method.connected * (1 - F.cosine_similarity(probs, kept)).mean()
+    expected = expected + method.connected * (1 - F.cosine_similarity(probs, kept)).mean()
     torch.manual_seed(3)
     method.rng = np.random.default_rng(seed)
     torch.testing.assert_close(loss_at(method, batch, 0.5), expected)
@@ -515,7 +511,7 @@ def test_other_intensities_are_within_the_published_factors():
     assert all(0.29 < f.min() < 0.5 and 1.5 < f.max() < 1.71 for f in (middle, contrast))
 
 
-@pytest.mark.parametrize("options", [{}, {"connected": 0.0}, {"scale": "labelled", "labels": 0.7, "temperature": 1.0}])
+@pytest.mark.parametrize("options", [{}, {"connected": 0.0}, {"scale": "all", "labels": 0.7, "temperature": 1.0}])
 def test_helpnet_is_the_published_sum(options, batch):
     method = built("helpnet", batch, **options)
     torch.manual_seed(3)
@@ -530,7 +526,7 @@ def test_helpnet_is_the_published_sum(options, batch):
     rest = 0.3 * (1 - F.cosine_similarity(two, c)).mean() + 0.1 * (1 - F.cosine_similarity(four, c)).mean()
     rest = rest + method.labels * (squared_dice(c, q) + squared_dice(two, q) + squared_dice(four, q))
     rest = rest + method.connected * (1 - F.cosine_similarity(mean, kept)).mean()
-    expected = marks[0] + marks[1] + 0.2 * marks[2] + views.weights_factor(batch.allowed.numpy(), 3, method.scale) * rest
+    expected = marks[0] + marks[1] + 0.2 * marks[2] + rest
     torch.manual_seed(3)
     torch.testing.assert_close(loss_at(method, batch, 0.5), expected)
 
