@@ -2,13 +2,15 @@
 
 SUPPORT = (  # files that are not methods
     "augment", "base", "batch", "networks", "propagation", "pseudo_labels", "resident", "resize", "scale", "turns",
+    "views",
 )  # fmt: skip
 
 GROUPS = {  # of methods and of other groups
     "losses": ["pce", "pce_dice", "pce_balanced", "total_variation", "entropy", "mumford_shah", "intensity_variance",
                "gated_crf", "dense_crf", "tree_energy"],
     "teachers": ["random_walker", "scribble2label", "mean_teacher", "ustm", "dmpls", "dmsps"],
+    "modern": ["scribblevs", "shapepu", "cyclemix", "sdt_net", "helpnet", "nnunet_style"],
     "controls": ["prior", "geodesic", "grabcut"],
     "baselines": ["losses", "teachers", "prior"],
-    "all": ["procns", "losses", "teachers", "controls"],
+    "all": ["procns", "losses", "teachers", "modern", "controls"],
 }  # fmt: skip
