@@ -111,7 +111,7 @@ def teacher_of(net: Module) -> Module:
 @torch.no_grad()
 def follow(teacher: nn.Module, net: nn.Module, share: float | Tensor, *, buffers: bool = False) -> None:
     """Move a teacher's weights, and with `buffers` its batch statistics, towards the network's by a share from 0 to 1."""
-    pairs = [*zip(teacher.parameters(), net.parameters(), strict=True)]
+    pairs: list[tuple[Tensor, Tensor]] = [*zip(teacher.parameters(), net.parameters(), strict=True)]
     pairs += zip(teacher.buffers(), net.buffers(), strict=True) if buffers else []
     for own, student in pairs:
         if own.is_floating_point():  # counts of batches are not
