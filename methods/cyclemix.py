@@ -63,10 +63,10 @@ class CycleMix(NetMethod):
         logits, view = self.net(image), self.net(turned_maps(made, there))
         probs, seen = logits.softmax(1), turned_maps(view.softmax(1), back)
         visible = (seen.detach().sum(1) > 0) & ~hole
-        apart = (cosine_distance(seen, mask * probs + (1 - mask) * probs[other]) * visible).mean()
+        distance = (cosine_distance(seen, mask * probs + (1 - mask) * probs[other]) * visible).mean()
         loss = marks_loss(logits, batch.allowed, self.scale)
         loss = loss + marks_loss(view, turned_labels(sets, there, everywhere), self.scale)
-        loss = loss + self.mixed * apart
+        loss = loss + self.mixed * distance
         if not self.connected:
             return loss
         labels = one_hot(largest_components(logits.detach().argmax(1)), probs)

@@ -51,12 +51,12 @@ class SDTNet(NetMethod):
             self.firsts.copy_(one < other)
             self.used += torch.stack([self.firsts, ~self.firsts])
             sets = sure_sets(torch.where(self.firsts, both[0].logits, both[1].logits).softmax(1), self.tau)
-        apart = torch.zeros_like(one)
+        distance = torch.zeros_like(one)
         for half, stride in LEVELS:
             mine, first, second = (getattr(made, half)[stride] for made in (own, *both))
-            apart = apart + feature_distance(torch.where(self.firsts, first, second), mine)
+            distance = distance + feature_distance(torch.where(self.firsts, first, second), mine)
         labels = partial_cross_entropy(own.logits, sets) + partial_dice(own.logits, sets)
-        return partial_cross_entropy(own.logits, batch.allowed) + self.weight * labels + self.alignment * apart
+        return partial_cross_entropy(own.logits, batch.allowed) + self.weight * labels + self.alignment * distance
 
     def after_step(self, batch: Batch, progress: float) -> None:
         """Update the teacher that was used, or both."""

@@ -59,13 +59,13 @@ class ShapePU(NetMethod):
         sets = turned_labels(torch.where(hole, unseen, allowed), there, unseen)
         view = self.net(turned_maps(image * ~hole[:, None], there))
         loss = marks_loss(logits, allowed, self.pixels) + marks_loss(view, sets, self.pixels)
-        loss = loss + self.invariance * self._apart(logits.softmax(1), view.softmax(1), turned, flipped, hole)
+        loss = loss + self.invariance * self._distance(logits.softmax(1), view.softmax(1), turned, flipped, hole)
         if shares is None:
             return loss
         excluded = exclusions(logits.detach().softmax(1), allowed, shares)
         return loss + self.negative * partial_cross_entropy(logits, excluded)
 
-    def _apart(self, probs: Tensor, view: Tensor, turned: Tensor, flipped: Tensor, hole: Tensor) -> Tensor:
+    def _distance(self, probs: Tensor, view: Tensor, turned: Tensor, flipped: Tensor, hole: Tensor) -> Tensor:
         """The distance of the image's prediction and the view's, over all pixels; 0 where the view shows nothing."""
         size = probs.shape[-1]
         if self.reference:  # rotates back first, and the batch's first prediction stands for all

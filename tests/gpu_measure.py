@@ -7,10 +7,11 @@ Without a GPU, or with SMALL=1, everything is tried on tiny images: a rehearsal,
 `about`     card, libraries, copy rate, whether NVIDIA's MPS is there
 `convs`     each convolution of the U-Net: forward, by data, by weights; deterministic, free, and tuned
 `steps`     a step of `pce`, batch included: the loop, tables without a graph, with one, and with each choice of `kernels`
-`equal`     whether a graph learns to the bit what its steps learn one by one, and twice the same
-`methods`   a step of every static method, as a graph
 `profile`   the kernels that take longest
+`equal`     whether a graph learns to the bit what its steps learn one by one, and twice the same
 `lanes`     several trainings in one process, each a graph in a stream of its own
+`processes` several processes with a graph each; then the same under MPS
+`methods`   a step of every static method, as a graph
 `sweep`     runs a minute of the command line on small images, by the number of workers
 """
 
@@ -22,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -35,6 +37,7 @@ from benchmark.methods.base import optimiser_of
 from benchmark.methods.resident import WARM_UP, Resident
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, WeakData, WeakScan
+from benchmark.train.mps import shared_gpus
 from benchmark.train.numerics import repeatable
 from benchmark.train.worker import seed_everything
 
@@ -42,7 +45,7 @@ CUDA = torch.cuda.is_available()
 SMALL = not CUDA or bool(os.environ.get("SMALL"))
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 BATCH, SIZE, STEPS, ROUNDS = (2, 32, 8, 1) if SMALL else (12, 256, 400, 5)
-PARTS = ("about", "convs", "steps", "equal", "methods", "profile", "lanes", "sweep")
+PARTS = ("about", "convs", "steps", "profile", "equal", "lanes", "processes", "methods", "sweep")
 START = time.perf_counter()
 
 
@@ -312,6 +315,46 @@ def lanes(say: Record) -> None:
         say(lanes=count, steps_per_s=round(1e3 * count / ms), memory_gib=round(torch.cuda.memory_reserved() / 2**30, 1))
         del replays, once
         torch.cuda.empty_cache()
+
+
+def processes(say: Record) -> None:
+    """Processes that step for some seconds at the same time, without MPS and, where it is installed, under it."""
+    device, seconds = ("cuda:0", 5.0) if CUDA else ("cpu", 0.5)
+    for count in (2,) if SMALL else (4, 12):
+        say(processes=count, mps=False, steps_per_s=round(_together(say.out, count, seconds, {}), 1))
+    with TemporaryDirectory() as folder, shared_gpus(Path(folder), [device], 2) as variables:
+        for count in (4, 12) if variables else ():
+            say(processes=count, mps=True, steps_per_s=round(_together(say.out, count, seconds, variables), 1))
+
+
+def _together(out: Path, count: int, seconds: float, variables: dict[str, str]) -> float:
+    """Steps a second of so many processes in all; each says when it is ready, and begins when all are."""
+    begin = out / "begin"
+    begin.unlink(missing_ok=True)
+    code = f"from tests.gpu_measure import alone; alone({str(begin)!r}, {seconds})"
+    command: Any = {"env": os.environ | variables, "stdout": subprocess.PIPE, "text": True}
+    children = [subprocess.Popen([sys.executable, "-c", code], **command) for _ in range(count)]
+    for child in children:
+        if child.stdout.readline() != "ready\n":
+            raise RuntimeError(f"a process ended with status {child.wait()}")
+    begin.touch()
+    return sum(float(child.communicate()[0]) for child in children)
+
+
+def alone(begin: str, seconds: float) -> None:
+    """Be one of these processes: print ready, wait for the file, step, and print the steps a second."""
+    with repeatable():
+        again = graphed(stepper(training()))
+    print("ready", flush=True)
+    while not Path(begin).exists():
+        time.sleep(0.01)
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() < start + seconds:
+        for _ in range(1 if SMALL else 10):
+            again()
+            done += 1
+        wait()
+    print(done / (time.perf_counter() - start), flush=True)
 
 
 def sweep(say: Record) -> None:

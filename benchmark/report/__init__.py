@@ -375,7 +375,7 @@ def _rank_notes(summary: Summary) -> list[str]:
 
 
 AGREEMENT_NOTES = [
-    "Kendall's tau-b of mean Dice over the methods that both columns have, `prior` apart: 1 for the same order, -1 for "
+    "Kendall's tau-b of mean Dice over the methods that both columns have, without `prior`: 1 for the same order, -1 for "
     f"its reverse. In brackets, {statistics.LEVEL:.0%} of resamples of patients, from five seeds on also of seeds: "
     "where methods are close, orders are chance, and the interval is wide."
 ]

@@ -9,15 +9,18 @@ import pandas as pd
 
 from benchmark.report import statistics
 from benchmark.report.runs import Rows
-from benchmark.report.summary import HEADLINE, MEAN, Comparison, Summary
+from benchmark.report.summary import HEADLINE, MEAN, Comparison, Summary, per_seed
 
 NOTES = [
     "Rows of one plug-in; the row with its name is the base. Changed: options that differ from the base, the base's "
     f"value in parentheses. Difference: row minus base, paired by patient and seed; its {statistics.LEVEL:.0%} "
-    "interval, which holds for all pairs of the column at once, decides as in the table of tests. There is none where "
-    "runs of either failed or are missing."
+    "interval, which holds for all pairs of the column at once, decides as in the table of tests; in parentheses that of "
+    "each seed. P(better): share of pairs of patient and seed in which the row is better. There is none where runs of "
+    "either failed or are missing."
 ]
-COLUMNS = ["plugin", "changed", "difference", "difference_low", "difference_high", "verdict"]  # and those of cells
+COLUMNS = [  # and those of cells
+    *("plugin", "changed", "difference", "difference_low", "difference_high", "difference_seeds", "superiority", "verdict"),
+]
 
 
 def ablations(read: Rows, summary: Summary, metrics: Collection[str] = HEADLINE) -> pd.DataFrame:
@@ -70,6 +73,12 @@ def _difference(comparing: Comparison | None, key: tuple[str, str, str], pair: t
     """Return the difference to the base, its interval and the verdict, those of all pairs of the cell."""
     if comparing is None:
         return {}
-    diff = comparing.pairs(key)[pair]
-    interval = {"difference": diff.mean, "difference_low": diff.low, "difference_high": diff.high}
-    return interval | {"verdict": comparing.worded(key, pair)}
+    diff, facts = comparing.pairs(key)[pair], comparing.metrics[key[2]]
+    return {
+        "difference": diff.mean,
+        "difference_low": diff.low,
+        "difference_high": diff.high,
+        "difference_seeds": per_seed(diff.per_seed, facts, "+"),
+        "superiority": diff.better(facts.better),
+        "verdict": comparing.worded(key, pair),
+    }

@@ -156,6 +156,10 @@ class Difference:
         """Whether there is enough for a verdict, and the interval excludes 0."""
         return self.judged and (self.low > 0 or self.high < 0)
 
+    def better(self, direction: int) -> float:
+        """Return the share of pairs of patient and seed in which it is better; direction: 1 if more is better, or -1."""
+        return self.superiority if direction > 0 else 1 - self.superiority
+
     def within(self, margin: float) -> bool:
         """Whether there is enough for a verdict, and the interval lies between -margin and margin."""
         return self.judged and -margin <= self.low and self.high <= margin

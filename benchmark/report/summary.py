@@ -307,19 +307,18 @@ class Comparison:
 
     def outcomes(self, key: Cell) -> dict[tuple[str, str], str]:
         """Return the verdicts on all pairs."""
-        better, margin = self.metrics[key[2]].better, self.options.margin(self.metrics[key[2]])
-        return {pair: statistics.verdict(diff, better, margin) for pair, diff in self.pairs(key).items()}
+        return self._verdicts(key, self.pairs(key))
 
     def outcomes_here(self, key: Cell) -> dict[tuple[str, str], str]:
         """Return the verdicts on all pairs in these runs: nothing is said of other seeds."""
         if key not in self._here:
-            (low, high), better = self.bounds(key), self.metrics[key[2]].better
-            pairs, margin = (
-                statistics.compare(self.cell(key, self.whole), span=high - low),
-                self.options.margin(self.metrics[key[2]]),
-            )
-            self._here[key] = {pair: statistics.verdict(diff, better, margin) for pair, diff in pairs.items()}
+            low, high = self.bounds(key)
+            self._here[key] = self._verdicts(key, statistics.compare(self.cell(key, self.whole), span=high - low))
         return self._here[key]
+
+    def _verdicts(self, key: Cell, pairs: statistics.Pairs) -> dict[tuple[str, str], str]:
+        better, margin = self.metrics[key[2]].better, self.options.margin(self.metrics[key[2]])
+        return {pair: statistics.verdict(diff, better, margin) for pair, diff in pairs.items()}
 
     def worded(self, key: Cell, pair: tuple[str, str]) -> str:
         """Return the verdict on a pair, and of what it is one; empty where there is none."""
@@ -333,7 +332,7 @@ class Comparison:
         means = {row: float(np.nanmean(own)) for row, own in self.cell(key, self.trained).items()}
         here = self.outcomes_here(key)
         told = {
-            pair: here[pair] + THESE if apart_here(outcome, here[pair]) else outcome
+            pair: here[pair] + THESE if differ_here(outcome, here[pair]) else outcome
             for pair, outcome in self.outcomes(key).items()
         }
         return statistics.groups(means, told, better)
@@ -371,7 +370,7 @@ class Comparison:
                 "low": diff.low, "high": diff.high, "verdict": outcome,
                 "in_these_runs": self.outcomes_here(key)[row, reference], "over": OVER[diff.over_seeds],
                 "per_seed": per_seed(diff.per_seed, self.metrics[key[2]], "+"),
-                "superiority": diff.superiority if better > 0 else 1 - diff.superiority,
+                "superiority": diff.better(better),
                 "p": test.p, "p_holm": p, "least_p": test.least, "median": test.median, "rank_biserial": test.rank_biserial,
                 "wins": test.wins, "ties": test.ties, "losses": test.losses, "tests": len(others),
             }  # fmt: skip
@@ -418,32 +417,20 @@ class Comparison:
 
 
 TEST_COLUMNS = [
-    *(
-        "column",
-        "metric",
-        "method",
-        "reference",
-        "difference",
-        "low",
-        "high",
-        "verdict",
-        "in_these_runs",
-        "over",
-        "per_seed",
-        "superiority",
-    ),
+    *("column", "metric", "method", "reference", "difference", "low", "high", "verdict", "in_these_runs", "over"),
+    *("per_seed", "superiority"),
     *("p", "p_holm", "least_p", "median", "rank_biserial", "wins", "ties", "losses", "tests"),
 ]
 
 
 def worded(outcome: str, here: str, *, over_seeds: bool) -> str:
     """Return a verdict as text, with what it is about; `here` is that in these runs."""
-    if apart_here(outcome, here):
+    if differ_here(outcome, here):
         return f"{outcome}, {here}{THESE}"
     return outcome + THESE * (outcome != "" and not over_seeds)
 
 
-def apart_here(outcome: str, here: str) -> bool:
+def differ_here(outcome: str, here: str) -> bool:
     """Whether two rows that are not told apart over seeds are told apart in these runs."""
     return outcome == statistics.OPEN and here in ("better", "worse")
 

@@ -74,7 +74,7 @@ def test_table(summary: Summary) -> pd.DataFrame:
             "method": shown.method,
             "difference to": shown.reference,
             "mean": [
-                _number(m, lo, hi, known[of]) + (f" ({seeds})" if "/" in seeds else "")
+                _of_seeds(_number(m, lo, hi, known[of]), seeds)
                 for m, lo, hi, of, seeds in zip(
                     shown.difference, shown.low, shown.high, shown.metric, shown.per_seed, strict=True
                 )
@@ -145,9 +145,16 @@ def leak_table(summary: Summary) -> pd.DataFrame:
     ).set_index("data")
 
 
+def _of_seeds(text: str, seeds: str) -> str:
+    """Add the values of each seed, if there are several."""
+    return f"{text} ({seeds})" if "/" in seeds else text
+
+
 def ablation_table(frame: pd.DataFrame, known: Known = BUILT_IN) -> pd.DataFrame:
     """What each row of a plug-in changes, its scores, and their values to those of the base."""
-    values = zip(frame.difference, frame.difference_low, frame.difference_high, frame.metric, strict=True)
+    values = zip(
+        frame.difference, frame.difference_low, frame.difference_high, frame.metric, frame.difference_seeds, strict=True
+    )
     return pd.DataFrame(
         {
             "data": frame.column,
@@ -155,7 +162,10 @@ def ablation_table(frame: pd.DataFrame, known: Known = BUILT_IN) -> pd.DataFrame
             "method": [_label(line) for line in frame.itertuples(index=False)],
             "changed": frame.changed.replace("", "(base)"),
             "mean": [cell(line, known) for line in frame.itertuples(index=False)],
-            "difference": ["" if pd.isna(mean) else _number(mean, low, high, known[of]) for mean, low, high, of in values],
+            "difference": [
+                "" if pd.isna(m) else _of_seeds(_number(m, lo, hi, known[of]), seeds) for m, lo, hi, of, seeds in values
+            ],
+            "P(better)": ["" if pd.isna(value) else f"{value:.2f}" for value in frame.superiority],
             "verdict": frame.verdict.fillna("").mask(frame.verdict.eq(""), "no verdict"),
         }
     ).set_index("data")

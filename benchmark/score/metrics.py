@@ -32,9 +32,9 @@ class Facts:
 
     def heading(self, unit: str = "") -> str:
         """Return its title with a unit: `ASSD (mm)`, `HD95 (max, mm)`."""
-        return (
-            self.title if not unit else f"{self.title[:-1]}, {unit})" if self.title[-1] == ")" else f"{self.title} ({unit})"
-        )
+        if not unit:
+            return self.title
+        return f"{self.title[:-1]}, {unit})" if self.title.endswith(")") else f"{self.title} ({unit})"
 
 
 @dataclass(frozen=True)

@@ -147,12 +147,12 @@ def _agree(
             there = inside & (y + down >= 0) & (y + down < height) & (x + right >= 0) & (x + right < width)
             there = there & ((down != 0) | (right != 0))
             shift = down * width + right
-            apart = tl.zeros((PIXELS,), probs.dtype.element_ty)
+            squares = tl.zeros((PIXELS,), probs.dtype.element_ty)
             for c in tl.static_range(CHANNELS):
                 near = tl.load(image + c * area + pixel, mask=inside, other=0.0)
                 far = tl.load(image + c * area + pixel + shift, mask=there, other=0.0)
-                apart += (near - far) * (near - far)
-            k = tl.where(there, tl.exp(-(apart * ALIKE + (down * down + right * right) * NEAR)), 0.0)
+                squares += (near - far) * (near - far)
+            k = tl.where(there, tl.exp(-(squares * ALIKE + (down * down + right * right) * NEAR)), 0.0)
             mass += k
             if CENTRES:
                 own_weight = tl.load(centres + pixel, mask=inside, other=0.0)

@@ -13,8 +13,8 @@ from benchmark.methods.base import Batch
 from benchmark.methods.losses import partial_cross_entropy, partial_dice, squared_dice
 from benchmark.methods.turns import sources, turned_labels, turned_maps
 from benchmark.plan import plugins
-from benchmark.seal.contract import Budget, WeakData, WeakScan
-from tests.support.losses import loss_at
+from benchmark.seal.contract import Budget
+from tests.support.losses import loss_at, scenes
 
 CPU = torch.device("cpu")
 
@@ -37,18 +37,6 @@ def built(name, batch, steps=100, **options):
     for net in method._modules().values():
         net.eval()
     return method
-
-
-def scenes(count=4, size=32):
-    """Images with a bright disc each, of which a few pixels are labelled."""
-    rng, scans = np.random.default_rng(0), []
-    y, x = np.mgrid[:size, :size]
-    for _ in range(count):
-        inside = (y - rng.uniform(10, 22)) ** 2 + (x - rng.uniform(10, 22)) ** 2 < 49
-        image = (0.2 + 0.6 * inside + rng.normal(0, 0.05, inside.shape)).clip(0, 1).astype(np.float32)
-        allowed = np.where(rng.random(inside.shape) < 0.05, np.where(inside, 2, 1), 3).astype(np.uint8)
-        scans.append(WeakScan(image[None, None], allowed[None]))
-    return WeakData(scans, 2, 1)
 
 
 def learnt(name, steps, *, precision="fp32", **options):
@@ -385,8 +373,8 @@ def test_as_published_the_first_prediction_stands_for_all(batch):
     probs, view = torch.rand(2, 2, 3, 32, 32).softmax(2)
     one, hole = torch.eye(2).expand(2, 2, 2), torch.zeros(2, 32, 32, dtype=torch.bool)
     expected = views.cosine_distance(probs, view[:1].expand_as(view)).mean()
-    torch.testing.assert_close(method._apart(probs, view, one, one, hole), expected)
-    mended = built("shapepu", batch)._apart(probs, view, one, one, hole)
+    torch.testing.assert_close(method._distance(probs, view, one, one, hole), expected)
+    mended = built("shapepu", batch)._distance(probs, view, one, one, hole)
     torch.testing.assert_close(mended, views.cosine_distance(probs, view).mean())
 
 

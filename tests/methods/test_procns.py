@@ -30,9 +30,9 @@ from benchmark.methods.procns import (
 )
 from benchmark.methods.pseudo_labels import running_average
 from benchmark.plan import plugins
-from benchmark.seal.contract import Budget, WeakData, WeakScan
+from benchmark.seal.contract import Budget
 from tests.support.golden_vectors import Golden, families
-from tests.support.losses import loss_at
+from tests.support.losses import loss_at, scenes
 
 # ----------------------------------------------------------------------------------------------- smoothing and curves
 
@@ -248,18 +248,6 @@ def test_nothing_masked_has_a_soft_dice_of_exactly_zero():
 # ----------------------------------------------------------------------------------------------------------- the whole
 
 
-def scenes(count=6, size=32):
-    """Images with a bright disc each, of which a few pixels are labelled."""
-    rng, scans = np.random.default_rng(0), []
-    y, x = np.mgrid[:size, :size]
-    for _ in range(count):
-        inside = (y - rng.uniform(10, 22)) ** 2 + (x - rng.uniform(10, 22)) ** 2 < 49
-        image = (0.2 + 0.6 * inside + rng.normal(0, 0.05, inside.shape)).clip(0, 1).astype(np.float32)
-        allowed = np.where(rng.random(inside.shape) < 0.05, np.where(inside, 2, 1), 3).astype(np.uint8)
-        scans.append(WeakScan(image[None, None], allowed[None], None))
-    return WeakData(scans, 2, 1)
-
-
 class Recorder:
     """A log that remembers."""
 
@@ -276,7 +264,7 @@ class Recorder:
 def learnt(budget=None, **options):
     method, log = ProCNS(**options), Recorder()
     torch.manual_seed(0)
-    method.fit(scenes(), budget or Budget(steps=60, batch=3, size=32), log)
+    method.fit(scenes(6), budget or Budget(steps=60, batch=3, size=32), log)
     return method, log
 
 

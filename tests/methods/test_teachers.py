@@ -16,9 +16,9 @@ from benchmark.methods.pseudo_labels import as_sets, where_open
 from benchmark.methods.scribble2label import Scribble2Label, confident_labels
 from benchmark.methods.ustm import masked_distance, threshold, uncertainty
 from benchmark.plan import plugins
-from benchmark.seal.contract import Budget, WeakData, WeakScan
+from benchmark.seal.contract import Budget
 from tests.support.golden_vectors import Golden, families
-from tests.support.losses import loss_at
+from tests.support.losses import loss_at, scenes
 
 ZOO = ("dmpls", "dmsps", "scribble2label", "ustm")
 
@@ -47,18 +47,6 @@ def built(name, steps=100, **options):
             method.net.auxiliary.head.weight.mul_(-5)
     method.net.eval()
     return method
-
-
-def scenes(count=4, size=32, dtype=np.uint8):
-    """Images with a bright disc each, of which a few pixels are labelled."""
-    rng, scans = np.random.default_rng(0), []
-    y, x = np.mgrid[:size, :size]
-    for _ in range(count):
-        inside = (y - rng.uniform(10, 22)) ** 2 + (x - rng.uniform(10, 22)) ** 2 < 49
-        image = (0.2 + 0.6 * inside + rng.normal(0, 0.05, inside.shape)).clip(0, 1).astype(np.float32)
-        allowed = np.where(rng.random(inside.shape) < 0.05, np.where(inside, 2, 1), 3).astype(dtype)
-        scans.append(WeakScan(image[None, None], allowed[None]))
-    return WeakData(scans, 2, 1)
 
 
 def learnt(name, steps, *, data=None, precision="fp32", **options):

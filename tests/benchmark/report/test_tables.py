@@ -229,7 +229,7 @@ def normal_tables():
     """The tables of a large sweep."""
     cells = normal_cells()
     tested = cells[cells.metric != "hd95_found"]
-    apart = {
+    differing = {
         "difference": tested["mean"] / -9,
         "low": tested.low / -9,
         "high": tested.high / -9,
@@ -244,10 +244,11 @@ def normal_tables():
     columns = cells.column.unique()
     alike = pd.DataFrame({"column": columns, "other": columns[::-1], "tau": -1.0, "low": -1.0, "high": 1.0, "methods": 20})
     summary = Summary(
-        cells, tested.assign(**apart, **more, **counts)[TEST_COLUMNS], pd.DataFrame(), alike, *[pd.DataFrame()] * 2
+        cells, tested.assign(**differing, **more, **counts)[TEST_COLUMNS], pd.DataFrame(), alike, *[pd.DataFrame()] * 2
     )
     varied = tested.assign(plugin="procns", changed="prsa_weight=0.0 (0.1), soft_labels=false (true)", place="")
-    varied = varied.assign(**{name: apart[name.removeprefix("difference_")] for name in ABLATION_COLUMNS[2:]})
+    named = differing | {"seeds": differing["per_seed"]}
+    varied = varied.assign(**{name: named[name.removeprefix("difference_")] for name in ABLATION_COLUMNS[2:]})
     spent = cells[cells.metric == "dice"].assign(
         parameters=1_813_474, fit_s=12_345.6, fit_s_sd=678.9, predict_s=123.4, memory_mib=12_345, device_memory_mib=23_456,
         device="NVIDIA H100 80GB HBM3, NVIDIA H200", labelled_pixels=123_456_789,
