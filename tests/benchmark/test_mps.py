@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,9 @@ def test_an_executor_runs_it_and_ends_it(control):
 def test_a_worker_finds_the_service_by_its_variables(tmp_path):
     task = Task("a run", tmp_path / "job.json", tmp_path, tmp_path, 1, 1)
     worker = start(task, "cpu", [], None, {"CUDA_MPS_PIPE_DIRECTORY": "/somewhere"})
-    environment = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
+    worker_environment = Path(f"/proc/{worker.process.pid}/environ")
+    deadline = time.monotonic() + 30
+    while not (environment := worker_environment.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # it is empty until the program has begun
     kill(worker)
-    assert b"CUDA_MPS_PIPE_DIRECTORY=/somewhere" in environment
+    assert b"CUDA_MPS_PIPE_DIRECTORY=/somewhere" in environment.split(b"\0")
