@@ -121,6 +121,7 @@ class Run(Sound):
     version: str = ""
     commit: str = ""
     role: str = ""
+    extra: str | None = None  # what the method needs beyond a pass of the network per step
     revision: int | None = None  # None: of a method that names none
     external: bool = False
     patients_known: bool | None = None

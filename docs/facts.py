@@ -162,6 +162,7 @@ def method(name: str) -> str:
         "Definition": about["paper"],
         "Learns from": codes(about["annotations"]),
         "Groups": codes(groups) or "none",
+        "Beyond one network": about.get("extra") or "nothing",
         "Needs of the network": codes(getattr(cls, "needs", ())) or "nothing special",
         "What differs from papers for all methods": "[augmentation, resizing](../explanation/augmentation.md), "
         "[the rest](../explanation/equal-budget.md)",

@@ -11,6 +11,7 @@ GROUPS = {  # of methods and of other groups
     "teachers": ["random_walker", "scribble2label", "mean_teacher", "ustm", "dmpls", "dmsps"],
     "modern": ["scribblevs", "shapepu", "cyclemix", "sdt_net", "helpnet", "nnunet_style"],
     "controls": ["prior", "geodesic", "grabcut"],
+    "outside": ["sam"],  # use weights that were trained on other images
     "baselines": ["losses", "teachers", "prior"],
     "all": ["procns", "losses", "teachers", "modern", "controls"],
 }  # fmt: skip

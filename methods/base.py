@@ -35,6 +35,10 @@ class Method(ABC):
     # What a report takes it for: "location prior" looks at no image, "base" does nothing but fit the annotations, and
     # "supervised" is a base that stands for full supervision on full masks. A subclass doesn't inherit it.
     role: ClassVar[str] = ""
+    extra: ClassVar[str] = (
+        ""  # what it needs beyond a pass of the budget's network per step, such as "a teacher"; for tables
+    )
+    outside: ClassVar[str] = ""  # what it knows from outside the training data, such as other weights; tables mark its rows
     # Yes-or-no facts that tables mention where they did not hold in all runs of a row: {"fired": "noise was suppressed"}.
     notes: ClassVar[Mapping[str, str]] = {}
 

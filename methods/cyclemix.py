@@ -1,7 +1,7 @@
 """CycleMix: the prediction of a mixed image is the mix of the predictions, and objects are connected."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ class CycleMix(NetMethod):
     scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     mixed: Annotated[float, Range(0.01, 1.0)] = 0.1  # weight of the consistency with the mix
     connected: float = 0.1  # weight of the agreement with the largest components; 0: without
+
+    extra: ClassVar[str] = "a backward pass for saliency, a pass of mixed images, graph cuts on the CPU"
     mix: Literal["puzzle", "cut"] = "puzzle"  # cut: m is 0 in a box, as in CutMix, and no saliency is needed
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:

@@ -20,15 +20,25 @@ class DMPLS(NetMethod):
 
     The mixed label is used on every pixel, marked ones included, from the first step on. The published Dice has the same
     value, but needs memory quadratic in the batch size.
+
+    With `branch` a second network takes the place of the second decoder, such as one with a transformer as encoder. That
+    is the pseudo-label of ScribFormer (Li et al., TMI 2024) and close to S2ME (MICCAI 2023), without their networks and
+    further terms.
     """
 
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the mixed label
+    branch: str = ""  # a second network, such as smp:Unet/tu-pvt_v2_b0; not in the paper
 
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "a second decoder"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
-        """Build a network with two decoders."""
-        self.net = networks.build_dual(budget.network, channels, classes, budget.weights)
+        """Build a network with two decoders, or two networks."""
+        if self.branch:
+            main = networks.build(budget.network, channels, classes, budget.weights)
+            self.net = networks.Pair(main, networks.build(self.branch, channels, classes))
+        else:
+            self.net = networks.build_dual(budget.network, channels, classes, budget.weights)
 
     def numbers(self, step: int) -> tuple[float, ...]:
         """The share of each decoder in the mixed label, at random."""

@@ -42,6 +42,7 @@ class DMSPS(NetMethod):
     uncertainty: float = 0.1  # normalised entropy below which a prediction becomes a label
 
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "a second decoder"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build a network with two decoders."""

@@ -1,7 +1,7 @@
 """HELPNet: three views of the image vote for a label by their entropies, and all of them learn it."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class HELPNet(NetMethod):
     labels: Annotated[float, Range(0.01, 1.0)] = 0.1  # weight of the Dice losses with the common label
     connected: float = 0.3  # weight of the agreement with the largest components; 0: without
     temperature: float = 0.4  # of the softmax over the views' negative entropies, in bits
+
+    extra: ClassVar[str] = "passes of 3 views instead of 1"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network, and report the scale."""

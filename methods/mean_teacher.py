@@ -26,6 +26,7 @@ class MeanTeacher(NetMethod):
     noise: float = 0.1  # standard deviation, clipped at twice its value
 
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "a teacher, 1 more forward pass"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build a network, and a copy of it as the teacher, without gradients."""

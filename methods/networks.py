@@ -92,6 +92,23 @@ class Dual(nn.Module):
         return self.main.decoder(maps)[0], self.auxiliary(dropped)[0]
 
 
+class Pair(nn.Module):
+    """Two networks that see the same image; the first predicts."""
+
+    def __init__(self, main: Network, auxiliary: Network) -> None:
+        super().__init__()
+        self.main, self.auxiliary = main, auxiliary
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of the main network."""
+        logits: Tensor = self.main(image)
+        return logits
+
+    def both(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the main and of the auxiliary network."""
+        return self.main(image), self.auxiliary(image)
+
+
 class Level(nn.Module):
     """One level of the decoder: reduce channels, enlarge, concatenate the encoder's map, and convolve."""
 

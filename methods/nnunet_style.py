@@ -34,6 +34,7 @@ class NNUNetStyle(NetMethod):
 
     needs: ClassVar[tuple[str, ...]] = ("decoder/2", "decoder/4")
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "heads of two coarser maps"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network, with a head for each further resolution."""

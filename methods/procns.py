@@ -81,6 +81,7 @@ class ProCNS(NetMethod):
     needs = ("encoder/8", "decoder/2")
     notes: ClassVar[Mapping[str, str]] = {"anpm_fired": "noise suppression acted"}
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "predictions of all training slices after each pass"
 
     setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's epoch, size, next two values
     phase_one: float | None = None  # share of the steps; without a setting 0.2

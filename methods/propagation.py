@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -21,6 +22,8 @@ class LabelPropagation(PartialCrossEntropyDice):
     Annotations are propagated at network size, before the first step, which uses no step of the budget. The padding
     to a square is left out of the propagation and stays unlabelled.
     """
+
+    extra: ClassVar[str] = "labels propagated once, before training"
 
     @abstractmethod
     def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -43,6 +43,7 @@ class Scribble2Label(NetMethod):
     warm_up: float = 0.1  # share of the steps without confident pixels
 
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "predictions of all training slices, up to 100 times"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network; the average starts empty."""

@@ -28,6 +28,7 @@ class ScribbleVS(NetMethod):
     shrink: float = 0.0  # share by which the network's weights and statistics shrink in each step; 2e-4 in the code
 
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "a teacher, 1 more forward pass"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build a network, and a copy of it as the teacher."""

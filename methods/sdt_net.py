@@ -33,6 +33,7 @@ class SDTNet(NetMethod):
 
     needs: ClassVar[tuple[str, ...]] = ("encoder/16", "decoder/1")
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "two teachers, 2 more forward passes"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build a network, a teacher with other weights, and one with the same."""

@@ -36,6 +36,7 @@ class ShapePU(NetMethod):
     reference: bool = False  # as published; also sets scale="all" and estimate="labelled"
 
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "a pass of a second view, 1 more forward pass"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network, and report the scale."""

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ class TreeEnergy(NetMethod):
     """
 
     needs = ("decoder/4",)
+    extra: ClassVar[str] = "a second head, trees on the CPU"
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1
     sigma: float = 0.02  # of squared intensities in [0, 1], for similarity along the image's tree

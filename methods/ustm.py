@@ -29,6 +29,7 @@ class USTM(MeanTeacher):
     by_classes: bool = False  # use ln K and K instead of the ln 2 and 2 of the published code
 
     static: ClassVar[bool] = True
+    extra: ClassVar[str] = "a teacher, 9 more forward passes"
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build both networks, and draw how the teacher's image is rotated in each step."""

@@ -261,7 +261,7 @@ def equal(say: Record) -> None:
 
 def methods(say: Record) -> None:
     """A step of each static method as a graph, and its peak memory; without a memory, so of a first phase."""
-    for name, plugin in plugins.find("method").items():
+    for name, plugin in ((name, plugins.get("method", name)) for name in plugins.groups()["all"]):
         if not vars(plugin.load()).get("static"):
             continue
         if CUDA:

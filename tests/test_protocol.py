@@ -135,7 +135,7 @@ def test_an_own_learning_rate_needs_a_reason_and_has_a_dagger(tmp_path):
     run_sweep(make_plan(Request(preset=str(path))), tmp_path / "results")
     text = (report.write(tmp_path / "results", tmp_path, MARKDOWN) / "table.md").read_text()
     assert "| entropy† " in text
-    assert "† entropy has a budget of its own: as published." in text
+    assert "† entropy is not trained like the others: as published." in text
     assert "| pce " in text
 
 

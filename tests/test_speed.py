@@ -253,7 +253,7 @@ def network_step(batch, side, how="fp32"):
 
 
 STEPS, SIDE = (50, 256) if GPU else (10, 64)
-METHODS = sorted(plugins.find("method"), key=lambda name: (name != "pce", name))
+METHODS = sorted(plugins.groups()["all"], key=lambda name: (name != "pce", name))
 
 
 @pytest.mark.parametrize("how", METHODS)

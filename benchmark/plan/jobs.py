@@ -47,6 +47,7 @@ class Job:
     revision: int | None  # of a method of this suite
     simulator: int  # version
     role: str = ""  # of its row in reports
+    extra: str = ""  # what the method needs beyond a pass of the network per step
 
     def identity(self) -> dict[str, Any]:
         """Return everything that determines the scores, and nothing else."""
@@ -286,6 +287,7 @@ def _job(
         revision=revision(row.plugin),
         simulator=forms.VERSION,
         role=plugins.role(row.cls),
+        extra=getattr(row.cls, "extra", ""),
     )
 
 

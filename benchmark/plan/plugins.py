@@ -201,7 +201,11 @@ def fingerprint(plugin: Plugin, *others: Path) -> str:
 def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
     """Return an instance of a dataclass with these options; raises InputError for unknown names and wrong values."""
     hints = get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls) if f.init and f.name not in fixed]
+    fields = [f for f in dataclasses.fields(cls) if f.init and f.name not in fixed]
+    names = [f.name for f in fields]
+    for name in [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]:
+        if name not in options:
+            raise InputError(f"{cls.__name__} needs {name}, which has no default; `--set METHOD.{name}=VALUE` states it")
     values = {}
     for name, value in options.items():
         if name not in names:

@@ -271,6 +271,8 @@ class Settings:
         reasons = [reason] * (budget != common)
         if getattr(row.cls, "keeps_axes", False) and budget.augmentation != "none":
             reasons.append("no rotations other than quarter turns, as its loss needs the image's axes")
+        if outside := getattr(row.cls, "outside", ""):
+            reasons.append(f"outside weights: {outside}")
         return budget, common, "; ".join(reasons)
 
     def options(self, row: Row, dataset: str) -> dict[str, Any]:

@@ -143,8 +143,8 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
     for name, frame in (numbers | {"runs": read.runs}).items():
         if len(frame):
             frame = frame.drop(columns=["role", "notes"], errors="ignore")  # which run.json has
-            if name == "runs" and not frame.facts.any():
-                frame = frame.drop(columns="facts")
+            if name == "runs":
+                frame = frame.drop(columns=["extra", *(["facts"] if not frame.facts.any() else [])])
             # 12 digits: the last ones of a sum differ between processors
             frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.12g")
     made = list(_tables(read, summary, numbers, options.metrics))
@@ -341,7 +341,7 @@ def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
 def _own_budgets(cells: pd.DataFrame) -> list[str]:
     """Explain the daggers: rows with their own budget."""
     reasons = {method: reason for method, reason in zip(cells.method, cells.own_budget, strict=True) if reason}
-    return [f"{tables.DAGGER} {method} has a budget of its own: {reason}." for method, reason in reasons.items()]
+    return [f"{tables.DAGGER} {method} is not trained like the others: {reason}." for method, reason in reasons.items()]
 
 
 def _test_notes(summary: Summary) -> list[str]:

@@ -9,7 +9,18 @@ import pandas as pd
 from benchmark.report.runs import Rows
 
 COLUMNS = [
-    *("column", "method", "runs", "parameters", "fit_s", "fit_s_sd", "predict_s", "memory_mib", "device_memory_mib"),
+    *(
+        "column",
+        "method",
+        "runs",
+        "extra",
+        "parameters",
+        "fit_s",
+        "fit_s_sd",
+        "predict_s",
+        "memory_mib",
+        "device_memory_mib",
+    ),
     *("device", "labelled_pixels", "own_budget"),
 ]
 
@@ -24,6 +35,7 @@ def costs(read: Rows) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     grouped = known.groupby(["column", "row"], observed=True, sort=False).agg(
         runs=("folder", "size"),
+        extra=("extra", "first"),
         parameters=("parameters", "max"),
         fit_s=("fit_s", "mean"),
         fit_s_sd=("fit_s", "std"),
@@ -45,7 +57,8 @@ def notes(read: Rows, frame: pd.DataFrame) -> list[str]:
     lines = [
         "Of the runs that are done. Training: seconds on the clock, without imports, mean ± spread over runs; prediction: "
         "of all test scans of a run. Memory: the largest peak of any run's process, libraries included. Labelled pixels: "
-        "over the training scans of one run, background included; in parentheses, the share of a class."
+        "over the training scans of one run, background included; in parentheses, the share of a class. Beyond one network: "
+        "what a method needs beyond a forward and a backward pass of the budget's network per step."
     ]
     for column, own in frame.groupby("column", observed=True, sort=False):
         lines += _of_column(str(column), read.about[column], own)

@@ -152,7 +152,7 @@ def _differences(cell: Line, number: Line) -> Iterator[tuple[str, str]]:
     if cell["unit"] != number["unit"]:
         yield "no", f"in {cell['unit']} here, published in {number['unit']}"
     if cell["own_budget"]:
-        yield "partly", f"the row has a budget of its own ({cell['own_budget']})"
+        yield "partly", f"the row is not trained like the others ({cell['own_budget']})"
     yield from _counted(cell, number, "steps")
     yield from _counted(cell, number, "size")
     if cell["family"] != number["family"]:

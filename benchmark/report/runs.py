@@ -35,6 +35,7 @@ RUN_COLUMNS = [
     *("folder", "column", "row", "role", "split", "seed", "state", "reason", "stale", "own_budget", "external"),
     *("steps", "size"),  # of its own budget; an external run has none
     *("hash", "method", "options", "data", "stored", *COST_FIELDS),  # options as JSON; data: the split's fingerprint
+    "extra",  # what the method needs beyond a pass of the network per step
     *("facts", "notes"),  # as JSON: what the method stated, and what tables say of it; empty without
 ]
 CASE_COLUMNS = ["folder", "column", "row", "role", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
@@ -283,6 +284,7 @@ def _run(record: Record) -> Record:
     return {
         "folder": record["folder"],
         "role": _role(record),
+        "extra": _extra(record),
         "split": record["identity"]["split"],
         "seed": record["identity"]["seed"],
         "state": record["state"],
@@ -360,6 +362,12 @@ def _track(budget: dict[str, Any]) -> str:
 
 def _role(record: Record) -> str:
     return str(record.get("role", ROLES.get(record["identity"]["method"], "")))
+
+
+def _extra(record: Record) -> str:
+    """What a method needs beyond a pass of the network; of runs that don't say it, what this project's method says today."""
+    known = plugins.find("method").get(record["identity"]["method"])
+    return str(record.get("extra") or (plugins.describe(known).get("extra", "") if known else ""))
 
 
 def _row(record: Record) -> tuple[str, str]:

@@ -180,6 +180,7 @@ def cost_table(frame: pd.DataFrame) -> pd.DataFrame:
             "data": frame.column,
             "method": [f"{row}{DAGGER}" if own else row for row, own in zip(frame.method, frame.own_budget, strict=True)],
             "runs": frame.runs,
+            "beyond one network": frame.extra,
             "parameters (M)": ["unknown" if pd.isna(value) else f"{value / 1e6:.2f}" for value in frame.parameters],
             "training (s)": seconds,
             "prediction (s)": [_seconds(mean) for mean in frame.predict_s],

@@ -196,6 +196,7 @@ class Sweep:
             "hash": job.hash,
             "label": job.method,
             "role": job.role,
+            "extra": job.extra,
             "common": dataclasses.asdict(job.common),
             "why_own_budget": job.reason,
             "code": job.code,

@@ -252,7 +252,7 @@ QUICKLY = {"pce", "prior", "procns", "random_walker"}  # one of each kind; the o
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICKLY)) for name in plugins.find("method")]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICKLY)) for name in plugins.groups()["all"]]
 )
 def test_every_method_keeps_the_contract(name):
     (target,) = targets(name)

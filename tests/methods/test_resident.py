@@ -20,7 +20,7 @@ from benchmark.plan import plugins
 from benchmark.seal.contract import IGNORE, Budget
 from benchmark.train.worker import seed_everything
 
-STATIC = [name for name, plugin in plugins.find("method").items() if vars(plugin.load()).get("static")]
+STATIC = [name for name in sorted(plugins.groups()["all"]) if vars(plugins.get("method", name).load()).get("static")]
 KINDS = [("turns45", False), ("turns45", True), ("wsl4mis", False), ("wsl4mis", True), ("none", False)]
 
 

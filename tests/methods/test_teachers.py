@@ -42,7 +42,7 @@ def built(name, steps=100, **options):
     method.budget, method.rng = Budget(steps=steps, size=32), np.random.default_rng(0)
     method.channels, method.classes, method.device = 1, 3, torch.device("cpu")
     method.build(1, 3, method.budget)
-    if hasattr(method.net, "auxiliary"):  # the decoders of a fresh network say much the same
+    if hasattr(getattr(method.net, "auxiliary", None), "head"):  # the decoders of a fresh network say much the same
         with torch.no_grad():
             method.net.auxiliary.head.weight.mul_(-5)
     method.net.eval()
@@ -114,6 +114,21 @@ def test_dmpls_is_the_published_sum(batch):
     expected = expected + 0.25 * (squared_dice(main.softmax(1), one_hot) + squared_dice(auxiliary.softmax(1), one_hot))
     method.rng = np.random.default_rng(5)
     torch.testing.assert_close(loss_at(method, batch, 0.5), expected)
+
+
+def test_dmpls_may_have_a_second_network(batch):
+    """One of another kind, a transformer: both see the whole image, both learn, and the first predicts."""
+    method = built("dmpls", branch="smp:Unet/tu-pvt_v2_b0")
+    main, auxiliary = method.net.both(batch.image)
+    torch.testing.assert_close(method.probs(batch.image), main.softmax(1))
+    method.net.eval()
+    assert sum(weight.numel() for weight in method.net.auxiliary.parameters()) == 5_637_011
+    expected = 0.5 * (partial_cross_entropy(main, batch.allowed) + partial_cross_entropy(auxiliary, batch.allowed))
+    expected = expected + 0.5 * mixed_dice(main.softmax(1), auxiliary.softmax(1), shares(np.random.default_rng(0).random()))
+    torch.testing.assert_close(loss_at(method, batch, 0.5), expected)
+    loss_at(method, batch, 0.5).backward()
+    without = {name for name, weight in method.net.named_parameters() if weight.grad is None}
+    assert not without
 
 
 @pytest.mark.parametrize("name", ["dmpls", "dmsps"])

@@ -99,6 +99,7 @@ def _record(dataset: str, annotation: str, label: str, seed: int) -> dict:
         "labelled_pixels": {} if dataset == "solo" else {name: 40_000 // 10**number for number, name in enumerate(classes)},
         "labelled_slices": 24,
         "role": ROLES.get(label, ""),
+        "extra": "a second view" if label == "view" else "",
         "labelled_objects": 31,
         "worker": _worker(dataset, annotation, label, seed),
         **({"selected": {"last": 80, "weakval": 40, "val": 40, "test": 60}} if _kept(dataset, annotation, label) else {}),

@@ -181,10 +181,10 @@ def test_a_number_is_compared_with_the_cell_of_its_method(table):
         ({}, {"seeds": "5"}, "partly", "1 seed against 5"),
         ({"family": "strat5"}, {}, "partly", "splits are strat5 here, published five folds"),
         ({}, {"family": ""}, "partly", "splits are wsl4mis here, published five folds"),
-        ({"own_budget": "its paper's"}, {}, "partly", "the row has a budget of its own (its paper's)"),
+        ({"own_budget": "its paper's"}, {}, "partly", "the row is not trained like the others (its paper's)"),
         (
             *({"own_budget": "its paper's", "steps": 300}, {}, "no"),
-            "the row has a budget of its own (its paper's); 300 steps against 60,000",
+            "the row is not trained like the others (its paper's); 300 steps against 60,000",
         ),
         ({"steps": None}, {}, "partly", "steps unknown"),
         ({}, {"size": ""}, "partly", "size unknown"),

@@ -18,7 +18,7 @@ def record(label="pce", seed=0, state="done", **changes):
         "data": "x",
     }  # fmt: skip
     common = changes.pop("common", {"steps": 5})
-    more = {key: changes.pop(key) for key in ("finished", "label", "reason") if key in changes}
+    more = {key: changes.pop(key) for key in ("finished", "label", "reason", "extra") if key in changes}
     return {
         "state": state, "reason": "", "identity": identity | changes, "label": label, "common": common, "code": "c",
         "why_own_budget": "", "regions": ["faz"], "patients_known": True, "labelled_share": {"faz": 0.1},
@@ -243,3 +243,12 @@ def test_what_ran_without_a_gpu_ran_on_a_processor(results):
     gpu = {"worker": {"device": "H100"}, "processor": "EPYC (avx2)"}
     read = results(record() | worker | {"processor": "EPYC (avx2)"}, record(seed=1) | worker, record(seed=2) | gpu)
     assert dict(zip(read.runs.seed, read.runs.device, strict=True)) == {0: "EPYC (avx2)", 1: "cpu", 2: "H100"}
+
+
+def test_runs_that_do_not_say_what_a_method_needs_have_what_it_says_today(results):
+    read = results(record("mean_teacher", 0), record("mean_teacher", 1, extra="two teachers"), record("someone", 0))
+    assert dict(zip(read.runs.method + read.runs.seed.astype(str), read.runs.extra, strict=True)) == {
+        "mean_teacher0": "a teacher, 1 more forward pass",
+        "mean_teacher1": "two teachers",
+        "someone0": "",
+    }
