@@ -250,7 +250,8 @@ def normal_tables():
     named = differing | {"seeds": differing["per_seed"]}
     varied = varied.assign(**{name: named[name.removeprefix("difference_")] for name in ABLATION_COLUMNS[2:]})
     spent = cells[cells.metric == "dice"].assign(
-        extra="a teacher", parameters=1_813_474, fit_s=12_345.6, fit_s_sd=678.9, predict_s=123.4, memory_mib=12_345, device_memory_mib=23_456,
+        extra="a teacher", parameters=1_813_474, fit_s=12_345.6, fit_s_sd=678.9, predict_s=123.4,
+        memory_mib=12_345, device_memory_mib=23_456,
         device="NVIDIA H100 80GB HBM3, NVIDIA H200", labelled_pixels=123_456_789,
     )  # fmt: skip
     return [
