@@ -4,6 +4,7 @@ import dataclasses
 import signal
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Show, check, simulate and export data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+
+Words = list[str] | None  # of a flag that holds several: separated by commas, or the flag repeated
 
 DataFolder = Annotated[Path, typer.Option("--data", envvar="BENCHMARK_DATA", help="Folder with one folder per data set.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the runs.")]
@@ -46,25 +49,25 @@ def list_() -> None:
 @app.command()
 def run(
     preset: Annotated[str, typer.Option(help="A preset, or TOML file; without methods and data sets: demo.")] = "",
-    methods: Annotated[str, typer.Option(metavar="A,B,...", help="Methods, groups, variants or .py files.")] = "",
+    methods: Annotated[Words, typer.Option(metavar="A,B,...", help="Methods, groups, variants or .py files.")] = None,
     datasets: Annotated[
-        str, typer.Option(metavar="A,B,...", help="Data sets, or .py files; default: those that are found.")
-    ] = "",
-    annotations: Annotated[str, typer.Option(metavar="A,B,...", help="full, scribble, point, block, ...")] = "",
+        Words, typer.Option(metavar="A,B,...", help="Data sets, or .py files; default: those that are found.")
+    ] = None,
+    annotations: Annotated[Words, typer.Option(metavar="A,B,...", help="full, scribble, point, block, ...")] = None,
     splits: Annotated[
-        str,
+        Words,
         typer.Option(
             metavar="A,B,...", help="Splits or families: strat5 is strat5/0 to /4; NAME@val scores held-out scans."
         ),
-    ] = "",
-    seeds: Annotated[str, typer.Option(metavar="0,1,...", help="One run of every method per seed.")] = "",
+    ] = None,
+    seeds: Annotated[Words, typer.Option(metavar="0,1,...", help="One run of every method per seed.")] = None,
     budget: Annotated[
-        str, typer.Option(metavar="NAME=VALUE,...", help="published, short or laptop; then steps, batch, size, lr, ...")
-    ] = "",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="Set an option.")] = None,
+        Words, typer.Option(metavar="NAME=VALUE,...", help="published, short or laptop; then steps, batch, size, lr, ...")
+    ] = None,
+    set_: Annotated[Words, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="Set an option.")] = None,
     metrics: Annotated[
-        str, typer.Option(metavar="A,B,...", help="Also score the runs with these metrics of yours: .py files or names.")
-    ] = "",
+        Words, typer.Option(metavar="A,B,...", help="Also score the runs with these metrics of yours: .py files or names.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Runs at once per device; 0: one per core, one per GPU.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     executor: Annotated[str, typer.Option(help="local, or ray: on the machines of a Ray cluster.")] = "local",
@@ -81,6 +84,8 @@ def run(
     against: Annotated[
         str, typer.Option(metavar="NAME", help="Compare with stored runs: reference, a part of it, or a results folder.")
     ] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only what failed, and where the report is.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print a line for each run that ends.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the jobs and what they will cost, and stop.")
     ] = False,
@@ -110,24 +115,29 @@ def run(
         parse_shard(shard)
     make_executor = _executor(executor, address, device)
     request = dataclasses.replace(request, on_cpu=api.may_use_cpu(device, executor))
-    with terminal.status("reading and checking the data"):
+    with nullcontext() if quiet else terminal.status("reading and checking the data"):
         plan = make_plan(request)
     jobs = select_shard(plan.jobs, shard) if shard else plan.jobs
+    planned = [(job, state(open_results(results), job)) for job in jobs]
+    todo = [job for job, state in planned if state in ("planned", "failed", *AGAIN[rerun])]
+    here = executor == "local"
+    where = device if here else "auto"
     for note in plan.notes:
         print(note)
-    terminal.show_warnings(plan.warnings)
+    if not quiet:
+        terminal.show_warnings(plan.warnings)
     if dry_run:
-        planned = [(job, state(open_results(results), job)) for job in jobs]
         terminal.show_plan(dataclasses.replace(plan, jobs=jobs), planned)
-        todo = [job for job, state in planned if state in ("planned", "failed", *AGAIN[rerun])]
-        here = executor == "local"
         with terminal.status("estimating costs"):
-            costs = api.estimate(plan, todo, results, device if here else "auto", workers, local=here)
+            costs = api.estimate(plan, todo, results, where, workers, local=here)
         terminal.show_costs(costs)
         return
-    if not plan.jobs:
+    if not quiet:
         terminal.show_not_claimed(plan)
-    with terminal.Watcher() as watcher:
+        if jobs:
+            costs = api.estimate(plan, todo, results, where, workers, local=here, timed=False)
+            terminal.show_brief(plan, planned, costs, results)
+    with terminal.Watcher(quiet=quiet, verbose=verbose) as watcher:
         states = api.execute(
             plan, results, make_executor,
             jobs=jobs, hide=[data], workers=workers, timeout_s=timeout, rerun=rerun, screen=watcher,
@@ -135,10 +145,10 @@ def run(
     if shard:
         _end_shard(shard, states, results, reports)
         return
-    terminal.show_not_claimed(plan)
     from benchmark.report import show, write
 
-    terminal.show_table(*show(results, "tuned" if any(job.budget.tune for job in plan.jobs) else "equal"))
+    if not quiet:
+        terminal.show_tables(*show(results, [str(job.folder) for job in plan.jobs]))
     print(f"report: {write(results, reports)}")
     if states["failed"]:
         print(f"{states['failed']} runs failed; the report lists them, and the same command repeats them")
@@ -153,11 +163,15 @@ def report(
         str, typer.Option(metavar="METHOD", help="Row that the others are compared with; default: pce_dice, or pce.")
     ] = "",
     selection: Annotated[str, typer.Option(metavar="RULE", help="last; for snapshots also weakval, val, test.")] = "last",
-    only: Annotated[str, typer.Option(metavar="A,B,...", help="Only these methods, data sets or annotations.")] = "",
-    metric: Annotated[str, typer.Option(metavar="A,B,...", help="dice, hd95_max, nsd, ...; figures show the first.")] = "",
+    only: Annotated[Words, typer.Option(metavar="A,B,...", help="Only these methods, data sets or annotations.")] = None,
+    metric: Annotated[
+        Words, typer.Option(metavar="A,B,...", help="dice, hd95_max, nsd, ...; figures show the first.")
+    ] = None,
     margin: Annotated[str, typer.Option(metavar="SHARE,MM", help="Differences up to these count as alike.")] = "0.02,2",
-    format_: Annotated[str, typer.Option("--format", metavar="A,B,...", help="md, tex, csv, pdf, png, svg, html.")] = "",
-    figures: Annotated[str, typer.Option(metavar="A,B,...", help="More figures: .py files, or installed, by name.")] = "",
+    format_: Annotated[Words, typer.Option("--format", metavar="A,B,...", help="md, tex, csv, pdf, png, svg, html.")] = None,
+    figures: Annotated[
+        Words, typer.Option(metavar="A,B,...", help="More figures: .py files, or installed, by name.")
+    ] = None,
     explain: Annotated[
         tuple[str, str], typer.Option(metavar="METHOD METHOD", help="Only print how the verdicts on two rows come about.")
     ] = ("", ""),
@@ -165,7 +179,7 @@ def report(
         bool, typer.Option("--embed-images", help="Also show pixels of data sets that may not be redistributed.")
     ] = False,
 ) -> None:
-    """Write tables, figures and a page from the runs in a results folder."""
+    """Write tables, figures and a page of a results folder."""
     from benchmark.report import FORMATS, ReportOptions, margins, write
     from benchmark.report import explain as explain_pair
     from benchmark.report.summary import HEADLINE, Options
@@ -187,27 +201,30 @@ def report(
 
 @app.command()
 def score(
-    more: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", help="Further folders, as in --predictions.")] = None,
+    more: Annotated[Words, typer.Argument(metavar="FOLDER", help="Further folders, as in --predictions.")] = None,
     predictions: Annotated[
         list[str] | None, typer.Option(metavar="FOLDER", help="Label maps made elsewhere, one per test scan; or 'teams/*'.")
     ] = None,
     datasets: Annotated[
-        str, typer.Option(metavar="NAME", help="Data set of the predictions; or folder:PATH,... of the stored runs.")
-    ] = "",
+        Words, typer.Option(metavar="NAME", help="Data set of the predictions; or folder:PATH,... of the stored runs.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Split of the predictions, or family; default: the data set's first.")] = "",
     name: Annotated[str, typer.Option(help="Row of the predictions in tables; default: the folder's name.")] = "",
     annotations: Annotated[str, typer.Option(help="Annotation that their model was trained on: scribble, full, ...")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training of their model.")] = 0,
     metrics: Annotated[
-        str, typer.Option(metavar="A,B,...", help="Also score stored runs with your own metrics: .py files or names.")
-    ] = "",
+        Words, typer.Option(metavar="A,B,...", help="Also score stored runs with your own metrics: .py files or names.")
+    ] = None,
     verify: Annotated[
         float | None, typer.Option(metavar="SHARE", help="Compare this share of the stored scores (0.05) with medpy's.")
     ] = None,
     results: Results = Path("results"),
     data: DataFolder = Path("data"),
 ) -> None:
-    """Score the predictions of another program, or all stored runs again with the metrics of this version."""
+    """Score predictions made elsewhere, or stored runs again.
+
+    With --predictions: label maps of another program. Without: all stored runs, with the metrics of this version.
+    """
     folders, named = [*(predictions or []), *(more or [])], _split(datasets)
     if verify is not None:
         if folders or metrics:
@@ -223,11 +240,12 @@ def score(
         return
     if metrics:
         raise InputError(
-            f"--metrics scores stored runs; first store the predictions, then: python -m benchmark score --metrics {metrics}"
+            "--metrics scores stored runs; first store the predictions, then: python -m benchmark score "
+            f"--metrics {','.join(_split(metrics))}"
         )
     if len(named) != 1:
         raise InputError(
-            f"--datasets is {datasets!r}; with --predictions it must be one data set, such as acdc or folder:PATH"
+            f"--datasets is {','.join(named)!r}; with --predictions it must be one data set, such as acdc or folder:PATH"
         )
     from benchmark import terminal
     from benchmark.score import external
@@ -246,7 +264,10 @@ def pack(
     results: Results = Path("results"),
     every: Annotated[int, typer.Option(min=1, metavar="N", help="Keep of each log every N-th loss, and the last.")] = 1,
 ) -> None:
-    """Pack a results folder, or all in a folder, into a few compressed tables without label maps."""
+    """Pack results folders into a few compressed tables.
+
+    Label maps are left out.
+    """
     from benchmark.packing import pack
 
     print(f"{pack(results, out, every)} runs packed in {out}")
@@ -254,7 +275,7 @@ def pack(
 
 @app.command()
 def unpack(out: Out, results: Results = Path("results")) -> None:
-    """Make results folders of a packed folder again."""
+    """Make results folders of a packed folder."""
     from benchmark.packing import unpack
 
     print(f"{unpack(results, out)} runs unpacked in {out}")
@@ -265,7 +286,10 @@ def new(
     path: Annotated[Path, typer.Argument(metavar="PATH.py", help="The new file; the plug-in gets its name.")],
     kind: Annotated[str, typer.Option(help="method, dataset or metric.")] = "method",
 ) -> None:
-    """Write a commented method, data set or metric to start from; it passes `check` unchanged."""
+    """Write a commented method, data set or metric to start from.
+
+    It passes `check` unchanged.
+    """
     from benchmark.plan.new import write
     from benchmark.score.metrics import TAKEN
 
@@ -280,7 +304,7 @@ def check(
     ],
     data: DataFolder = Path("data"),
 ) -> None:
-    """Check that a method, a data set or a metric keeps the contract; print how many checks ran."""
+    """Check that a method, data set or metric keeps the contract."""
     from benchmark.check import report_on
 
     raise typer.Exit(report_on(plugin, data))
@@ -384,7 +408,7 @@ def main() -> None:
         print(f"error: {error.filename} can't be used: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; finished runs are stored, and the same command resumes", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         sys.exit(130)
 
 
@@ -420,15 +444,15 @@ def _verify(results: Path, data: Path, share: float, named: list[str]) -> None:
         raise typer.Exit(1)
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _split(given: Words) -> list[str]:
+    return [part.strip() for text in given or () for part in text.split(",") if part.strip()]
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(given: Words) -> list[int]:
     try:
-        return [int(part) for part in _split(text)]
+        return [int(part) for part in _split(given)]
     except ValueError:
-        raise InputError(f"--seeds is {text!r}; it must be whole numbers such as 0,1,2") from None
+        raise InputError(f"--seeds is {','.join(given or ())!r}; it must be whole numbers such as 0,1,2") from None
 
 
 if __name__ == "__main__":

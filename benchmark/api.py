@@ -139,10 +139,13 @@ def local_executor(device: str) -> MakeExecutor:
     return make
 
 
-def estimate(plan: Plan, jobs: Sequence[Job], results: Path, device: str, workers: int, *, local: bool) -> Costs:
+def estimate(
+    plan: Plan, jobs: Sequence[Job], results: Path, device: str, workers: int, *, local: bool, timed: bool = True
+) -> Costs:
     """Return what jobs of a plan will cost, by stored runs on such devices: in `results`, or else in the reference.
 
-    Without such runs, three steps of the method are timed on this machine. `local`: the jobs will run on it, too.
+    Without such runs, and if `timed`, three steps of the method are timed on this machine. `local`: the jobs will run on
+    it, too.
     """
     from benchmark.train.local import devices, slots
     from benchmark.train.timing import time_steps
@@ -155,6 +158,7 @@ def estimate(plan: Plan, jobs: Sequence[Job], results: Path, device: str, worker
     first = dict(zip(kinds, jobs, strict=True))
     known = {kind: by_stored(job, sources, gpu=gpu) for kind, job in first.items()}
     unknown = [kind for kind, cost in known.items() if cost is None]
+    unknown = unknown if timed else []
     shapes = [(len(dataset.classes), dataset.channels) for dataset in (plan.datasets[kind[-1]] for kind in unknown)]
     timed = time_steps([(first[kind], *shape) for kind, shape in zip(unknown, shapes, strict=True)], found)
     known |= dict(zip(unknown, timed, strict=True))

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from benchmark.datasets.forms import ANNOTATIONS
 from benchmark.plan import plugins
+from benchmark.plan.compare import family
 from benchmark.score.metrics import BUILT_IN
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from benchmark.plan.costs import Costs
     from benchmark.plan.jobs import Job, Plan
     from benchmark.train.local import Running
+
+
+MANY = 6  # methods that a line can name
 
 
 def show_list(presets: Iterable[Path]) -> None:
@@ -55,19 +59,66 @@ def show_list(presets: Iterable[Path]) -> None:
     console.print(Text(f"presets: {', '.join(sorted(path.stem for path in presets))}"))
 
 
+def show_brief(plan: "Plan", states: Sequence[tuple["Job", str]], costs: "Costs", results: Path) -> None:
+    """Print what a command will do: methods, data, splits, runs by state and their costs, and where results go."""
+    jobs = [job for job, _ in states]
+    methods, seeds = (list(dict.fromkeys(getattr(job, name) for job in jobs)) for name in ("method", "seed"))
+    named = ", ".join(methods) if len(methods) <= MANY else f"{len(methods)} methods"
+    forms = {name: dict.fromkeys(job.annotation for job in jobs if job.dataset == name) for name in plan.datasets}
+    columns = "; ".join(f"{name} {', '.join(own)}" for name, own in forms.items())
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(state for _, state in states).items()))
+    again = "; stale: by other code, --rerun stale repeats them" if any(state == "stale" for _, state in states) else ""
+    known = [estimate for estimate in costs.estimates if estimate]
+    spent = "costs unknown, --dry-run times the first steps" if costs.jobs else "nothing to do"
+    if known:
+        part = "" if len(known) == len(costs.jobs) else f" for {len(known)} of {_count(len(costs.jobs), 'run')}"
+        wall = f", {_in_words(costs.wall_s())} with {costs.at_once} at once" if costs.at_once else ""
+        spent = f"about {sum(costs.hours(method) for method in methods):.2g} {costs.unit}{part}{wall}"
+    console = Console()
+    for name, text in {
+        "methods": f"{named}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
+        "data": columns,
+        "splits": "; ".join(_splits(dataset, jobs) for dataset in plan.datasets.values()),
+        "runs": f"{counts}{again}; {spent}",
+        "results": str(results),
+    }.items():
+        console.print(Text(f"{name:9} {text}"), soft_wrap=True)
+
+
+def _splits(dataset: "Dataset", jobs: Iterable["Job"]) -> str:
+    """Name the splits of a data set that jobs have, and how to get all of a family."""
+    planned = list(dict.fromkeys(job.split for job in jobs if job.dataset == dataset.name))
+    families: dict[str, list[str]] = {}
+    for split in planned:
+        families.setdefault(family(split), []).append(split)
+    said = []
+    for name, own in families.items():
+        fold, at, part = name.partition("@")
+        every = [split for split in dataset.splits() if family(split) == fold]
+        rest = f" ({len(own)} of {len(every)}; all: --splits {fold}{at}{part})" if len(own) < len(every) else ""
+        said.append(f"{', '.join(own)}{rest}")
+    return f"{dataset.name} {', '.join(said)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def show_plan(plan: "Plan", states: Iterable[tuple["Job", str]]) -> None:
     """Print the jobs, each with its state."""
     shown = grid("run", "state", "budget", "options")
     for job, state in states:
         common = dataclasses.asdict(job.common)
         differing = {name: value for name, value in dataclasses.asdict(job.budget).items() if value != common[name]}
-        shown.add_row(str(job.folder), state, _settings(differing), _settings(job.options))
+        defaults = {field.name: field.default for field in dataclasses.fields(job.plugin.load())}
+        options = {name: value for name, value in job.options.items() if value != defaults[name]}
+        shown.add_row(str(job.folder), state, _settings(differing), _settings(options))
     console = _wide()
     console.print(shown)
     for name in plan.datasets:
         budgets = {_settings(dataclasses.asdict(job.common)) for job in plan.jobs if job.dataset == name}
         console.print(Text(f"budget on {name}: {'; '.join(budgets)}"), soft_wrap=True)
-    console.print(Text(f"{len(plan.jobs)} runs"))
+    console.print(Text(_count(len(plan.jobs), "run")))
     show_not_claimed(plan)
 
 
@@ -112,28 +163,33 @@ def show_splits(dataset: "Dataset", splits: dict[str, "Split"]) -> None:
     Console().print(shown)
 
 
-def show_table(table: "pd.DataFrame", notes: list[str]) -> None:
-    """Print a table, in as many pieces as its columns need, and its notes."""
+def show_tables(found: "Mapping[str, pd.DataFrame]", note: str) -> None:
+    """Print a table for each data set, in as many pieces as its columns need, and a note on all."""
     console = Console()
-    names = [f"{column}\n{metric}" for column, metric in table.columns]
-    widest = max(len(line) for text in [*names, *map(str, table.to_numpy().ravel())] for line in text.split("\n"))
-    together = max(1, (console.width - max(map(len, map(str, table.index)), default=0)) // (widest + 2))
-    for start in range(0, len(names), together):
-        shown = grid("method", *names[start : start + together])
-        for method, cells in zip(table.index, table.to_numpy(), strict=True):
-            shown.add_row(str(method), *map(str, cells[start : start + together]))
-        console.print(shown)
-    for note in notes:
-        console.print(Text(f"- {note}"))
+    for dataset, table in found.items():
+        names = list(table.columns)
+        widest = max(len(text) for text in [*names, *map(str, table.to_numpy().ravel())])
+        together = max(1, (console.width - max(map(len, [dataset, *table.index]))) // (widest + 2))
+        for start in range(0, len(names), together):
+            shown = grid(dataset, *names[start : start + together])
+            for method, cells in zip(table.index, table.to_numpy(), strict=True):
+                shown.add_row(str(method), *map(str, cells[start : start + together]))
+            console.print(shown)
+    console.print(Text(note), soft_wrap=True)
 
 
 class Watcher:
-    """Show the progress of a sweep: a live table in a terminal, else a line per run."""
+    """Show the progress of a sweep: a live table in a terminal, else a line per run.
 
-    def __init__(self, console: Console | None = None) -> None:
+    `verbose`: also a line per run in a terminal. `quiet`: only lines of runs that failed.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False, verbose: bool = False) -> None:
         self.console = console or Console(highlight=False)
-        self.live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
-        self.done = self.failed = self.elsewhere = self.total = 0
+        shown = self.console.is_terminal and not quiet
+        self.live = Live(console=self.console, refresh_per_second=4) if shown else None
+        self.lines = verbose or not (quiet or shown)
+        self.done = self.failed = self.elsewhere = self.total = self.kept = self.all = 0
         self.start = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -145,14 +201,17 @@ class Watcher:
         if self.live:
             self.live.update(Text(""))
             self.live.stop()
+        if kind is KeyboardInterrupt:
+            self.console.print(
+                Text(
+                    f"stopped; {self.kept + self.done} of {_count(self.all, 'run')} done and kept; the same command goes on"
+                )
+            )
 
     def planned(self, states: Counter[str]) -> None:
-        """Print how many runs are in which state."""
+        """Keep how many runs are in which state."""
         self.total, self.start = states["planned"] + states["failed"], time.monotonic()
-        counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        self.console.print(Text(f"{states.total()} runs: {counts}"))
-        if states["stale"]:
-            self.console.print(Text("stale runs were made by other code; repeat them with --rerun stale"))
+        self.kept, self.all = states["done"] + states["stale"], states.total()
 
     def tick(self, running: list["Running"]) -> None:
         """Show the running jobs with their last logged step, loss and time left."""
@@ -184,7 +243,9 @@ class Watcher:
         self.done += state == "done"
         self.failed += state == "failed"
         self.elsewhere += state == "elsewhere"
-        self.console.print(Text(f"{state:9} {job.name} ({_duration(seconds)})" + (f": {reason}" if reason else "")))
+        if self.lines or state == "failed":
+            said = f"{state:9} {job.name} ({_duration(seconds)})" + (f": {reason}" if reason else "")
+            self.console.print(Text(said), soft_wrap=True)
 
 
 def last_line(path: Path) -> dict[str, Any]:

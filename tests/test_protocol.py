@@ -14,7 +14,7 @@ from benchmark.report.summary import summarise
 from benchmark.score.evaluate import evaluate
 from benchmark.score.external import Predictions, score
 from tests.benchmark.test_selection import WITH_VAL
-from tests.support.sweeps import TINY, run_sweep, small_plan, write_method
+from tests.support.sweeps import TINY, notes_of, run_sweep, small_plan, write_method
 
 WANDERING = '''"""Thresholds that are best in the middle of training and bad at its end."""
 from dataclasses import dataclass
@@ -147,7 +147,7 @@ def test_other_numbers_of_steps_stand_in_another_column(tmp_path):
 
 def test_one_seed_is_called_too_few_for_a_paper(tmp_path):
     run_sweep(small_plan(["prior"]), tmp_path)
-    said = " ".join(report.show(tmp_path)[1])
+    said = " ".join(notes_of(tmp_path))
     assert "1 seed (one seed is too few for a paper); intervals over patients, given these runs" in said
 
 

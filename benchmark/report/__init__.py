@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark import InputError
+from benchmark.plan.plugins import SUPERVISED
 from benchmark.report import ablations, costs, figures, page, published, runs, statistics, tables
 from benchmark.report.explain import explained
 from benchmark.report.figures.cases import gallery
@@ -122,11 +123,32 @@ def explain(results: Path, pair: tuple[str, str], options: ReportOptions = DEFAU
     return "\n\n".join(parts) or f"no column has all runs of both {pair[0]} and {pair[1]}"
 
 
-def show(results: Path, track: str = "equal") -> tuple[pd.DataFrame, list[str]]:
-    """Return the main table of a track and its notes, for the terminal."""
-    read = runs.read(results).track(track)
-    summary = summarise(read)
-    return tables.main_table(summary.cells).map(lambda text: text.replace("**", "")), notes(read, summary)
+def show(results: Path, folders: Collection[str]) -> tuple[dict[str, pd.DataFrame], str]:
+    """Return Dice of the runs in these folders, a table per data set with the best row first, and a note on all of them.
+
+    Columns are the annotations. Full masks are the last row, with the method that stands for full supervision.
+    """
+    read = runs.read(results).of(folders)
+    cells = summarise(read, metrics=("dice",)).cells
+    cells = cells[(cells.region == MEAN) & (cells.metric == "dice")]
+    found = {}
+    for dataset, own in cells.groupby("dataset", sort=False):
+        on_full = own.annotation == "full"
+        shown = own if on_full.all() else own[~on_full]
+        means = shown.groupby("method")["mean"].mean()
+        table = tables.main_table(shown.sort_values("method", key=lambda names: -names.map(means), kind="stable"), ["dice"])
+        table = table.droplevel(1, axis=1)[list(dict.fromkeys(shown.column))]
+        if not on_full.all() and (top := own[on_full & own["mean"].notna()]).size:
+            top = top.assign(supervised=top.role == SUPERVISED).sort_values(["supervised", "mean"], ascending=False)
+            best = next(top.itertuples())
+            table.loc["full masks"] = [f"{tables.cell(best)} {best.method}", *[""] * (table.shape[1] - 1)]
+        table.columns = table.columns.str.removeprefix(f"{dataset} ")
+        found[str(dataset)] = table.map(lambda text: text.replace("**", "*"))
+    over = "patients, given these runs" if (cells.seeds < statistics.FEW_SEEDS).any() else "patients and seeds"
+    return found, (
+        f"Dice with {statistics.LEVEL:.0%} intervals over {over}; *...* better than all others, {tables.OPEN} not told "
+        f"apart from the best, {tables.ALIKE} alike"
+    )
 
 
 def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOptions) -> None:

@@ -97,6 +97,14 @@ class Rows:
             raise InputError(f"--only {','.join(names)}: no run is of all of these")
         return left
 
+    def of(self, folders: Collection[str]) -> "Rows":
+        """Keep only the runs in these folders of the results, and stored runs that they are compared with."""
+        own = self.runs[self.runs.folder.isin(folders)]
+        kept = set(folders) | set(self.runs.folder[self.runs.stored != ""])
+        runs, cases = (frame[frame.folder.isin(kept)] for frame in (self.runs, self.cases))
+        rows = replace(self, runs=runs, cases=cases, snapshot_cases=None)
+        return rows._restricted(set(own.column), set(runs.row))
+
     def _restricted(self, columns: Collection[str], rows: Collection[str]) -> "Rows":
         """Keep only these columns and rows."""
 

@@ -75,11 +75,38 @@ def test_a_run_ends_with_a_table_and_the_path_of_a_report(run, tmp_path, monkeyp
     monkeypatch.setattr(local, "Local", PROCESSES)
     status, shown, _ = run("run", "--methods", "prior", *TINY_FLAGS)
     assert status == 0
-    assert "octa_phantom" in shown
-    assert shown.rstrip().endswith("report: reports/report")
+    lines = shown.splitlines()
+    assert [line.split()[0] for line in lines if line.split()[0] in ("methods", "data", "splits", "runs", "results")]
+    assert lines[-4].split() == ["octa_phantom", "scribble:sim"]
+    assert re.fullmatch(r"prior +0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] *", lines[-3])
+    assert lines[-2].startswith("Dice with 95% intervals over patients, given these runs")
+    assert lines[-1] == "report: reports/report"
     assert {path.name for path in (tmp_path / "reports/report").iterdir()} >= {"index.html", "table.md", "table.tex"}
     status, shown, _ = run("report")
     assert (status, shown) == (0, "report: reports/report\n")
+
+
+def test_a_repeated_flag_adds_to_the_first(run):
+    budgets = ["--budget", "steps=4,size=64", "--budget", "batch=2"]
+    flags = ["--datasets", "octa_phantom", *budgets, "--seeds", "0", "--seeds", "3", "--dry-run"]
+    status, shown, _ = run("run", "--methods", "prior,pce", "--methods", "pce_dice", *flags)
+    assert status == 0
+    assert "steps=4 batch=2 size=64" in shown
+    rows = [line.split()[0] for line in shown.splitlines() if line.startswith("octa_phantom/")]
+    assert [(row.split("/")[2], row.split("-seed")[1][0]) for row in rows] == [
+        (method, seed) for seed in "03" for method in ("prior", "pce", "pce_dice")
+    ]
+
+
+def test_the_end_shows_what_this_command_ran_best_first_and_full_masks_below(run):
+    quietly = run("run", "--methods", "prior", *TINY_FLAGS, "--annotations", "block", "--quiet")
+    assert quietly[:2] == (0, "report: reports/report\n")
+    _, shown, _ = run("run", "--methods", "pce,prior", *TINY_FLAGS, "--annotations", "point,full")
+    rows = [line.split() for line in shown.splitlines()[-6:-3]]
+    assert rows[0] == ["octa_phantom", "point"]  # and no block, which an earlier command ran
+    assert float(rows[1][1].strip("*°≈")) >= float(rows[2][1].strip("*°≈"))
+    assert {row[0] for row in rows[1:]} == {"pce", "prior"}
+    assert shown.splitlines()[-3].startswith("full masks")
 
 
 def test_a_report_of_a_part_in_another_metric_and_format(run, tmp_path):

@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmark.terminal import Watcher, last_line
+from benchmark.plan.costs import Costs, Estimate
+from benchmark.plan.jobs import make_plan
+from benchmark.plan.presets import Request
+from benchmark.terminal import Watcher, last_line, show_brief
 from benchmark.train.local import Running, Task
-from tests.support.sweeps import small_plan
+from tests.support.sweeps import BUDGET, TINY, small_plan
+from tests.tiny import pictures
 
 
 def watched(terminal):
@@ -22,10 +26,60 @@ def test_outside_a_terminal_every_run_is_a_line():
         watcher.planned(Counter(planned=1, done=2))
         watcher.tick([])
         watcher.ended(job, "failed", "no luck", 61.2)
-    assert text.getvalue() == (
-        "3 runs: 2 done, 1 planned\n"
-        "failed    prior · octa_phantom · scribble:sim · default · seed 0 (1:01): no luck\n"
-    )  # fmt: skip
+    assert text.getvalue() == ("failed    prior · octa_phantom · scribble:sim · default · seed 0 (1:01): no luck\n")
+
+
+@pytest.mark.parametrize(("flags", "lines"), [({}, 2), ({"quiet": True}, 1), ({"quiet": True, "verbose": True}, 2)])
+def test_a_quiet_screen_has_only_what_failed(flags, lines):
+    text, console = watched(terminal=False)
+    job = small_plan(["prior"]).jobs[0]
+    with Watcher(console, **flags) as watcher:
+        watcher.ended(job, "done", "", 1)
+        watcher.ended(job, "failed", "no luck", 1)
+    assert len(text.getvalue().splitlines()) == lines
+
+
+@pytest.mark.parametrize(("verbose", "shown"), [(False, False), (True, True)])
+def test_a_terminal_has_lines_of_done_runs_only_if_asked(verbose, shown):
+    text, console = watched(terminal=True)
+    job = small_plan(["prior"]).jobs[0]
+    with Watcher(console, verbose=verbose) as watcher:
+        watcher.ended(job, "done", "", 1)
+    assert (job.name in text.getvalue()) is shown
+
+
+def test_an_interrupt_says_what_is_kept():
+    text, console = watched(terminal=False)
+    job = small_plan(["prior"]).jobs[0]
+    watcher = Watcher(console, quiet=True)
+    watcher.planned(Counter(planned=5, done=2, stale=1, failed=1))
+    watcher.ended(job, "done", "", 1)
+    watcher.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert text.getvalue() == "stopped; 4 of 9 runs done and kept; the same command goes on\n"
+
+
+def test_the_plan_is_five_lines(capsys, tmp_path):
+    flags = {"annotations": ["scribble:sim", "point"], "seeds": [0, 1], "methods": ["prior", "pce"]}
+    plan = make_plan(Request(datasets=["octa_phantom"], options=TINY, budget=BUDGET, **flags))
+    states = [(job, "done" if job.seed else "planned") for job in plan.jobs]
+    todo = [job for job, state in states if state == "planned"]
+    estimates = [Estimate(1800.0, "runs") if job.method == "pce" else None for job in todo]
+    show_brief(plan, states, Costs(todo, estimates, 2, gpu=False), tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        "methods   prior, pce; seeds 0, 1",
+        "data      octa_phantom scribble:sim, point",
+        "splits    octa_phantom default",
+        "runs      4 done, 4 planned; about 1 core-hours for 2 of 4 runs, 30 min with 2 at once",
+        f"results   {tmp_path}",
+    ]
+
+
+def test_the_plan_says_which_splits_are_left_out(capsys, tmp_path):
+    plan = make_plan(Request(datasets=[f"folder:{pictures.folder(tmp_path)}"], methods=["prior"], annotations=["point"]))
+    show_brief(plan, [(job, "planned") for job in plan.jobs], Costs(plan.jobs, [None], 2, gpu=False), tmp_path)
+    shown = capsys.readouterr().out
+    assert " cv5/0 (1 of 5; all: --splits cv5)" in shown
+    assert "costs unknown, --dry-run times the first steps" in shown
 
 
 def test_in_a_terminal_running_jobs_show_step_loss_and_time_left(tmp_path):

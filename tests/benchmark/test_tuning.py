@@ -11,7 +11,7 @@ from benchmark.plan import plugins
 from benchmark.plan.trials import ranges, trials
 from benchmark.seal.contract import Range
 from tests.benchmark.test_selection import WITH_VAL, only_run
-from tests.support.sweeps import run_sweep, small_plan
+from tests.support.sweeps import notes_of, run_sweep, small_plan
 
 GUESS = '''"""Learns nothing; its option settles what it predicts."""
 from dataclasses import dataclass
@@ -145,7 +145,7 @@ def test_two_methods_are_tuned_and_stand_in_a_table_of_their_own(tmp_path):
     equal, tuned = ((place / "table.md").read_text() for place in (folder, folder / "tuned"))
     assert "tune 1" not in equal
     assert "tune 1" in tuned
-    assert "tune 1" in " ".join(report.show(tmp_path / "results", "tuned")[1])
-    assert "tune 1" not in " ".join(report.show(tmp_path / "results")[1])
+    assert "tune 1" in " ".join(notes_of(tmp_path / "results", "tuned"))
+    assert "tune 1" not in " ".join(notes_of(tmp_path / "results"))
     for text in (equal, tuned):
         assert text.count("| entropy ") == text.count("| total_variation ") == 1

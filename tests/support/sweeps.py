@@ -15,8 +15,11 @@ import cv2
 import numpy as np
 import torch
 
+from benchmark import report
 from benchmark.plan.jobs import Job, Plan, make_plan
 from benchmark.plan.presets import Request
+from benchmark.report import runs
+from benchmark.report.summary import summarise
 from benchmark.store import ResultsFolder
 from benchmark.train import worker
 from benchmark.train.local import Local, Outcome, Running, Task, processor
@@ -107,6 +110,12 @@ def run_sweep(plan: Plan, results: Path, *, rerun: str = "", executor: InProcess
 def processes(*hide: Path, timeout_s: float = 120) -> Local:
     """Two worker processes, whose environment names none of these folders."""
     return Local(["cpu"], 2, timeout_s, hide)
+
+
+def notes_of(results: Path, track: str = "equal") -> list[str]:
+    """The notes below the main table of a track."""
+    read = runs.read(results).track(track)
+    return report.notes(read, summarise(read))
 
 
 def write_method(folder: Path, name: str, fit: str, predict: str = "return scan.image[:, 0].astype('uint8')") -> str:

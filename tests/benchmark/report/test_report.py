@@ -14,6 +14,7 @@ from benchmark.report.tables import Table
 from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
 from tests.benchmark.report.test_tables import check_tabulars
+from tests.support.sweeps import notes_of
 
 HOSTILE = "<script>alert(1)</script>_50%_$x$"
 
@@ -164,10 +165,10 @@ def written(folder, **scores):
 def test_where_the_other_hd95_has_another_top_group_a_note_says_so(tmp_path):
     """By the pooled distance `pce` leads by 10 px, by the larger one `entropy` does."""
     same = {"pce": [(0.5, 30, 90)] * 9, "entropy": [(0.5, 40 + n / 9, 80 + n / 9) for n in range(9)]}
-    said = " ".join(report.show(written(tmp_path / "one", **same))[1])
+    said = " ".join(notes_of(written(tmp_path / "one", **same)))
     assert "as medpy computes it, the top group were pce." in said
     same["entropy"] = [(0.5, 40 + n / 9, 100 + n / 9) for n in range(9)]
-    assert "the top group were" not in " ".join(report.show(written(tmp_path / "two", **same))[1])
+    assert "the top group were" not in " ".join(notes_of(written(tmp_path / "two", **same)))
 
 
 def test_without_an_attainable_p_the_table_says_that_there_is_no_test(tmp_path):
@@ -180,7 +181,7 @@ def test_without_an_attainable_p_the_table_says_that_there_is_no_test(tmp_path):
 
 def test_a_column_in_which_nobody_beats_the_prior_is_called_uninformative(tmp_path):
     rows_of = {"prior": [(0.5, 3, 3)] * 9, "pce": [(0.4 + 0.2 * (n % 2), 3 + n % 3, 3 + n % 3) for n in range(9)]}
-    said = " ".join(report.show(written(tmp_path, **rows_of))[1])
+    said = " ".join(notes_of(written(tmp_path, **rows_of)))
     assert "Uninformative in Dice, HD95 (max): no method beats the location prior" in said
     assert "No column is informative, so there are no ranks." in said
 
