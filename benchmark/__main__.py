@@ -114,7 +114,7 @@ def run(
     if shard:
         parse_shard(shard)
     make_executor = _executor(executor, address, device)
-    request = dataclasses.replace(request, on_cpu=api.may_use_cpu(device, executor))
+    request = dataclasses.replace(request, on_cpu=lambda: api.may_use_cpu(device, executor))
     with nullcontext() if quiet else terminal.status("reading and checking the data"):
         plan = make_plan(request)
     jobs = select_shard(plan.jobs, shard) if shard else plan.jobs
@@ -328,7 +328,7 @@ def data_check(
     pictures: Annotated[bool, typer.Option("--pictures", help="Also write a contact sheet.")] = False,
     reports: Reports = Path("reports"),
 ) -> None:
-    """Read every scan; print what the data set holds and every error; exit with status 1 if there is one."""
+    """Read every scan; print what the data set holds, what is implausible, and every error; status 1 if there is one."""
     from benchmark.check.survey import check
 
     raise typer.Exit(check(name, data, reports if pictures else None))

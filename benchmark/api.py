@@ -96,7 +96,7 @@ def run(
         metrics=list(metrics),
         against=against,
         data=Path(data),
-        on_cpu=may_use_cpu(device),
+        on_cpu=lambda: may_use_cpu(device),
     )
     make = local_executor(device)
     execute(make_plan(request), Path(results), make, workers=workers, timeout_s=timeout_s, rerun=rerun, screen=screen)
@@ -131,9 +131,11 @@ def local_executor(device: str) -> MakeExecutor:
     """Workers on this machine; a device that does not exist is an error at once."""
     from benchmark.train.local import Local, devices, slots
 
-    found = devices(device)
+    if device != "auto":
+        devices(device)
 
     def make(workers: int, threads: int, timeout_s: float | None, hide: list[Path]) -> Executor:
+        found = devices(device)
         return Local(found, slots(found, workers, threads), timeout_s, hide)
 
     return make

@@ -5,8 +5,9 @@ import json
 import math
 import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,11 +26,18 @@ def checked(cls: type[T], given: Mapping[str, Any], what: str) -> T:
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for name in given:
         if name not in names:
-            raise InputError(f"{what} has no {name!r}; it has {', '.join(names)}")
+            raise InputError(f"{what} has no {name!r}{nearest(name, names)}; it has {', '.join(names)}")
     try:
         return TypeAdapter(cls).validate_python(dict(given))
     except ValidationError as error:
         raise InputError(f"{what}: {explain(error)}") from error
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return ` (the nearest is NAME)` for the known name that is most like an unknown one; empty if none is like it."""
+    by_letters = {each.casefold(): each for each in known}
+    found = get_close_matches(str(name).casefold(), by_letters, 1, 0.7)
+    return f" (the nearest is {by_letters[found[0]]})" if found else ""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark import InputError
-from benchmark.inputs import is_there, read_json, read_npz
+from benchmark.inputs import is_there, nearest, read_json, read_npz
 
 INSIDE = Path(__file__).parent / "reference"  # where a wheel has them
 FOLDER = INSIDE if INSIDE.is_dir() else Path(__file__).parents[1] / "results/reference"
@@ -562,7 +562,9 @@ def stored(name: str) -> dict[str, ResultsFolder]:
         return {str(path.resolve()): open_results(path)}
     if is_there(path / RUNS):
         return {str((path / each).resolve()): folder for each, folder in within(path).items()}
-    raise InputError(f"there are no stored runs {name!r}; there are {', '.join([ALL, *there])}, or give a results folder")
+    known = [ALL, *there]
+    there_are = f"there are {', '.join(known)}, or give a results folder"
+    raise InputError(f"there are no stored runs {name!r}{nearest(name, known)}; {there_are}")
 
 
 def is_packed(path: Path) -> bool:

@@ -1,3 +1,4 @@
 """The data sets. Every class with a `name`, in a file here that is not in `SUPPORT`, is a data set of that name."""
 
-SUPPORT = ("annotations", "base", "files", "forms", "pictures", "simulate", "summaries")  # files without data sets
+# files without data sets
+SUPPORT = ("annotations", "base", "files", "forms", "pictures", "plausibility", "simulate", "summaries")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
-from benchmark.datasets.base import ROLES, Dataset, Scan, Split, label_map, stored_split
+from benchmark.datasets.base import ROLES, Dataset, Scan, Split, check_root, label_map, stored_split
 from benchmark.datasets.files import Spacing, as_float, by_stem, read_hdf5, read_nifti, scaled
 
 UNLABELLED = 4  # in the files' scribbles
@@ -92,6 +92,7 @@ class Acdc(Dataset):
 
     @cached_property
     def _files(self) -> dict[str, Path]:
+        check_root(self)
         folder = self.root / "ACDC_training_volumes"
         paths = by_stem(folder, (".h5",)) if folder.is_dir() else self._nifti()
         if not paths:

@@ -14,6 +14,7 @@ import numpy as np
 from benchmark import InputError
 from benchmark.datasets.base import SplitSummary
 from benchmark.datasets.forms import ANNOTATIONS, DENSITY, FORMS, Form
+from benchmark.inputs import nearest
 from benchmark.seal.contract import IGNORE, everything
 
 
@@ -50,7 +51,8 @@ def parse(text: str) -> Annotation:
     """Read an annotation; raises InputError that says what can be written."""
     match = re.fullmatch(r"(\w+)(?::(\w+))?(?:@([\d.]+))?((?:\+\w+=[\w.]+)*)", text)
     if match is None or match[1] not in FORMS:
-        raise InputError(f"no annotation {text!r}; there are scribble, {', '.join(ANNOTATIONS)}")
+        near = nearest(re.split("[:@+]", text)[0], FORMS)
+        raise InputError(f"no annotation {text!r}{near}; there are scribble, {', '.join(ANNOTATIONS)}")
     form, maker, density = FORMS[match[1]], match[2] or "", match[3]
     options = _options(form, dict(part.split("=") for part in match[4].split("+")[1:]), text)
     if form.counted:
@@ -72,7 +74,7 @@ def _options(form: Form, given: dict[str, str], text: str) -> tuple[tuple[str, f
     for name, word in given.items():
         if name not in form.options:
             known = ", ".join(form.options) or "no options"
-            raise InputError(f"{text!r}: {form.name} has no {name!r}; it has {known}")
+            raise InputError(f"{text!r}: {form.name} has no {name!r}{nearest(name, form.options)}; it has {known}")
         value = form.options[name].read(word)
         if value is None:
             raise InputError(f"{text!r}: {name} is {word}; it must be {form.options[name].allowed}")
@@ -89,8 +91,10 @@ def resolve(text: str, drawn: Iterable[str], name: str) -> Annotation:
     elif not annotation.maker and FORMS[annotation.form].names_maker:
         annotation = replace(annotation, maker="sim")
     if annotation.drawn and annotation.drawn not in there:
-        has = ", ".join(d if ":" in d else f"{d}:drawn" for d in there) or "no drawn annotations"
-        raise InputError(f"{name} has {has}, not {annotation}; simulate it with {annotation.form}:sim")
+        has = [each if ":" in each else f"{each}:drawn" for each in there]
+        listed = ", ".join(has) or "no drawn annotations"
+        near = nearest(f"{annotation.form}:{annotation.maker}", has)
+        raise InputError(f"{name} has {listed}, not {annotation}{near}; simulate it with {annotation.form}:sim")
     return annotation
 
 

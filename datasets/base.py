@@ -4,14 +4,16 @@ import hashlib
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
 from benchmark import InputError
+from benchmark.inputs import nearest
 from benchmark.seal.contract import everything
 
 SPLITS = Path(__file__).parent / "splits"
@@ -46,6 +48,30 @@ class Split:
     def roles(self) -> dict[str, tuple[str, ...]]:
         """The three lists by the name of their role."""
         return {role: getattr(self, role) for role in ROLES}
+
+
+class OnDemand(Mapping[str, np.ndarray]):
+    """Drawn annotations by name, each made when it is first asked for.
+
+    `origins`: by name, text of all that determines the annotation but the image. It stands for the annotation in the
+    digest of a scan, so that reading and checking a scan makes none.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]], origins: Mapping[str, str]) -> None:
+        self.makers = {name: cache(make) for name, make in makers.items()}
+        self.origins = origins
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.makers[name]()
+
+    def __contains__(self, name: object) -> bool:  # without making it
+        return name in self.makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.makers)
+
+    def __len__(self) -> int:
+        return len(self.makers)
 
 
 class Dataset(ABC):
@@ -185,8 +211,8 @@ def label_map(array: np.ndarray, what: str) -> np.ndarray:
 
 def check_split(dataset: Dataset, name: str) -> Split:
     """Check that a split is disjoint by patient and has training and test scans, and return it."""
-    if name.removesuffix(HELD_OUT) not in dataset.splits():
-        raise InputError(f"{dataset.name} has no split {name!r}; it has {', '.join(dataset.splits())}")
+    if name.removesuffix(HELD_OUT) not in (known := dataset.splits()):
+        raise InputError(f"{dataset.name} has no split {name!r}{nearest(name, known)}; it has {', '.join(known)}")
     for part in name.split("/"):
         check_name(part, f"a split of {dataset.name}")
     split = dataset.find_split(name)
@@ -231,13 +257,24 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
         if scan.mask.max() >= classes:
             unknown = [int(label) for label in np.unique(scan.mask) if label >= classes]
             raise wrong(f"the mask holds unknown labels {unknown}; it may hold 0 to {classes - 1}")
-    for form, allowed in scan.drawn.items():
+    for form, allowed in _at_hand(scan.drawn).items():
         if allowed.shape != shape:
             raise wrong(f"the drawn {form} has shape {allowed.shape} and the image {shape}; they must be equal")
         if allowed.min() < 1 or allowed.max() > everything(classes):
             raise wrong(f"the drawn {form} holds sets outside 1 to {everything(classes)}")
     if scan.spacing is not None and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.spacing):
         raise wrong(f"the spacing is {scan.spacing} mm; it must be positive, and from {LEAST_MM:g} to {MOST_MM:g}")
+
+
+def check_root(dataset: Dataset) -> None:
+    """Raise InputError if the folder of a data set is missing."""
+    if not dataset.root.is_dir():
+        raise InputError(f"there is no folder {dataset.root}; get {dataset.name} from {dataset.source}")
+
+
+def _at_hand(drawn: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return the drawn annotations that were read; those that are made on demand are right by their code."""
+    return {} if isinstance(drawn, OnDemand) else drawn
 
 
 @dataclass(frozen=True)
@@ -256,9 +293,18 @@ class ScanSummary:
 
     everything: str  # digest of the scan
     pixels: str  # digest of the image
-    masked: bool
-    drawn: tuple[str, ...]
+    drawn: list[str]
     thumbnail: np.ndarray
+    size: int  # px, of all slices
+    span: float  # of the intensities, without the highest and the lowest thousandth
+    labels: list[int]  # pixels of each class in the mask; empty without one
+    rim: list[int]  # of these, those in the outermost rows and columns of a slice
+    marks: dict[str, list[list[int]]]  # by drawn annotation and class: labelled pixels, and those that the mask contradicts
+
+    @property
+    def masked(self) -> bool:
+        """Whether there is a dense mask."""
+        return bool(self.labels)
 
 
 class Inventory:
@@ -268,6 +314,7 @@ class Inventory:
         self.dataset = dataset
         self.options = options
         self.seen: dict[str, ScanSummary] = {}
+        self.looked: dict[str, ScanSummary] = {}  # those of the splits that were summarised
 
     def look(self, name: str) -> SplitSummary:
         """Summarise a split; raises InputError for scans that can't be used, and for identical pixels in two parts."""
@@ -279,6 +326,7 @@ class Inventory:
             if role != "train" and not self.seen[scan].masked:
                 raise InputError(f"{self.dataset.name}, scan {scan}: there is no mask, and a {role} scan needs one")
         seen = self.seen
+        self.looked |= {scan: seen[scan] for scan in roles}
         first: dict[str, str] = {}  # digest of pixels -> the first scan with them
         for scan, role in roles.items():
             earlier = first.setdefault(seen[scan].pixels, scan)
@@ -301,9 +349,50 @@ class Inventory:
         """Load and check a scan, and keep its summary."""
         scan = self.dataset.load(name)
         check_scan(scan, self.dataset)
-        drawn, masked = tuple(scan.drawn), scan.mask is not None
-        self.seen[name] = ScanSummary(digest(scan), _array_digest(scan.image), masked, drawn, thumbnail(scan.image))
+        self.seen[name] = summarise(scan, len(self.dataset.classes))
         return scan
+
+
+def summarise(scan: Scan, classes: int) -> ScanSummary:
+    """Return the summary of a scan."""
+    mask, labels, rim = scan.mask, [], []
+    if mask is not None:
+        labels, inner = _counts(mask, classes), _counts(mask[:, 1:-1, 1:-1], classes)
+        rim = [whole - part for whole, part in zip(labels, inner, strict=True)]
+    marks = {}
+    for name, allowed in _at_hand(scan.drawn).items():
+        named = [allowed == 1 << k for k in range(classes)]
+        wrong = [0 if mask is None else _count(one & (mask != k)) for k, one in enumerate(named)]
+        marks[name] = [list(map(_count, named)), wrong]
+    return ScanSummary(
+        everything=digest(scan),
+        pixels=_array_digest(scan.image),
+        drawn=list(scan.drawn),
+        thumbnail=thumbnail(scan.image),
+        size=scan.image[:, 0].size,
+        span=_span(scan.image),
+        labels=labels,
+        rim=rim,
+        marks=marks,
+    )
+
+
+def _counts(labels: np.ndarray, classes: int) -> list[int]:
+    return [_count(labels == k) for k in range(classes)]
+
+
+def _count(chosen: np.ndarray) -> int:
+    return int(np.count_nonzero(chosen))
+
+
+SAMPLED = 128  # px: of each slice as many rows and columns at most have their intensities sorted
+
+
+def _span(image: np.ndarray) -> float:
+    """Return the difference of the percentiles 0.1 and 99.9 of an image's evenly spaced pixels."""
+    down, across = (-(-n // SAMPLED) for n in image.shape[2:])
+    low, high = np.percentile(image[:, :, ::down, ::across], (0.1, 99.9))
+    return float(high - low)
 
 
 THUMBNAIL = 16  # px
@@ -335,12 +424,9 @@ def near_duplicates(thumbnails: Mapping[str, np.ndarray]) -> list[tuple[str, str
 
 def digest(scan: Scan) -> str:
     """SHA-256 of all contents of a scan that can change a score: pixels, mask, spacing and drawn annotations."""
-    arrays = {
-        "image": scan.image,
-        "mask": scan.mask,
-        **{f"drawn {name}": scan.drawn[name] for name in sorted(scan.drawn)},
-    }
-    parts = {name: None if array is None else _array_digest(array) for name, array in arrays.items()}
+    origins = scan.drawn.origins if isinstance(scan.drawn, OnDemand) else {}
+    parts = {"image": _array_digest(scan.image), "mask": None if scan.mask is None else _array_digest(scan.mask)}
+    parts |= {f"drawn {name}": origins.get(name) or _array_digest(scan.drawn[name]) for name in sorted(scan.drawn)}
     return hashlib.sha256(repr((scan.name, scan.patient, scan.spacing, parts)).encode()).hexdigest()
 
 

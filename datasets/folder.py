@@ -148,4 +148,7 @@ class Folder(UserDataset):
 
     @cached_property
     def _weak(self) -> dict[str, dict[str, Path]]:
-        return {form: by_stem(self.root / "weak" / form) for form in self.drawn}
+        found = {form: by_stem(self.root / "weak" / form) for form in self.drawn}
+        for path in (path for marks in found.values() for name, path in marks.items() if name not in self._files):
+            raise InputError(f"{path} has no image in {self.root / 'images'}; marks have the name of their image")
+        return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
-from benchmark.datasets.base import Dataset, Scan, Split, label_map, stored_split
+from benchmark.datasets.base import Dataset, Scan, Split, check_root, label_map, stored_split
 from benchmark.datasets.files import by_stem, read_nifti, scaled
 
 UNLABELLED = 4  # in the files' scribbles
@@ -67,6 +67,7 @@ class Mscmr(Dataset):
 
     @cached_property
     def _files(self) -> dict[str, tuple[str, Path, Path]]:
+        check_root(self)
         found = {}
         for part, folder in FOLDERS.items():
             images = by_stem(self.root / folder / "images", (".nii.gz", ".nii"))
@@ -74,7 +75,9 @@ class Mscmr(Dataset):
             for stem, path in images.items():
                 if stem + ENDINGS[part] not in labels:
                     raise InputError(f"{path} has no {stem}{ENDINGS[part]}.nii.gz in {self.root / folder / 'labels'}")
-                found[stem] = part, path, labels[stem + ENDINGS[part]]
+                found[stem] = part, path, labels.pop(stem + ENDINGS[part])
+            for path in labels.values():
+                raise InputError(f"{path} has no image in {self.root / folder / 'images'}; an image is subjectN_DE.nii.gz")
         if not found:
             raise InputError(f"{self.root} does not hold train/images/subjectN_DE.nii.gz; get them from {self.source}")
         return found

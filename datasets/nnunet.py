@@ -129,6 +129,8 @@ class NnUnet(UserDataset):
                 found[case] = images, label
         if not found:
             raise InputError(f"{self.root / 'labelsTr'} holds no file *{self.ending}")
+        if unlabelled := sorted(self._plane(0).keys() - found.keys()):
+            raise InputError(f"{self.root / 'labelsTr'} has no label of case {unlabelled[0]}, which is in imagesTr")
         return found
 
 

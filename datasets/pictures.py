@@ -1,9 +1,9 @@
 """Base class of sets of pictures: folders of images and masks, or ProCNS's HDF5 files with drawn annotations."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
-from benchmark.datasets.base import Dataset, Scan, Split, label_map, stored_split
+from benchmark.datasets.base import Dataset, Scan, Split, check_root, label_map, stored_split
 from benchmark.datasets.files import as_float, by_stem, pairs, read_hdf5, read_image, read_labels
 
 DRAWN = {  # key in the files of ProCNS and FedICRA -> name of the drawn annotation
@@ -22,25 +22,6 @@ DRAWN = {  # key in the files of ProCNS and FedICRA -> name of the drawn annotat
     "box": "box",
 }
 PARTS = ("train", "test")
-
-
-class OnDemand(Mapping[str, np.ndarray]):
-    """Drawn annotations by name, each made when it is first asked for."""
-
-    def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]]) -> None:
-        self.makers = {name: cache(make) for name, make in makers.items()}
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.makers[name]()
-
-    def __contains__(self, name: object) -> bool:  # without making it
-        return name in self.makers
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.makers)
-
-    def __len__(self) -> int:
-        return len(self.makers)
 
 
 @dataclass
@@ -56,6 +37,11 @@ class Pictures(Dataset):
 
     patients_known = False
     threshold: ClassVar[int | None] = None  # values of a mask above it are class 1; None: the values are labels
+
+    def __post_init__(self) -> None:
+        """Declare what the HDF5 files may hold."""
+        if self._hdf5:
+            self.drawn = tuple(DRAWN.values())
 
     @abstractmethod
     def _pairs(self) -> dict[str, tuple[Path, Path]]:
@@ -110,8 +96,7 @@ class Pictures(Dataset):
     def _files(self) -> dict[str, tuple[Path, Path]]:
         if self._hdf5:
             return self._hdf5
-        if not self.root.is_dir():
-            raise InputError(f"there is no folder {self.root}; get {self.name} from {self.source}")
+        check_root(self)
         return self._pairs()
 
     @cached_property

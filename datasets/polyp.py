@@ -11,10 +11,12 @@ import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.annotations import set_type
+from benchmark.datasets.base import OnDemand
 from benchmark.datasets.files import pairs
-from benchmark.datasets.pictures import OnDemand, Pictures
+from benchmark.datasets.pictures import Pictures
 from benchmark.seal.contract import everything
 
+VERSION = 1  # of `gaze`: a change in what it makes of the same fixations is a new version
 BACKGROUND_DOTS = 6
 DOT = 3  # px, radius of a mark
 AWAY = 0.25  # of the image's diagonal: least distance of background dots from all fixations
@@ -52,7 +54,11 @@ class Polyp(Pictures):
     def _drawn(self, name: str, image: np.ndarray) -> Mapping[str, np.ndarray]:
         if name not in self._fixations:
             return {}
-        return OnDemand({"point:gaze": lambda: gaze(image, np.array(self._fixations[name]), len(self.classes))})
+        fixations = self._fixations[name]
+        return OnDemand(
+            {"point:gaze": lambda: gaze(image, np.array(fixations), len(self.classes))},
+            {"point:gaze": repr((VERSION, fixations))},
+        )
 
     @cached_property
     def _fixations(self) -> dict[str, list[tuple[float, float]]]:

@@ -1,9 +1,9 @@
 """Summaries of scans that were read, kept from one plan to the next until a file of the data set changes.
 
-For each data set, its folder and options there is a file with digests and thumbnails of images, and no mask, in the
-folder `BENCHMARK_CACHE`, or else `weakseg-bench` in the user's folder of caches. It counts as long as every file below the
-data set's folder has the same size and times, and the code that reads them is the same. Where it can't be read or
-written, scans are read anew.
+For each data set, its folder and options there is a file with digests and thumbnails of images, and numbers of labelled
+pixels, but no mask, in the folder `BENCHMARK_CACHE`, or else `weakseg-bench` in the user's folder of caches. It counts as
+long as every file below the data set's folder has the same size and times, and the code that reads them and summarises
+them is the same. Where it can't be read or written, scans are read anew.
 """
 
 import hashlib
@@ -84,8 +84,8 @@ def _read(path: Path, state: str) -> dict[str, ScanSummary]:
     return {}
 
 
-def _unpacked(drawn: list[str], thumbnail: str, **others: Any) -> ScanSummary:
-    return ScanSummary(drawn=tuple(drawn), thumbnail=np.frombuffer(bytes.fromhex(thumbnail)), **others)
+def _unpacked(thumbnail: str, **others: Any) -> ScanSummary:
+    return ScanSummary(thumbnail=np.frombuffer(bytes.fromhex(thumbnail)), **others)
 
 
 def _write(path: Path, state: str, summaries: Mapping[str, ScanSummary]) -> None:

@@ -32,6 +32,12 @@ class DMPLS(NetMethod):
     static: ClassVar[bool] = True
     extra: ClassVar[str] = "a second decoder"
 
+    def __post_init__(self) -> None:
+        """Check the name of the second network."""
+        if self.branch:
+            with torch.device("meta"):
+                networks.build(self.branch, 3, 2)
+
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build a network with two decoders, or two networks."""
         if self.branch:

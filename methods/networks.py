@@ -212,17 +212,19 @@ def build_dual(name: str, channels: int, classes: int, weights: str = "") -> Dua
     return Dual(build(name, channels, classes, weights), build(name, channels, classes).decoder)
 
 
-def lacks(name: str, needs: Iterable[str], channels: int, size: int) -> list[str]:
+def lacks(name: str, needs: Iterable[str], channels: int, size: int, batch: int) -> list[str]:
     """List the maps in `needs`, such as "encoder/8", that a network does not have; nothing is computed.
 
-    Raises ValueError if the network can't be built, or can't take images of that size.
+    Raises ValueError if the network can't be built, or can't be trained on so many images of that size: a layer may need
+    larger maps, and batch normalisation more than one value per channel.
     """
     with torch.device("meta"):
-        net = build(name, channels, 2).eval()
+        net = build(name, channels, 2).train()
         try:
-            made = net.features(torch.empty(1, channels, size, size))
+            made = net.features(torch.empty(batch, channels, size, size))
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"network {name!r} can't take images of {size} px: {' '.join(str(error).split())}") from error
+            what = f"network {name!r} can't be trained on a batch of {batch} with images of {size} px"
+            raise ValueError(f"{what} ({' '.join(str(error).split())}); give another batch, size or network") from error
     return [need for need in needs if int(need.partition("/")[2]) not in getattr(made, need.partition("/")[0])]
 
 

@@ -17,6 +17,7 @@ from benchmark.check.methods import METHOD_CHECKS, refit
 from benchmark.check.methods import Candidate as Method
 from benchmark.check.metrics import METRIC_CHECKS
 from benchmark.check.metrics import Candidate as Metric
+from benchmark.inputs import nearest
 from benchmark.plan import plugins
 
 __all__ = ["CHECKS", "Outcome", "Target", "data_of", "outcomes", "refit", "report_on", "targets"]
@@ -81,7 +82,8 @@ def targets(text: str, data: Path = Path("data")) -> list[Target]:
     found = [Target(plugins.find(kind)[name], text, data) for kind in plugins.PARENTS if name in plugins.find(kind)]
     if not found:
         there = "; ".join(f"{kind}s: {', '.join(plugins.find(kind))}" for kind in plugins.PARENTS if plugins.find(kind))
-        raise InputError(f"there is no plug-in {text!r}; there are {there}, and groups: {', '.join(plugins.groups())}")
+        near = nearest(name, [*plugins.groups(), *(each for kind in plugins.PARENTS for each in plugins.find(kind))])
+        raise InputError(f"there is no plug-in {text!r}{near}; there are {there}, and groups: {', '.join(plugins.groups())}")
     return found
 
 

@@ -15,6 +15,7 @@ from benchmark import InputError
 from benchmark.datasets.annotations import parse, resolve, to_labels
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, near_duplicates
 from benchmark.datasets.forms import FORMS
+from benchmark.datasets.plausibility import implausible
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import TILE, as_picture, overlay, tile
 from benchmark.plan import plugins
@@ -37,7 +38,7 @@ def check(name: str, data: Path, pictures: Path | None = None) -> int:
             scans.add(survey.read(scan))
         except InputError as error:
             errors.append(str(error))
-    splits, warnings = {}, duplicates(survey, owner)
+    splits, warnings = {}, [*duplicates(survey, owner), *implausible(dataset, survey.seen)]
     for split in dataset.splits():
         try:
             splits[split] = check_split(dataset, split)

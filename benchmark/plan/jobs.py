@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import product
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import InputError
+from benchmark.inputs import nearest
 from benchmark.plan import compare, plugins
 from benchmark.plan.plugins import Plugin
-from benchmark.plan.presets import Part, Request, Row, Settings, apply_flags
+from benchmark.plan.presets import Part, Preset, Request, Row, Settings, apply_flags
 from benchmark.plan.revisions import is_stale, revision
 from benchmark.seal.contract import LATER, Budget
-from benchmark.store import ResultsFolder, plain
+from benchmark.store import ResultsFolder, plain, stored
 
 if TYPE_CHECKING:
     from benchmark.datasets.annotations import Annotation
@@ -139,30 +140,29 @@ def state(results: ResultsFolder, job: Job) -> str:
 def make_plan(request: Request) -> Plan:
     """Resolve and check everything; raises InputError for the first fault.
 
-    Every scan of every split is read once, so that a damaged file is found before the first job starts; scans that an
-    earlier plan has read are not read again as long as no file changes.
+    Names and options are checked first. Then every scan of every split is read once, so that a damaged file is found
+    before the first job starts; scans that an earlier plan has read are not read again as long as no file changes.
     """
+    from benchmark.datasets.plausibility import implausible
     from benchmark.datasets.summaries import remembered
 
     preset = apply_flags(request)
     metrics = [plugins.get("metric", text) for text in preset.metrics]
     settings = Settings(preset, request)
     rows = settings.rows([name for part in preset.parts for name in part.methods])
+    if request.against:
+        stored(request.against)
+    surveys = _surveys(preset, settings, [row.label for row in rows])
     _check_ranges(rows)
-    for part in preset.parts:  # finds typing errors before any file is read
-        for row, dataset in product(settings.rows(part.methods), map(plugins.data_set, part.datasets)):
-            settings.budget(row, dataset.name, part.budget)
-            settings.options(row, dataset.name)
-    surveys = settings.surveys(dict.fromkeys(name for part in preset.parts for name in part.datasets))
-    datasets = {survey.dataset.name: survey for survey in surveys.values()}
-    named = [plugins.data_set(text).name for text in surveys]  # nnunet:PATH takes its options as nnunet
-    settings.check_names([row.label for row in rows], [*dict.fromkeys([*named, *datasets])])
+    parts = _checked_parts(preset, settings, surveys)
     planned = _Planned()
     with remembered(surveys.values()):
-        for part in preset.parts:
-            _add(planned, part, settings, {name: surveys[name] for name in part.datasets})
+        for part, own, splits in parts:
+            _add(planned, part, settings, own, splits)
+    datasets = {survey.dataset.name: survey for survey in surveys.values()}
+    for survey in datasets.values():
+        planned.warnings.update(dict.fromkeys(implausible(survey.dataset, survey.looked)))
     classes = {row.label: row.cls for row in rows}
-    _check_networks(planned.jobs.values(), datasets, classes)
     plan = Plan(
         name=preset.name,
         title=preset.title,
@@ -188,13 +188,63 @@ class _Planned:
     warnings: dict[str, None] = field(default_factory=dict)
 
 
-def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[str, Inventory]") -> None:
-    """Plan the jobs of a part on these data sets; every scan of its splits is read."""
+def _surveys(preset: Preset, settings: Settings, methods: list[str]) -> "dict[str, Inventory]":
+    """Check the names of data sets and annotations, and those in settings; return an inventory of each data set.
+
+    No method is imported, as that imports torch, and no scan is read.
+    """
+    from benchmark.datasets.annotations import parse, resolve
+
+    for text in dict.fromkeys(text for part in preset.parts for text in part.annotations):
+        parse(text)
+    surveys = settings.surveys(dict.fromkeys(name for part in preset.parts for name in part.datasets))
+    named = [plugins.data_set(text).name for text in surveys]  # nnunet:PATH takes its options as nnunet
+    settings.check_names(methods, [*dict.fromkeys([*named, *(survey.dataset.name for survey in surveys.values())])])
+    for part in preset.parts:
+        for text, dataset in product(part.annotations, (surveys[name].dataset for name in part.datasets)):
+            resolve(text, dataset.drawn, dataset.name)
+    return surveys
+
+
+def _checked_parts(
+    preset: Preset, settings: Settings, surveys: "Mapping[str, Inventory]"
+) -> "list[tuple[Part, list[Inventory], dict[str, list[str]]]]":
+    """Check options, budgets, networks and splits, without reading a scan; return the parts, each with its data."""
+    parts = [(part, [surveys[name] for name in part.datasets]) for part in preset.parts]
+    learners = [list(_learners(part, settings, [survey.dataset for survey in own])) for part, own in parts]
+    _check_networks(learner for each in learners for learner in each)
+    checked = [(part, own, _splits(part, own, settings)) for part, own in parts]
+    for (_, _, splits), each in zip(checked, learners, strict=True):
+        for _, budget, dataset in each:
+            for split in splits[dataset.name]:
+                _check_selection(budget, dataset, split)
+    return checked
+
+
+def _learners(part: Part, settings: Settings, datasets: "Iterable[Dataset]") -> "Iterator[tuple[Row, Budget, Dataset]]":
+    """Check options and budgets of a part; yield the rows that learn from its annotations, on each data set."""
+    from benchmark.datasets import annotations, forms
+
+    given = {annotations.parse(text).form for text in part.annotations}
+    for row, dataset in product(settings.rows(part.methods), datasets):
+        budget = settings.budget(row, dataset.name, part.budget)[0]
+        settings.options(row, dataset.name)
+        if given.intersection(forms.learnt(row.cls.annotations)):
+            yield row, budget, dataset
+
+
+def _add(
+    planned: _Planned,
+    part: Part,
+    settings: Settings,
+    surveys: "Iterable[Inventory]",
+    splits: Mapping[str, Sequence[str]],
+) -> None:
+    """Plan the jobs of a part on these splits of data sets, every scan of which is read."""
     from benchmark.datasets import annotations, forms
 
     rows = settings.rows(part.methods)
-    splits = _splits(part, surveys.values(), required=[] if settings.splits_may_be_unused else part.splits)
-    for survey in surveys.values():
+    for survey in surveys:
         name = survey.dataset.name
         looks = {split: survey.look(split) for split in splits[name]}
         planned.warnings.update(dict.fromkeys(warning for look in looks.values() for warning in look.warnings))
@@ -204,18 +254,18 @@ def _add(planned: _Planned, part: Part, settings: Settings, surveys: "Mapping[st
             for seed, row in product(part.seeds, rows):
                 if annotation.form in forms.learnt(row.cls.annotations):
                     job = _job(settings, row, survey, annotation, split, seed, look.fingerprint, part.budget)
-                    _check_selection(job, survey.dataset)
                     planned.jobs[str(job.folder)] = job
                 else:
                     planned.not_claimed.add((row.label, str(annotation)))
 
 
-def _splits(part: Part, surveys: "Iterable[Inventory]", required: Iterable[str]) -> dict[str, list[str]]:
+def _splits(part: Part, surveys: "Sequence[Inventory]", settings: Settings) -> dict[str, list[str]]:
     """Return the part's splits on each data set, by name or family, also with `@val`; without any, the data set's first.
 
-    Raises InputError for a data set that has none of them, and for a required split that no data set has.
+    Raises InputError for a data set that has none of them, for a split that no data set has, unless it may be unused, and
+    for a split that can't be used.
     """
-    from benchmark.datasets.base import HELD_OUT
+    from benchmark.datasets.base import HELD_OUT, check_split
 
     chosen: dict[str, list[str]] = {}
     found = set()
@@ -225,10 +275,15 @@ def _splits(part: Part, surveys: "Iterable[Inventory]", required: Iterable[str])
         wanted = part.splits or names[:1]
         chosen[dataset.name] = [split for split in known if {split, compare.family(split)} & set(wanted)]
         if not chosen[dataset.name]:
-            raise InputError(f"{dataset.name} has no split {', '.join(wanted)}; it has {', '.join(names)}")
+            near = nearest(wanted[0], {*known, *map(compare.family, known)})
+            raise InputError(f"{dataset.name} has no split {', '.join(wanted)}{near}; it has {', '.join(names)}")
+        for split in chosen[dataset.name]:
+            check_split(dataset, split)
         found |= {name for split in chosen[dataset.name] for name in (split, compare.family(split))}
-    if unknown := [split for split in required if split not in found]:
-        raise InputError(f"no data set of this run has a split {unknown[0]!r}; chosen are {chosen}")
+    unknown = [split for split in part.splits if split not in found]
+    if unknown and not settings.splits_may_be_unused:
+        near = nearest(unknown[0], (split for survey in surveys for split in survey.dataset.splits()))
+        raise InputError(f"no data set of this run has a split {unknown[0]!r}{near}; chosen are {chosen}")
     return chosen
 
 
@@ -243,16 +298,15 @@ def _check_ranges(rows: Iterable[Row]) -> None:
             raise InputError(f"{row.label}: {error}") from error
 
 
-def _check_selection(job: Job, dataset: "Dataset") -> None:
+def _check_selection(budget: Budget, dataset: "Dataset", split: str) -> None:
     """Check that a split has held-out patients where snapshots or trials are to be selected on them."""
-    budget = job.budget
     if budget.snapshots > budget.steps:
         raise InputError(f"snapshots is {budget.snapshots}; it must be at most the number of steps, {budget.steps}")
-    if (budget.snapshots or budget.tune) and not dataset.find_split(job.split).val:
-        having = ", ".join(split for split in dataset.splits() if dataset.split(split).val) or "none"
+    if (budget.snapshots or budget.tune) and not dataset.find_split(split).val:
+        having = ", ".join(name for name in dataset.splits() if dataset.split(name).val) or "none"
         what = "snapshots" if budget.snapshots else "tune"
         raise InputError(
-            f"{what} needs held-out patients, and split {job.split} of {job.dataset} has none; splits with some: {having}"
+            f"{what} needs held-out patients, and split {split} of {dataset.name} has none; splits with some: {having}"
         )
 
 
@@ -291,24 +345,25 @@ def _job(
     )
 
 
-def _check_networks(jobs: Iterable[Job], surveys: "Mapping[str, Inventory]", methods: Mapping[str, Any]) -> None:
-    """Check that each network can be built and has what its methods need; `unet` has everything."""
+def _check_networks(learners: "Iterable[tuple[Row, Budget, Dataset]]") -> None:
+    """Check that each network can be trained with its budget and has what its methods need; `unet` has everything."""
     checked = set()
-    for job in jobs:
-        channels, needs = surveys[job.dataset].dataset.channels, getattr(methods[job.method], "needs", ())
-        case = (job.budget.network, job.budget.weights, job.budget.size, channels, needs)
-        if case in checked or job.budget.network == "unet":
+    for row, budget, dataset in learners:
+        network, needs = budget.network, getattr(row.cls, "needs", ())
+        case = (network, budget.weights, budget.size, budget.batch, dataset.channels, needs)
+        if case in checked or network == "unet":
             continue
         checked.add(case)
         from benchmark.methods import networks  # imports torch
 
         try:
-            missing = networks.lacks(job.budget.network, needs, channels, job.budget.size)
-            networks.build(job.budget.network, channels, 2, job.budget.weights)
+            missing = networks.lacks(network, needs, dataset.channels, budget.size, budget.batch)
+            if budget.weights:
+                networks.build(network, dataset.channels, 2, budget.weights)
         except ValueError as error:
             raise InputError(str(error)) from error
         if missing:
-            raise InputError(f"{job.method} needs {' and '.join(missing)}, which {job.budget.network} does not make")
+            raise InputError(f"{row.label} needs {' and '.join(missing)}, which {network} does not make")
 
 
 def _left_out(jobs: Iterable[Job], methods: Mapping[str, Any]) -> list[str]:

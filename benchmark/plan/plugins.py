@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import benchmark
 from benchmark import InputError
-from benchmark.inputs import explain
+from benchmark.inputs import explain, nearest
 
 T = TypeVar("T")
 
@@ -113,7 +113,8 @@ def get(kind: str, name: str) -> Plugin:
             raise InputError(f"two {kind}s are called {plugin.name!r}: {find(kind)[plugin.name].module} and {path}")
         return plugin
     if name not in find(kind):
-        raise InputError(f"no {kind} {name!r}; there are {', '.join(find(kind))}")
+        known = [*find(kind), *(groups() if kind == "method" else ())]
+        raise InputError(f"no {kind} {name!r}{nearest(name, known)}; there are {', '.join(known) or 'none'}")
     return find(kind)[name]
 
 
@@ -209,7 +210,9 @@ def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
     values = {}
     for name, value in options.items():
         if name not in names:
-            raise InputError(f"{cls.__name__} has no {name!r}; it has {', '.join(names) or 'no options'}")
+            raise InputError(
+                f"{cls.__name__} has no {name!r}{nearest(name, names)}; it has {', '.join(names) or 'no options'}"
+            )
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as error:

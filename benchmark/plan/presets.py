@@ -3,15 +3,16 @@
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from benchmark import InputError
-from benchmark.inputs import checked, is_there, read_toml
+from benchmark.inputs import checked, is_there, nearest, read_toml
 from benchmark.plan import plugins
 from benchmark.plan.plugins import PRESETS, Plugin
 from benchmark.seal.contract import Budget
@@ -76,7 +77,7 @@ class Request:
     metrics: list[str] = field(default_factory=list)
     against: str = ""  # stored runs to compare with
     data: Path = Path("data")
-    on_cpu: bool = False  # whether runs may go to a CPU
+    on_cpu: Callable[[], bool] = lambda: False  # whether runs may go to a CPU; asked only if it matters, as torch answers
 
 
 def read_preset(name: str) -> Preset:
@@ -84,8 +85,9 @@ def read_preset(name: str) -> Preset:
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     valid = name.endswith(".toml") or plugins.NAME.fullmatch(name)  # a name can't be a path to another folder
     if not valid or not is_there(path):
-        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
-        raise InputError(f"no preset {name!r}; there are {known}, or give the path of a TOML file")
+        known = sorted(p.stem for p in PRESETS.glob("*.toml"))
+        there = f"there are {', '.join(known)}, or give the path of a TOML file"
+        raise InputError(f"no preset {name!r}{nearest(name, known)}; {there}")
     preset = checked(Preset, read_toml(path), str(path))
     _check_shapes(preset, str(path))
     return preset if preset.name else dataclasses.replace(preset, name=re.sub(r"[^\w-]", "-", path.stem))
@@ -146,7 +148,8 @@ def _on_what_is_found(request: Request) -> Preset:
         budget, note = "short", f"data sets found in {request.data}: {', '.join(found)}"
     else:
         budget = "laptop"
-        note = f"no data sets in {request.data}, so phantoms are used; for yours: --data FOLDER, with FOLDER/NAME for each"
+        there = f"no data sets in {request.data}" if request.data.is_dir() else f"there is no folder {request.data}"
+        note = f"{there}, so phantoms are used; for yours: --data FOLDER, with FOLDER/NAME for each"
     forms = {name: request.annotations or [known[name].get("usual_form", "scribble")] for name in found or PHANTOMS}
     parts = [Part(datasets=[name], annotations=form) for name, form in forms.items()]
     if not request.budget:
@@ -169,7 +172,9 @@ def expand(given: Mapping[str, Any]) -> dict[str, Any]:
     if name is None:
         return dict(given)
     if name not in BUDGETS:
-        raise InputError(f"{name!r} is not a budget; give {', '.join(BUDGETS)}, and fields as NAME=VALUE")
+        raise InputError(
+            f"{name!r} is not a budget{nearest(name, BUDGETS)}; give {', '.join(BUDGETS)}, and fields as NAME=VALUE"
+        )
     fields = {field: value for field, value in dataclasses.asdict(BUDGETS[name]).items() if field not in FREE}
     return fields | {field: value for field, value in given.items() if field != "name"}
 
@@ -191,8 +196,12 @@ class Row:
 
     label: str
     plugin: Plugin
-    cls: Any
     fixed: Mapping[str, Any]
+
+    @cached_property
+    def cls(self) -> Any:
+        """The method's class; its module, and with it torch, is imported when this is first asked for."""
+        return self.plugin.load()
 
 
 class Settings:
@@ -221,7 +230,7 @@ class Settings:
                 label = name if name in self.preset.variants else plugin.name
                 if not plugins.NAME.fullmatch(label):
                     raise InputError(f"{label!r} can't name a method; names are letters, digits, _, ., + and -")
-                found[label] = Row(label, plugin, plugin.load(), fixed)
+                found[label] = Row(label, plugin, fixed)
         return list(found.values())
 
     def surveys(self, names: Iterable[str]) -> "dict[str, _Inventory]":
@@ -243,12 +252,17 @@ class Settings:
         """Check the names in settings: a flag's must be in this run, a preset's must exist."""
         for name in self.option_flags:
             if name not in (*methods, *datasets, *(v.get("method") for v in self.preset.variants.values())):
-                raise InputError(f"--set names {name!r}, which is not in this run; it has {', '.join(methods + datasets)}")
+                there = f"it has {', '.join(methods + datasets)}"
+                raise InputError(
+                    f"--set names {name!r}, which is not in this run{nearest(name, methods + datasets)}; {there}"
+                )
         known = {*methods, *datasets, *plugins.find("method"), *plugins.find("data set"), *self.preset.variants}
         overrides = [name for part in ("method", "dataset") for name in self.preset.budget.get(part, {})]
         for name in (*self.preset.options, *overrides):
             if name not in known:
-                raise InputError(f"the preset names {name!r}, which is not a method, variant or data set")
+                raise InputError(
+                    f"the preset names {name!r}, which is not a method, variant or data set{nearest(name, known)}"
+                )
 
     def budget(self, row: Row, dataset: str, part_budget: Mapping[str, Any]) -> tuple[Budget, Budget, str]:
         """Return the method's budget, the common budget, and the reasons if it is trained differently."""
@@ -266,7 +280,7 @@ class Settings:
         for each in (common, budget):
             if each.weights and (each.network == "unet" or not Path(each.weights).is_file()):
                 raise InputError(f"weights is {each.weights}; it must be a file of weights for an smp: network's encoder")
-            if each.kernels != "torch" and self.on_cpu:
+            if each.kernels != "torch" and self.on_cpu():
                 raise InputError(f"kernels is {each.kernels}, which needs a GPU; give --device cuda, or kernels=torch")
         reasons = [reason] * (budget != common)
         if getattr(row.cls, "keeps_axes", False) and budget.augmentation != "none":

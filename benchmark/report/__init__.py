@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark import InputError
+from benchmark.inputs import nearest
 from benchmark.plan.plugins import SUPERVISED
 from benchmark.report import ablations, costs, figures, page, published, runs, statistics, tables
 from benchmark.report.explain import explained
@@ -49,7 +50,7 @@ class ReportOptions:
             ("format", self.formats, FORMATS),
         ):
             if unknown := [name for name in given if name not in known]:
-                raise InputError(f"--{flag} is {unknown[0]!r}; it must be {', '.join(known)}")
+                raise InputError(f"--{flag} is {unknown[0]!r}{nearest(unknown[0], known)}; it must be {', '.join(known)}")
         figures.makers_of(self.figures)
 
 
@@ -89,7 +90,8 @@ def _write_one(results: ResultsFolder, reports: Path, options: ReportOptions, na
     read = runs.read_folder(results, options.selection)
     if unknown := [name for name in options.metrics if name not in read.metrics]:
         raise InputError(
-            f"--metric is {unknown[0]!r}; it must be {', '.join(read.metrics)}, or one that the runs were scored with: "
+            f"--metric is {unknown[0]!r}{nearest(unknown[0], read.metrics)}; it must be {', '.join(read.metrics)}, "
+            "or one that the runs were scored with: "
             "python -m benchmark score --metrics FILE"
         )
     if options.only:
@@ -119,7 +121,7 @@ def explain(results: Path, pair: tuple[str, str], options: ReportOptions = DEFAU
             keys = [(column, MEAN, metric) for column in track.about for metric in options.metrics]
             parts += [text for key in keys if comparing and (text := explained(comparing, key, pair))]
     if unknown := [row for row in pair if row not in known]:
-        raise InputError(f"no run is of {unknown[0]!r}; there are {', '.join(known)}")
+        raise InputError(f"no run is of {unknown[0]!r}{nearest(unknown[0], known)}; there are {', '.join(known)}")
     return "\n\n".join(parts) or f"no column has all runs of both {pair[0]} and {pair[1]}"
 
 

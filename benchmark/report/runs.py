@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import InputError, store
+from benchmark.inputs import nearest
 from benchmark.plan import compare, plugins
 from benchmark.plan.compare import column as column_of
 from benchmark.plan.compare import family
@@ -90,7 +91,8 @@ class Rows:
         asked = [kind for kind in kinds if any(called & wanted for called in kind.values())]
         known = dict.fromkeys(name for kind in (labels, *kinds) for called in kind.values() for name in sorted(called))
         if unknown := [name for name in names if name not in known]:
-            raise InputError(f"--only speaks of {unknown[0]!r}, which no run has; there are {', '.join(known)}")
+            near = nearest(unknown[0], known)
+            raise InputError(f"--only speaks of {unknown[0]!r}, which no run has{near}; there are {', '.join(known)}")
         columns = [column for column in self.about if all(kind[column] & wanted for kind in asked)]
         left = self._restricted(columns, [row for row, called in labels.items() if called & wanted] or list(labels))
         if left.runs.empty:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import InputError
+from benchmark.inputs import nearest
 from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.report import statistics
 from benchmark.report.runs import Rows
@@ -66,9 +67,9 @@ DEFAULTS = Options()
 
 def summarise(read: Rows, options: Options = DEFAULTS, metrics: Iterable[str] = HEADLINE) -> Summary:
     """Summarise the cases of one track, with tests in these metrics. Raises InputError if the reference has no run."""
-    if options.reference and options.reference not in set(read.runs.row):
-        known = ", ".join(dict.fromkeys(read.runs.row))
-        raise InputError(f"no run is of the reference {options.reference!r}; there are {known}")
+    name, known = options.reference, list(dict.fromkeys(read.runs.row))
+    if name and name not in known:
+        raise InputError(f"no run is of the reference {name!r}{nearest(name, known)}; there are {', '.join(known)}")
     states, values = _states(read), arrays(read.cases, [*read.metrics, DIAGONAL])
     comparing = Comparison(states, values, read, options)
     columns = comparing.columns()

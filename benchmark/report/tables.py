@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from benchmark.inputs import nearest
 from benchmark.report import statistics
 from benchmark.report.latex import typeset
 from benchmark.report.summary import HEADLINE, MEAN, OVER, Summary, worded
@@ -275,7 +276,7 @@ def _asked(metrics: Iterable[str], known: Known) -> list[str]:
     """Return the metrics; raises ValueError for an unknown one."""
     asked = list(metrics)
     if unknown := [metric for metric in asked if metric not in known]:
-        raise ValueError(f"no metric {', '.join(unknown)}; there are {', '.join(known)}")
+        raise ValueError(f"no metric {', '.join(unknown)}{nearest(unknown[0], known)}; there are {', '.join(known)}")
     return asked
 
 

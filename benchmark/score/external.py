@@ -22,6 +22,7 @@ from benchmark.datasets.annotations import resolve
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, label_map
 from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
 from benchmark.datasets.forms import VERSION
+from benchmark.inputs import nearest
 from benchmark.plan import plugins
 from benchmark.plan.compare import family
 from benchmark.plan.jobs import Job
@@ -143,7 +144,7 @@ def _splits(wanted: str, dataset: Dataset) -> list[str]:
     known = dataset.splits()
     chosen = [split for split in known if wanted in (split, family(split))] if wanted else known[:1]
     if not chosen:
-        raise InputError(f"{dataset.name} has no split {wanted!r}; it has {', '.join(known)}")
+        raise InputError(f"{dataset.name} has no split {wanted!r}{nearest(wanted, known)}; it has {', '.join(known)}")
     return chosen
 
 

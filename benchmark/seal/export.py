@@ -53,6 +53,7 @@ def export(dataset: Dataset, text: str, split: str, out: Path, *, seed: int = 0)
     """
     survey = Inventory(dataset, {})
     split = split or dataset.splits()[0]
+    resolve(text, dataset.drawn, dataset.name)  # before any scan is read
     look, parts = survey.look(split), dataset.split(split)
     annotation = resolve(text, look.drawn, dataset.name)
     check_simulable(annotation, look, f"split {split} of {dataset.name}")

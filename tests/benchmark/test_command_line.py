@@ -328,7 +328,7 @@ def test_the_command_of_the_readme_compares_procns_with_every_baseline_on_phanto
     small = [f"--set={name}.{field}" for name in PHANTOMS for field in ("size=32", "train=2", "val=0", "test=2")]
     status, shown, errors = run("run", "--methods", "procns,baselines", "--budget", "steps=2,batch=2,size=32", *small)
     assert status == 0, errors + shown
-    assert "no data sets in data, so phantoms are used" in errors + shown
+    assert "there is no folder data, so phantoms are used" in errors + shown
     table = (tmp_path / "reports/report/table.md").read_text()
     for column in ("octa_phantom point", "fundus_phantom scribble:sim", "polyp_phantom block"):
         assert f"{column} Dice" in table

@@ -16,7 +16,9 @@ from benchmark.datasets.annotations import parse, to_labels
 from benchmark.datasets.base import Inventory
 from benchmark.datasets.simulate import Annotator
 from benchmark.plan import plugins
+from benchmark.plan.jobs import make_plan
 from benchmark.plan.plugins import open_data_set
+from benchmark.plan.presets import Request
 from benchmark.seal.export import export, simulate
 from tests.tiny import acdc as tiny_acdc
 from tests.tiny import pictures, volumes
@@ -72,6 +74,11 @@ FAULTS = {
     "two patients in one": ("folder", two_patients_in_one, "patient p in train and in test"),
     "an unknown scan in a split": ("folder", lambda r: (r / "dataset.toml").write_text(
         "[splits.mine]\ntrain = ['nobody']\ntest = ['p1_view0']\n"), "names nobody, which is not in"),
+    "marks without an image": ("folder", lambda r: first(r, "weak/point/p0_view0.png").rename(r / "weak/point/p9.png"),
+                              "p9.png has no image in .*images"),
+    "a volume without labels": ("nnunet", lambda r: first(r, "labelsTr/*.gz").unlink(), "labelsTr has no label of case"),
+    "labels without a volume": ("mscmr", lambda r: first(r, "train/images/*.gz").unlink(), "scribble.nii.gz has no image"),
+    "no folder": ("mscmr", lambda r: (r / "mscmr").rename(r / "elsewhere"), "there is no folder .*mscmr; get mscmr from"),
     "truncated NIfTI": ("mscmr", lambda r: os.truncate(first(r, "train/images/*.gz"), 700), "can't be read"),
     "no scribble": ("mscmr", lambda r: first(r, "train/labels/*.gz").unlink(), "has no subject50_DE_scribble.nii.gz"),
     "labels of another volume": ("nnunet", lambda r: volumes.save(r / "labelsTr/case_000.nii.gz", np.zeros((2, 30, 34))),
@@ -114,6 +121,24 @@ def test_equal_images_of_one_part_are_a_warning(tmp_path, capsys):
     copy(tmp_path, "train/1.h5", "train/2.h5")
     assert check("odoc", tmp_path) == 0
     assert "train_1 and train_2 hold identical pixels" in capsys.readouterr().out
+
+
+def test_what_is_implausible_is_said_by_data_check_and_by_a_plan(tmp_path, capsys):
+    """Marks on 0, the habit of many tools; and the summaries that a plan keeps say the same again."""
+    root = pictures.folder(tmp_path / "clinic")
+    for path in (root / "weak/point").iterdir():
+        draw(path, lambda marks: np.where(marks == 255, 0, marks))
+    assert check(f"folder:{root}", tmp_path) == 0
+    shown = capsys.readouterr().out
+    said = [line.removeprefix("warning: ") for line in shown.splitlines() if line.startswith("warning: clinic")]
+    assert [text.split(" of ")[0] for text in said] == [
+        "clinic: the drawn point labels every pixel",
+        "clinic: the mask contradicts " + said[1].split()[4],
+    ]
+    assert f"0 errors, {len(said)} warnings" in shown
+    for _ in range(2):
+        plan = make_plan(Request(methods=["pce"], datasets=[f"folder:{root}"], annotations=["point"], splits=["cv5"]))
+        assert plan.warnings == said
 
 
 def test_the_table_holds_shares_and_agreement(tmp_path, capsys, monkeypatch):

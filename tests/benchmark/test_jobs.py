@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from benchmark import InputError
+from benchmark.datasets.phantom import OctaPhantom
 from benchmark.methods import networks
 from benchmark.plan import compare, plugins, presets
 from benchmark.plan.jobs import make_plan
@@ -76,28 +79,45 @@ def test_every_preset_reads(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"methods": ["pcee"]}, "no method 'pcee'; there are .*pce, pce_balanced"),
-        ({"datasets": ["acdcc"]}, "no data set 'acdcc'; there are acdc"),
+        ({"methods": ["pcee"]}, r"no method 'pcee' \(the nearest is pce\); there are .*pce, pce_balanced"),
+        ({"methods": ["baslines"]}, r"no method 'baslines' \(the nearest is baselines\)"),
+        ({"datasets": ["ACDCC"]}, r"no data set 'ACDCC' \(the nearest is acdc\); there are acdc"),
         ({"annotations": ["doodle"]}, "no annotation 'doodle'; there are scribble, full"),
+        ({"annotations": ["scrible:sim"]}, r"no annotation 'scrible:sim' \(the nearest is scribble\); there are"),
+        ({"annotations": ["point+bakground=2"]}, r"point has no 'bakground' \(the nearest is background\); it has where"),
         ({"annotations": ["scribble:drawn"]}, "octa_phantom has no drawn annotations"),
         ({"splits": ["strat5"]}, "octa_phantom has no split strat5; it has default"),
-        ({"splits": ["default", "nope"]}, "no data set of this run has a split 'nope'"),
+        ({"splits": ["defalt"]}, r"octa_phantom has no split defalt \(the nearest is default\); it has default"),
+        ({"splits": ["default", "nope"]}, "no data set of this run has a split 'nope'; chosen are"),
         ({"preset": "nope"}, "no preset 'nope'; there are .*demo"),
-        ({"budget": ["stepps=3"]}, "budget has no 'stepps'; it has steps, batch"),
+        ({"preset": "smok"}, r"no preset 'smok' \(the nearest is smoke\); there are .*demo"),
+        ({"metrics": ["dise"]}, "no metric 'dise'"),
+        ({"against": "referense"}, r"no stored runs 'referense' \(the nearest is reference\)"),
+        ({"budget": ["stepps=3"]}, r"budget has no 'stepps' \(the nearest is steps\); it has steps, batch"),
         ({"budget": ["steps=0"]}, "budget: steps: .*greater than or equal to 1"),
         ({"budget": ["steps=lots"]}, "budget: steps: .*integer.*'lots'"),
         ({"budget": ["steps"]}, "'steps' is not a budget; give published, short, laptop, and fields as NAME=VALUE"),
-        ({"budget": ["kernels=triton"], "on_cpu": True}, "kernels is triton, which needs a GPU; give --device cuda, or"),
+        (
+            {"budget": ["kernels=triton"], "on_cpu": lambda: True},
+            "kernels is triton, which needs a GPU; give --device cuda, or",
+        ),
         ({"options": ["weight"]}, "'weight' is not a setting; it must be NAME=VALUE"),
         ({"budget": ["network=vnet"]}, "no network 'vnet'; there are unet and smp:"),
         (
             {"methods": ["procns"], "budget": ["network=smp:FPN/resnet18"]},
             "procns needs decoder/2, which smp:FPN",
         ),
-        ({"budget": ["network=smp:FPN/resnet18", "size=50"]}, "can't take images of 50 px"),
+        ({"budget": ["network=smp:FPN/resnet18", "size=50"]}, "can't be trained on a batch of 12 with images of 50 px"),
+        (
+            {"budget": ["network=smp:DeepLabV3Plus/resnet18", "batch=1", "size=64"]},
+            "can't be trained on a batch of 1 with images of 64 px .*more than 1 value per channel",
+        ),
         ({"budget": ["network=smp:Unet/resnet18", "weights=nowhere.pth"]}, "weights is nowhere.pth; it must be a file"),
         ({"budget": ["batch=1", "size=16"]}, "a batch of 1 at size 16 is too small"),
-        ({"options": ["gated_crf.wieght=1"]}, "GatedCRF has no 'wieght'; it has weight, sigma_xy"),
+        (
+            {"options": ["gated_crf.wieght=1"]},
+            r"GatedCRF has no 'wieght' \(the nearest is weight\); it has weight, sigma_xy",
+        ),
         ({"options": ["weight=1"]}, "--set is 'weight=1'; it must be METHOD.NAME=VALUE"),
         ({"options": ["entropy.weight=1"]}, "'entropy', which is not in this run; it has pce, gated_crf, octa_phantom"),
         ({"options": ["octa_phantom.size=8"]}, "size is 8; it must be at least 32"),
@@ -110,6 +130,41 @@ def test_every_preset_reads(name):
 def test_what_is_wrong_is_said_before_anything_runs(change, message):
     with pytest.raises(InputError, match=message):
         make_plan(request(**change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"annotations": ["scribble:drawn"]},
+        {"splits": ["nope"]},
+        {"methods": ["procns"], "budget": ["network=smp:FPN/resnet18"]},
+        {"budget": ["network=smp:DeepLabV3Plus/resnet18", "batch=1", "size=64"]},
+        {"budget": ["snapshots=1"], "options": [*SMALL[:2], "octa_phantom.val=0"]},
+        {"against": "nope"},
+    ],
+)
+def test_what_is_wrong_is_said_before_a_scan_is_read(change, monkeypatch):
+    monkeypatch.setattr(OctaPhantom, "load", None)
+    with pytest.raises(InputError):
+        make_plan(request(**change))
+
+
+def test_a_wrong_annotation_is_said_before_torch_is_imported(tmp_path):
+    """Both a word that is none and marks that the data set never has."""
+    script = """if True:
+        import sys
+        from benchmark import InputError, __main__
+        for annotation in ("scrible", "scribble:drawn"):
+            sys.argv = ["benchmark", "run", "--methods", "pce", "--datasets", "polyp", "--annotations", annotation]
+            try:
+                __main__.app(standalone_mode=False)
+            except InputError as error:
+                print(error)
+        assert "torch" not in sys.modules"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no annotation 'scrible'" in done.stdout
+    assert "polyp has point:gaze, not scribble:drawn" in done.stdout
 
 
 @pytest.mark.parametrize("flags", [{"budget": ["stepps=3"]}, {"options": ["gated_crf.wieght=1"]}])
@@ -159,7 +214,7 @@ def test_a_budget_has_a_name(tmp_path):
     assert budget_of(preset=preset) == named
     assert budget_of(preset=preset, budget=["published"]) == Budget(network="smp:Unet/resnet18")
     wrong = preset_file(tmp_path, 'budget = { name = "shrt" }')
-    with pytest.raises(InputError, match="'shrt' is not a budget; give published, short"):
+    with pytest.raises(InputError, match=r"'shrt' is not a budget \(the nearest is short\); give published, short"):
         budget_of(preset=wrong)
 
 
@@ -313,7 +368,7 @@ def test_flags_win_over_everything_in_a_preset(tmp_path):
     ("text", "message"),
     [
         ("title = ", "mine.toml is not a TOML file"),
-        ("titel = 'x'", "mine.toml has no 'titel'; it has name, title, methods"),
+        ("titel = 'x'", "mine.toml has no 'titel' .the nearest is title.; it has name, title, methods"),
         ("seeds = [-1]", "mine.toml: seeds.0: "),
         ('name = "../x"', "mine.toml: name: "),
         (PRESET.replace('"soft"', '".."').replace("variants.soft", 'variants.".."'), "'..' can't name a method"),

@@ -158,7 +158,10 @@ def test_options_are_checked_by_name_and_type():
     assert options_of(configure(GatedCRF, {"weight": 1, "radius": 2})) == {
         "weight": 1.0, "sigma_xy": 6.0, "sigma_rgb": 0.1, "radius": 2, "window": "anatomy",
     }  # fmt: skip
-    with pytest.raises(InputError, match="GatedCRF has no 'wieght'; it has weight, sigma_xy, sigma_rgb, radius, window"):
+    with pytest.raises(
+        InputError,
+        match="GatedCRF has no 'wieght' .the nearest is weight.; it has weight, sigma_xy, sigma_rgb",
+    ):
         configure(GatedCRF, {"wieght": 1})
     with pytest.raises(InputError, match="GatedCRF, weight: .*number.*'much'"):
         configure(GatedCRF, {"weight": "much"})

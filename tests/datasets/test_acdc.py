@@ -78,8 +78,10 @@ def test_drawn_scribbles_agree_with_the_mask(dataset):
 
 
 def test_a_missing_folder_says_where_to_get_the_files(tmp_path):
-    with pytest.raises(InputError, match="holds neither .*patientPPP_frameFF.h5 nor .*get them from https"):
+    with pytest.raises(InputError, match="there is no folder .*acdc; get acdc from https"):
         Acdc(tmp_path / "acdc").patients()
+    with pytest.raises(InputError, match="holds neither .*patientPPP_frameFF.h5 nor .*get them from https"):
+        Acdc(tmp_path).patients()
 
 
 def test_missing_patients_are_named(tmp_path):

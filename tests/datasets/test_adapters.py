@@ -11,7 +11,7 @@ from benchmark.check.survey import check
 from benchmark.datasets import polyp
 from benchmark.datasets.acdc import Acdc, write_spacing
 from benchmark.datasets.annotations import parse, resolve
-from benchmark.datasets.base import Inventory, check_scan
+from benchmark.datasets.base import Inventory, check_scan, digest
 from benchmark.datasets.polyp import gaze
 from benchmark.datasets.simulate import Annotator
 from benchmark.plan import plugins
@@ -193,9 +193,21 @@ def test_gaze_marks_are_made_when_they_are_asked_for(tiny, monkeypatch):
     dataset = tiny("polyp")
     scan = next(scan for scan in map(dataset.load, dataset.split("random").train) if scan.drawn)
     assert "point:gaze" in scan.drawn
+    seen = Inventory(dataset, {})
+    seen.read(scan.name)
+    assert seen.seen[scan.name].drawn == ["point:gaze"]
     assert made == []
     assert scan.drawn["point:gaze"] is scan.drawn["point:gaze"]
     assert len(made) == 1
+
+
+def test_another_fixation_is_another_scan(tiny):
+    dataset = tiny("polyp")
+    name = pictures.stored_names("polyp")[0]
+    before = digest(dataset.load(name))
+    assert digest(dataset.load(name)) == before
+    dataset._fixations[name].append((0.5, 0.5))
+    assert digest(dataset.load(name)) != before
 
 
 def test_gaze_background_is_made_of_points_and_image_alone():

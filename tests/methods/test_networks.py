@@ -92,11 +92,19 @@ def test_networks_of_the_library(name):
 
 
 def test_what_a_network_lacks_is_known_before_it_is_trained():
-    assert networks.lacks("unet", ("encoder/8", "decoder/2"), 1, 64) == []
-    assert networks.lacks("smp:Unet/resnet18", ("encoder/8", "decoder/2"), 3, 64) == []
-    assert networks.lacks("smp:FPN/resnet18", ("encoder/8", "decoder/2"), 3, 64) == ["decoder/2"]
-    with pytest.raises(ValueError, match="can't take images of 50 px"):
-        networks.lacks("smp:FPN/resnet18", (), 1, 50)
+    assert networks.lacks("unet", ("encoder/8", "decoder/2"), 1, 64, 2) == []
+    assert networks.lacks("smp:Unet/resnet18", ("encoder/8", "decoder/2"), 3, 64, 2) == []
+    assert networks.lacks("smp:FPN/resnet18", ("encoder/8", "decoder/2"), 3, 64, 2) == ["decoder/2"]
+    with pytest.raises(ValueError, match="can't be trained on a batch of 2 with images of 50 px"):
+        networks.lacks("smp:FPN/resnet18", (), 1, 50, 2)
+
+
+@pytest.mark.parametrize(("network", "size"), [("DeepLabV3Plus", 64), ("Unet", 32)])
+def test_one_value_per_channel_is_too_few_for_batch_normalisation(network, size):
+    """Pooled to one pixel, or halved five times: 32 px are one; two images are two values."""
+    with pytest.raises(ValueError, match=f"can't be trained on a batch of 1 with images of {size} px .*more than 1 value"):
+        networks.lacks(f"smp:{network}/resnet18", (), 3, size, 1)
+    assert networks.lacks(f"smp:{network}/resnet18", (), 3, size, 2) == []
 
 
 @pytest.mark.parametrize("name", ["smp:Unet", "smp:Nope/resnet18", "smp:Unet/nope", "smp:Unet/tu-nope", "resnet18"])

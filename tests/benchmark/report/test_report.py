@@ -320,5 +320,5 @@ def test_a_report_of_what_there_is_not_is_refused(options, message):
 
 
 def test_a_metric_that_the_runs_were_not_scored_with_is_refused(results, tmp_path):
-    with pytest.raises(InputError, match="--metric is 'dise'; it must be dice, .*hd95.*score --metrics FILE"):
+    with pytest.raises(InputError, match="--metric is 'dise' .the nearest is dice.; .*hd95.*score --metrics FILE"):
         report.write(results, tmp_path, ReportOptions(metrics=["dise"]))

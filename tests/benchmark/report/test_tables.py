@@ -172,7 +172,7 @@ def test_a_name_neither_ends_a_cell_of_markdown_nor_makes_a_tag():
 
 
 def test_a_metric_that_there_is_not_is_an_error():
-    with pytest.raises(ValueError, match="no metric dicee; there are dice, false_regions, hd95_max"):
+    with pytest.raises(ValueError, match=r"no metric dicee \(the nearest is dice\); there are dice, false_regions"):
         tables.main_table(normal_cells(), ["dicee"])
 
 
