@@ -246,8 +246,12 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
             raise wrong(f"the drawn {form} holds sets outside 1 to {everything(classes)}")
     if scan.spacing is not None and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.spacing):
         raise wrong(f"the spacing is {scan.spacing} mm; it must be positive, and from {LEAST_MM:g} to {MOST_MM:g}")
-    if scan.affine is not None and (np.shape(scan.affine) != (4, 4) or not 0 < abs(np.linalg.det(scan.affine)) < np.inf):
-        raise wrong(f"the affine is {scan.affine}; it must be 4 x 4 numbers and have an inverse")
+    if scan.affine is not None and not _has_inverse(scan.affine):
+        raise wrong(f"the affine is {np.asarray(scan.affine).tolist()}; it must be 4 x 4 numbers and have an inverse")
+
+
+def _has_inverse(affine: np.ndarray) -> bool:
+    return np.shape(affine) == (4, 4) and bool(np.isfinite(affine).all()) and np.linalg.det(affine) != 0
 
 
 @dataclass(frozen=True)
