@@ -4,7 +4,7 @@ An array stays in the order in which its image is stored; labels and predictions
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -68,29 +68,8 @@ def read_onto(path: Path, image: Grid) -> np.ndarray:
     Axes that are stored mirrored or permuted are brought into that order. Raises InputError for another grid.
     """
     array, own = read_nifti(path)
-    affine, stored = None, array
-    if own.affine is not None:
-        array, affine = _reordered(stored, own.affine, image.frame)
-        if image.affine is None and (array.shape != image.shape or _distance(affine, image) > SAME_PLACE):
-            array, affine = stored, None  # nothing to compare with: as it is stored
-    codes = [] if affine is None else [_codes(own.frame), _codes(image.frame)]
-    names = f" (it is stored as {codes[0]} and its image as {codes[1]})" if len(set(codes)) > 1 else ""
-    check_shape(path, array.shape, image.shape, names)
-    sizes = own.spacing if affine is None else tuple(voxel_sizes(affine)[::-1])
-    if sizes and image.spacing and not np.allclose(sizes, image.spacing, rtol=SAME_SPACING, atol=0):
-        found, right = map(_times, (sizes, image.spacing))
-        ratios = np.divide(sizes, image.spacing)
-        wrong_unit = np.allclose(ratios, 1000.0 ** np.rint(np.log(ratios[0]) / np.log(1000)), rtol=SAME_SPACING)
-        why = "one of the headers has a wrong unit, or none" if wrong_unit else "its axes are swapped or it was resampled"
-        raise InputError(
-            f"{path} has a spacing of {found} mm (slices, rows, columns), and its image {right}{names}: {why}; "
-            "the files of a scan must have one geometry"
-        )
-    if affine is not None and (distance := _distance(affine, image)) > SAME_PLACE:
-        raise InputError(
-            f"{path} lies {distance:.3g} voxels from its image{names}: its origin is {_origin(own.frame)} mm and its "
-            f"image's {_origin(image.frame)}; the files of a scan must have one geometry"
-        )
+    array, grid = _reordered(array, own, image)
+    _check_grid(path, own, grid, image)
     return np.ascontiguousarray(array)
 
 
@@ -116,7 +95,7 @@ def _geometry(path: Path, header: nib.Nifti1Header, sizes: np.ndarray) -> tuple[
     """Return spacing and affine in mm; `sizes` are those of `pixdim`.
 
     The affine is the sform, else the qform. An sform without right angles or with other sizes than `pixdim` gives way to
-    the qform: those of ACDC's files say 1 mm, and one of a template's space is not in mm of the patient.
+    the qform: those of ACDC's files often say 1 mm, and one of a template's space is not in mm of the patient.
     """
     if (unit := int(header["xyzt_units"]) % 8) not in MM:
         raise InputError(f"{path} has the unit {unit} in xyzt_units; 0 to 3 are unknown, metre, millimetre and micrometre")
@@ -154,17 +133,47 @@ def _is_rigid(affine: np.ndarray) -> bool:
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= RIGHT_ANGLE)
 
 
-def _reordered(stack: np.ndarray, affine: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a stack with its axes in the order and directions of a frame, and its affine then."""
-    orientation = io_orientation(np.linalg.inv(frame) @ affine)
-    volume = stack.transpose(2, 1, 0)
-    return apply_orientation(volume, orientation).transpose(2, 1, 0), affine @ inv_ornt_aff(orientation, volume.shape)
+def _reordered(stack: np.ndarray, own: Grid, image: Grid) -> tuple[np.ndarray, Grid]:
+    """Return a stack with its axes in the order and directions of an image, and its grid then."""
+    if own.affine is None:
+        return stack, own
+    orientation = io_orientation(np.linalg.inv(image.frame) @ own.affine)
+    affine = own.affine @ inv_ornt_aff(orientation, own.shape[::-1])
+    reordered = apply_orientation(stack.transpose(2, 1, 0), orientation).transpose(2, 1, 0)
+    columns, rows, slices = voxel_sizes(affine)
+    grid = Grid(reordered.shape, (slices, rows, columns), affine)
+    if image.affine is None and (grid.shape != image.shape or _distance(grid, image) > SAME_PLACE):
+        return stack, replace(own, affine=None)  # there is nothing to compare it with
+    return reordered, grid
 
 
-def _distance(affine: np.ndarray, image: Grid) -> float:
-    """Return how far a corner of the grid lies from the image's, in voxels of the image."""
+def _check_grid(path: Path, own: Grid, grid: Grid, image: Grid) -> None:
+    """Raise InputError unless `grid` is the image's; `own` is the same as it is stored."""
+    codes = [_codes(own.frame), _codes(image.frame)]
+    named = grid.affine is not None and codes[0] != codes[1]
+    names = f" (it is stored as {codes[0]} and its image as {codes[1]})" if named else ""
+    check_shape(path, grid.shape, image.shape, names)
+    bare = own.affine is not None and np.array_equal(own.affine, np.eye(4))  # what programs write if nobody states one
+    right = "write it with the affine of its image" if bare else "the files of a scan must have one geometry"
+    if grid.spacing and image.spacing and not np.allclose(grid.spacing, image.spacing, rtol=SAME_SPACING, atol=0):
+        ratios = np.divide(grid.spacing, image.spacing)
+        wrong_unit = np.allclose(ratios, 1000.0 ** np.rint(np.log(ratios[0]) / np.log(1000)), rtol=SAME_SPACING)
+        why = "one of the headers has a wrong unit, or none" if wrong_unit else "its axes are swapped or it was resampled"
+        raise InputError(
+            f"{path} has a spacing of {_times(grid.spacing)} mm (slices, rows, columns), and its image "
+            f"{_times(image.spacing)}{names}: {why}; {right}"
+        )
+    if grid.affine is not None and (distance := _distance(grid, image)) > SAME_PLACE:
+        raise InputError(
+            f"{path} lies {distance:.3g} voxels from its image{names}: its origin is {_origin(own)} mm and its image's "
+            f"{_origin(image)}; {right}"
+        )
+
+
+def _distance(grid: Grid, image: Grid) -> float:
+    """Return how far a corner of a grid lies from the image's, in voxels of the image."""
     corners = np.array(list(product(*((0, size - 1) for size in image.shape[::-1]))))
-    return float(np.abs(apply_affine(np.linalg.inv(image.frame) @ affine, corners) - corners).max())
+    return float(np.abs(apply_affine(np.linalg.inv(image.frame) @ grid.frame, corners) - corners).max())
 
 
 def _codes(affine: np.ndarray) -> str:
@@ -176,5 +185,5 @@ def _times(sizes: Iterable[float]) -> str:
     return " x ".join(f"{size:.4g}" for size in sizes)
 
 
-def _origin(affine: np.ndarray) -> str:
-    return f"({', '.join(f'{mm:.4g}' for mm in affine[:3, 3])})"
+def _origin(grid: Grid) -> str:
+    return f"({', '.join(f'{mm:.4g}' for mm in grid.frame[:3, 3])})"
