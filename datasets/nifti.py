@@ -94,8 +94,8 @@ def write_nifti(path: Path, stack: np.ndarray, scan: Scan) -> None:
 def _geometry(path: Path, header: nib.Nifti1Header, sizes: np.ndarray) -> tuple[Spacing, np.ndarray | None]:
     """Return spacing and affine in mm; `sizes` are those of `pixdim`.
 
-    The affine is the sform, else the qform. An sform without right angles or with other sizes than `pixdim` gives way to
-    the qform: those of ACDC's files often say 1 mm, and one of a template's space is not in mm of the patient.
+    The affine is the sform, else the qform. The qform is also used if the sform has no right angles or other sizes than
+    `pixdim`: the sform of ACDC's files often says 1 mm, and that of a template's space is not in mm of the patient.
     """
     if (unit := int(header["xyzt_units"]) % 8) not in MM:
         raise InputError(f"{path} has the unit {unit} in xyzt_units; 0 to 3 are unknown, metre, millimetre and micrometre")

@@ -182,8 +182,8 @@ def test_a_file_that_states_no_orientation_is_stored_as_its_image(tmp_path):
 
 def test_an_image_without_geometry_has_that_of_its_export(tmp_path):
     """Labels of the exported image may be mirrored; those in another frame are as they are stored."""
-    turned, other = stored(LABELS, np.eye(4), ((1, 0, 2), (True, False, True)))
-    path = save(tmp_path / "a.nii", turned.astype(np.uint8), other)
+    reordered, other = stored(LABELS, np.eye(4), ((1, 0, 2), (True, False, True)))
+    path = save(tmp_path / "a.nii", reordered.astype(np.uint8), other)
     assert np.array_equal(read_onto(path, grid(None, None)), LABELS.transpose(2, 1, 0))
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(LABELS.transpose(2, 1, 0).astype(np.uint8)), path)
     assert read_nifti(path)[1].affine[0, 0] == -1  # what SimpleITK writes where nobody says anything
@@ -209,7 +209,7 @@ def header(path: Path, sform=None, qform=None, **fields) -> Path:
     return path
 
 
-def test_an_sform_without_the_voxel_size_gives_way_to_the_qform(tmp_path):
+def test_an_sform_without_the_voxel_size_is_replaced_by_the_qform(tmp_path):
     """The challenge's files of ACDC: nibabel's affine has 1 mm, and ITK's the right size."""
     path = header(tmp_path / "a.nii", np.diag([-1.0, -1.0, 1.0, 1.0]), np.diag([-1.25, -1.5, 8.0, 1.0]))
     assert nib.load(path).affine[2, 2] == 1
