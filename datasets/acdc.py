@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import ROLES, Dataset, Scan, Split, check_root, label_map, stored_split
-from benchmark.datasets.files import Spacing, as_float, by_stem, read_hdf5, read_nifti, scaled
+from benchmark.datasets.files import Spacing, as_float, by_stem, read_hdf5, scaled
+from benchmark.datasets.nifti import NIFTI, read_nifti, read_onto
 
 UNLABELLED = 4  # in the files' scribbles
 ONE_PATIENT = {"patient076": "patient074"}  # the same pixels with different labels: one part of a split must hold both
@@ -67,20 +70,18 @@ class Acdc(Dataset):
 
     def load(self, name: str) -> Scan:
         """Read a volume with its mask and, if there are any, its scribbles."""
-        path = self._files[name]
+        path, affine = self._files[name], None
         if path.suffix == ".h5":
             arrays, spacing = read_hdf5(path, ("image", "label", "scribble")), self._spacings.get(name)
             image = as_float(arrays["image"])
         else:
-            volume, spacing = read_nifti(path)
-            image = scaled(volume, 0, 99)
-            paths = {
-                "label": path.with_name(f"{name}_gt.nii.gz"),
-                "scribble": path.with_name(f"{name}_scribble.nii.gz"),
-            }
-            if not paths["label"].is_file():
+            volume, grid = read_nifti(path)
+            image, spacing, affine = scaled(volume, 0, 99), grid.spacing, grid.affine
+            there = by_stem(path.parent, NIFTI)
+            if f"{name}_gt" not in there:
                 raise InputError(f"{path} has no {name}_gt.nii.gz in its folder")
-            arrays = {key: read_nifti(found)[0] for key, found in paths.items() if found.is_file()}
+            paths = {"label": there[f"{name}_gt"], "scribble": there.get(f"{name}_scribble")}
+            arrays = {key: read_onto(found, grid) for key, found in paths.items() if found}
         mask, drawn = label_map(arrays["label"], f"{path}, label"), {}
         if "scribble" in arrays:
             try:
@@ -88,7 +89,12 @@ class Acdc(Dataset):
                 drawn["scribble"] = from_labels(marks, len(self.classes), UNLABELLED)
             except InputError as error:
                 raise InputError(f"{path}, scribble: {error}") from error
-        return Scan(name, _patient(name), image[:, None], mask, spacing, drawn)
+        return Scan(name, _patient(name), image[:, None], mask, spacing, drawn, affine)
+
+    def intensities(self, scan: Scan) -> list[np.ndarray]:
+        """Return the intensities of the challenge's NIfTI, or those of WSL4MIS's files."""
+        path = self._files[scan.name]
+        return super().intensities(scan) if path.suffix == ".h5" else [read_nifti(path)[0]]
 
     @cached_property
     def _files(self) -> dict[str, Path]:
@@ -114,7 +120,7 @@ class Acdc(Dataset):
             expected = GROUPS[(int(folder.name[-3:]) - 1) // 20 % len(GROUPS)]
             if group and group[1] != expected:
                 raise InputError(f"{info} says {group[1]}; patients come in blocks of 20, and {folder.name} is {expected}")
-            found |= {n: p for n, p in by_stem(folder, (".nii.gz",)).items() if re.fullmatch(FRAME, n)}
+            found |= {n: p for n, p in by_stem(folder, NIFTI).items() if re.fullmatch(FRAME, n)}
         return found
 
     @cached_property
@@ -139,7 +145,8 @@ def write_spacing(nifti: Path, root: Path) -> Path:
     if not files:
         raise InputError(f"{nifti} holds no patientPPP/patientPPP_frameFF.nii.gz")
     path = root / "spacing.csv"
-    lines = [",".join([name, *(f"{value:.6g}" for value in read_nifti(file)[1])]) for name, file in files.items()]
+    sizes = {name: read_nifti(file)[1].spacing or () for name, file in files.items()}
+    lines = [",".join([name, *(f"{value:.6g}" for value in spacing)]) for name, spacing in sizes.items()]
     path.write_text("\n".join(["scan,slices,rows,columns", *lines]) + "\n")
     return path
 

@@ -35,6 +35,7 @@ class Scan:
     mask: np.ndarray | None  # uint8 (slices, height, width), 0 is background; None: only drawn annotations exist
     spacing: tuple[float, float, float] | None = None  # mm between slices, rows, columns; None: unknown
     drawn: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))  # `allowed` maps, by format
+    affine: np.ndarray | None = None  # 4 x 4, of NIfTI's kind: (column, row, slice, 1) -> mm; None: unknown
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Dataset(ABC):
     licence: str
     source: str  # where to get it
     citation: str
+    channel_names: tuple[str, ...] = ()  # what the channels are, such as T2 and ADC; empty: unknown
     drawn: tuple[str, ...] = ()  # names of annotations that people drew, on some scans or on all
     usual_form: str = "scribble"  # of annotation: the one that its task is published with
     by_path: bool = False  # the folder is given as `NAME:PATH`; else it has the name of the set
@@ -100,6 +102,10 @@ class Dataset(ABC):
     @abstractmethod
     def load(self, name: str) -> Scan:
         """Read one scan; raises InputError if its files can't be used."""
+
+    def intensities(self, scan: Scan) -> list[np.ndarray]:
+        """Return the channels of an image, (slices, height, width) each, as its files hold them, before any scaling."""
+        return list(scan.image.swapaxes(0, 1))
 
     @abstractmethod
     def splits(self) -> list[str]:
@@ -159,9 +165,11 @@ class UserDataset(Dataset):
         """Set a name that is valid in file names, and check classes and regions; raises InputError if they are not valid."""
         self.name = re.sub(r"^\W|[^\w.-]", "_", name) or "_"
         check_name(self.name, f"the data set in {self.root}")
-        for each in self.classes:
+        for each in (*self.classes, *self.regions):
             if not each.strip() or not each.isprintable():
-                raise InputError(f"{self.root}: a class is called {each!r}; a name consists of printable characters")
+                raise InputError(
+                    f"{self.root}: a class or region is called {each!r}; a name consists of printable characters"
+                )
         if len(set(self.classes)) < len(self.classes) or not 2 <= len(self.classes) <= MOST_CLASSES:
             raise InputError(f"{self.root}: classes are {', '.join(self.classes)}; there must be 2 to {MOST_CLASSES} names")
         for region, labels in self.regions.items():
@@ -264,6 +272,12 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
             raise wrong(f"the drawn {form} holds sets outside 1 to {everything(classes)}")
     if scan.spacing is not None and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.spacing):
         raise wrong(f"the spacing is {scan.spacing} mm; it must be positive, and from {LEAST_MM:g} to {MOST_MM:g}")
+    if scan.affine is not None and not _has_inverse(scan.affine):
+        raise wrong(f"the affine is {np.asarray(scan.affine).tolist()}; it must be 4 x 4 numbers and have an inverse")
+
+
+def _has_inverse(affine: np.ndarray) -> bool:
+    return np.shape(affine) == (4, 4) and bool(np.isfinite(affine).all()) and np.linalg.det(affine) != 0
 
 
 def check_root(dataset: Dataset) -> None:

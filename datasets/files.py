@@ -1,4 +1,4 @@
-"""Readers of images, masks, volumes and HDF5 files; an InputError names a file that can't be read.
+"""Readers of images, masks and HDF5 files; an InputError names a file that can't be read.
 
 Files may come from anyone: nothing in them is executed, other files that they name are not opened, and their declared size
 is checked before memory is allocated.
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import h5py
-import nibabel as nib
 import numpy as np
 from PIL import Image
 
@@ -90,21 +89,6 @@ def read_labels(path: Path, colours: Sequence[Sequence[int]] = (), threshold: in
             raise InputError(f"{path} is a coloured mask; a table of colours must say which class each colour is")
         array = array[..., 0]
     return (array > threshold).astype(np.uint8) if threshold is not None else label_map(array, str(path))
-
-
-def read_nifti(path: Path) -> tuple[np.ndarray, Spacing]:
-    """Read a volume as (slices, rows, columns), in the order of SimpleITK's arrays, and its spacing in mm in that order."""
-    with named_errors(path):
-        volume = nib.Nifti1Image.from_filename(path)
-        check_size(path, volume.shape, volume.get_data_dtype())
-        array = np.asarray(volume.dataobj)
-        zooms = [float(zoom) for zoom in volume.header.get_zooms()[:3]]
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
-    if array.ndim != 3:
-        raise InputError(f"{path} has shape {array.shape}; a volume has three axes")
-    columns, rows, slices = zooms
-    return np.ascontiguousarray(array.transpose(2, 1, 0)), (slices, rows, columns)
 
 
 def read_hdf5(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) -> dict[str, np.ndarray]:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import Dataset, Scan, Split, check_root, label_map, stored_split
-from benchmark.datasets.files import by_stem, read_nifti, scaled
+from benchmark.datasets.files import by_stem, scaled
+from benchmark.datasets.nifti import NIFTI, read_nifti, read_onto
 
 UNLABELLED = 4  # in the files' scribbles
 FOLDERS = {"train": "train", "val": "val", "test": "TestSet"}
@@ -54,24 +57,28 @@ class Mscmr(Dataset):
     def load(self, name: str) -> Scan:
         """Read a volume with its dense mask or, in the official training part, its scribbles."""
         part, picture, marks = self._files[name]
-        volume, spacing = read_nifti(picture)
-        labels = label_map(read_nifti(marks)[0], str(marks))
+        volume, grid = read_nifti(picture)
+        labels = label_map(read_onto(marks, grid), str(marks))
         image = scaled(volume)[:, None]
         if part != "train":
-            return Scan(name, name, image, labels, spacing)
+            return Scan(name, name, image, labels, grid.spacing, affine=grid.affine)
         try:
             drawn = from_labels(labels, len(self.classes), UNLABELLED)
         except InputError as error:
             raise InputError(f"{marks}: {error}") from error
-        return Scan(name, name, image, None, spacing, {"scribble": drawn})
+        return Scan(name, name, image, None, grid.spacing, {"scribble": drawn}, grid.affine)
+
+    def intensities(self, scan: Scan) -> list[np.ndarray]:
+        """Return the intensities of the file."""
+        return [read_nifti(self._files[scan.name][1])[0]]
 
     @cached_property
     def _files(self) -> dict[str, tuple[str, Path, Path]]:
         check_root(self)
         found = {}
         for part, folder in FOLDERS.items():
-            images = by_stem(self.root / folder / "images", (".nii.gz", ".nii"))
-            labels = by_stem(self.root / folder / "labels", (".nii.gz", ".nii"))
+            images = by_stem(self.root / folder / "images", NIFTI)
+            labels = by_stem(self.root / folder / "labels", NIFTI)
             for stem, path in images.items():
                 if stem + ENDINGS[part] not in labels:
                     raise InputError(f"{path} has no {stem}{ENDINGS[part]}.nii.gz in {self.root / folder / 'labels'}")

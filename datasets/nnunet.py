@@ -1,7 +1,7 @@
 """The raw layout of nnU-Net v2: data sets in that layout, such as those of ScribbleBench."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,13 @@ from pydantic import Field
 from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import Scan, Split, UserDataset, hashed_folds, label_map
-from benchmark.datasets.files import PICTURES, Spacing, by_stem, read_image, read_labels, read_nifti, scaled
+from benchmark.datasets.files import PICTURES, by_stem, read_image, read_labels, scaled
+from benchmark.datasets.nifti import NIFTI, Grid, read_nifti, read_onto
 from benchmark.inputs import checked
 
-ENDINGS = (".nii.gz", ".nii", *PICTURES)
+ENDINGS = (*NIFTI, *PICTURES)
 NEEDED = ("labels", "channel_names", "file_ending")
+READERS = ("None", "SimpleITKIO", "NibabelIO", "SimpleITKIOWithReorient", "NibabelIOWithReorient", "NaturalImage2DIO")
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
 
 
@@ -25,9 +27,11 @@ Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
 class Facts:
     """The entries of `dataset.json` that are read; others are ignored."""
 
-    labels: Mapping[str, int | list[int]]
+    labels: dict[Text, int | list[int]]
     channel_names: Annotated[dict[str, Text], Field(min_length=1, max_length=100)]
     file_ending: str
+    regions_class_order: list[int] | None = None  # only nnU-Net's own predictions need it
+    overwrite_image_reader_writer: str | None = None
 
 
 @dataclass
@@ -47,24 +51,16 @@ class NnUnet(UserDataset):
 
     def __post_init__(self) -> None:
         """Read `dataset.json`."""
-        path = self.root / "dataset.json"
-        facts = _facts(path)
-        labels, names, self.ending = dict(facts.labels), facts.channel_names, facts.file_ending
-        ignore = labels.pop("ignore", None)
-        plain = {name: value for name, value in labels.items() if isinstance(value, int)}
-        order = sorted(plain, key=lambda name: plain[name])
-        if [plain[name] for name in order] != list(range(len(order))) or len(order) < 2 or isinstance(ignore, list):
-            raise InputError(f"{path}: labels are {facts.labels}; there must be classes 0, 1, ... and at most an ignore")
-        self.ignore = ignore
-        self.classes = tuple(order)
-        regions = {name: tuple(value) for name, value in labels.items() if isinstance(value, list)}
-        self.regions = regions or {name: (k,) for k, name in enumerate(order) if k}
+        facts = _facts(self.root / "dataset.json")
+        self.ending = facts.file_ending
+        self.classes, self.regions, self.ignore = _classes(facts, self.root / "dataset.json")
+        self.channel_names = tuple(facts.channel_names[str(c)] for c in range(len(facts.channel_names)))
+        self.channels = len(self.channel_names)
         self.pictures = self.ending in PICTURES
-        rgb = self.pictures and len(names) == 3 and (self.root / "imagesTr").is_dir() and not self._plane(1)
-        self.files_per_case = 1 if rgb else len(names)
-        self.channels = len(names)
+        rgb = self.pictures and self.channels == 3 and (self.root / "imagesTr").is_dir() and not self._plane(1)
+        self.files_per_case = 1 if rgb else self.channels
         self.set_name(self.root.resolve().name)
-        self.modality = ", ".join(names.values())
+        self.modality = ", ".join(self.channel_names)
         self.drawn = (self.annotation,) if self.ignore is not None else ()
 
     def patients(self) -> dict[str, list[str]]:
@@ -86,24 +82,25 @@ class NnUnet(UserDataset):
         """Read a case with its dense mask or its drawn annotations."""
         images, path = self._files[name]
         if not self.pictures:
-            volumes = [read_nifti(image) for image in images]
-            if len({volume.shape for volume, _ in volumes}) > 1:
-                raise InputError(f"{images[0]}: its channels have shapes {[volume.shape for volume, _ in volumes]}")
-            image = np.stack([scaled(volume) for volume, _ in volumes], 1)
-            spacing: Spacing | None = volumes[0][1]
-            labels = read_nifti(path)[0]
+            volumes, grid = _volumes(images)
+            image = np.stack([scaled(volume) for volume in volumes], 1)
+            labels, spacing, affine = read_onto(path, grid), grid.spacing, grid.affine
         else:
-            spacing, each = None, self.channels if len(images) == 1 else 1
+            spacing, affine, each = None, None, self.channels if len(images) == 1 else 1
             image = np.concatenate([read_image(image, each) for image in images])[None]
             labels = read_labels(path)[None]
         values = label_map(labels, str(path))
         if self.ignore is None or not (values == self.ignore).any():
-            return Scan(name, name, image, values, spacing)
+            return Scan(name, name, image, values, spacing, affine=affine)
         try:
             drawn = from_labels(values, len(self.classes), self.ignore)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        return Scan(name, name, image, None, spacing, {self.annotation: drawn})
+        return Scan(name, name, image, None, spacing, {self.annotation: drawn}, affine)
+
+    def intensities(self, scan: Scan) -> list[np.ndarray]:
+        """Return the intensities of the volumes; pictures are scaled by their number of bits alone."""
+        return super().intensities(scan) if self.pictures else _volumes(self._files[scan.name][0])[0]
 
     def _plane(self, number: int) -> dict[str, Path]:
         """Return the images of one channel of the training part, by case."""
@@ -134,6 +131,50 @@ class NnUnet(UserDataset):
         return found
 
 
+def _volumes(paths: list[Path]) -> tuple[list[np.ndarray], Grid]:
+    """Read the channels of a case; all are brought into the order in which the first is stored."""
+    first, grid = read_nifti(paths[0])
+    return [first, *(read_onto(path, grid) for path in paths[1:])], grid
+
+
+def _classes(facts: Facts, path: Path) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]], int | None]:
+    """Return the classes by value; what the file names, except the background, as regions to score; the ignore value.
+
+    A value that only regions hold is called `classK`.
+    """
+    given = {name: value for name, value in facts.labels.items() if name != "ignore"}
+    named = {name: (value,) if isinstance(value, int) else tuple(value) for name, value in given.items()}
+    plain = [name for name, value in given.items() if isinstance(value, int)]
+    values, ignore = sorted({value for region in named.values() for value in region}), facts.labels.get("ignore")
+    if (
+        len(values) < 2
+        or values != list(range(len(values)))
+        or len({given[name] for name in plain}) < len(plain)
+        or (0,) not in (named[name] for name in plain)
+        or isinstance(ignore, list)
+        or ignore in values
+    ):
+        raise InputError(
+            f"{path}: labels are {facts.labels}; there must be classes 0, 1, ... without a gap and with one name each, "
+            "lists of them, and at most an ignore, of another value"
+        )
+    names = {region[0]: name for name, region in reversed(named.items()) if len(region) == 1 and name not in plain}
+    names |= {named[name][0]: name for name in plain}
+    classes = tuple(names.get(k) or _free(f"class{k}", named) for k in values)
+    regions = {name: region for name, region in named.items() if region != (0,)}
+    order = facts.regions_class_order
+    if order is not None and len(plain) < len(named) and (len(order) != len(regions) or not set(order) <= set(values[1:])):
+        raise InputError(
+            f"{path}: regions_class_order is {order} for {', '.join(regions)}; it must hold one of the labels for each"
+        )
+    return classes, regions, ignore
+
+
+def _free(name: str, names: Collection[str]) -> str:
+    """Return a name that is not one of `names`."""
+    return name if name not in names else _free(f"{name}_", names)
+
+
 def _facts(path: Path) -> Facts:
     """Read and check `dataset.json`."""
     try:
@@ -142,10 +183,30 @@ def _facts(path: Path) -> Facts:
         raise InputError(f"there is no {path}; nnU-Net's raw layout has one") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error!r}; it needs labels, channel_names and file_ending") from error
+    if isinstance(given, dict) and _is_version_1(given):
+        raise InputError(
+            f"{path} is of nnU-Net's version 1; for version 2 call modality channel_names, write labels as name: number "
+            "instead of number: name, and add file_ending"
+        )
     missing = [name for name in NEEDED if not isinstance(given, dict) or name not in given]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; it needs labels, channel_names and file_ending")
-    facts = checked(Facts, {name: given[name] for name in NEEDED}, str(path))
+    facts = checked(Facts, {name: given[name] for name in Facts.__annotations__ if name in given}, str(path))
+    if set(facts.channel_names) != {str(c) for c in range(len(facts.channel_names))}:
+        raise InputError(f"{path}: channel_names has {', '.join(facts.channel_names):.200}; channels are 0, 1, ...")
+    if (reader := facts.overwrite_image_reader_writer) is not None and reader not in READERS:
+        raise InputError(
+            f"{path}: overwrite_image_reader_writer is {reader!r:.100}; files for {', '.join(READERS[1:])} can be read"
+        )
+    if "dataset" in given:
+        raise InputError(f"{path} lists its files under dataset; put them into imagesTr and labelsTr, and remove that entry")
     if facts.file_ending not in ENDINGS:
         raise InputError(f"{path}: file_ending is {facts.file_ending!r:.100}; {', '.join(ENDINGS)} can be read")
     return facts
+
+
+def _is_version_1(given: Mapping[str, Any]) -> bool:
+    """Return whether `dataset.json` is of nnU-Net's first version or of the Medical Segmentation Decathlon."""
+    labels = given.get("labels")
+    numbered = isinstance(labels, dict) and bool(labels) and all(name.isdecimal() for name in labels)
+    return ("modality" in given and "channel_names" not in given) or numbered

@@ -24,8 +24,9 @@ from PIL import Image
 from benchmark import InputError, store
 from benchmark.datasets.acdc import Acdc
 from benchmark.datasets.base import check_scan
-from benchmark.datasets.files import read_hdf5, read_image, read_labels, read_nifti
+from benchmark.datasets.files import read_hdf5, read_image, read_labels
 from benchmark.datasets.folder import Folder
+from benchmark.datasets.nifti import read_nifti
 from benchmark.datasets.nnunet import NnUnet
 from benchmark.datasets.pictures import Pictures
 from benchmark.datasets.polyp import Polyp

@@ -21,8 +21,9 @@ from PIL import Image
 from benchmark import InputError, store
 from benchmark.datasets.acdc import Acdc
 from benchmark.datasets.base import check_scan, check_split
-from benchmark.datasets.files import by_stem, read_hdf5, read_image, read_labels, read_nifti
+from benchmark.datasets.files import by_stem, read_hdf5, read_image, read_labels
 from benchmark.datasets.folder import Folder
+from benchmark.datasets.nifti import read_nifti
 from benchmark.datasets.nnunet import NnUnet
 from benchmark.inputs import read_npz
 from benchmark.plan import plugins
@@ -414,7 +415,7 @@ VALUES = [
     ("patient = '('", "patient is not a regular expression"), ("patient = '(?P<a'", "patient is not a regular expression"),
     ("classes = ['a', 'a']", "there must be 2 to 31 names"), ("classes = ['a']", "there must be 2 to 31 names"),
     (f"classes = {[f'c{k}' for k in range(32)]}", "there must be 2 to 31 names"),
-    ("classes = ['a', \"b\\u001b[31m\"]", "a class is called"), ("strange = 1", "strange"),
+    ("classes = ['a', \"b\\u001b[31m\"]", "a class or region is called"), ("strange = 1", "strange"),
     ("channels = [", "is not a TOML file"),
     (f"name = '{'x' * 200}'", "the data set in .* is called"), ("[regions]\nx = []", "region x is"),
 ]  # fmt: skip

@@ -20,8 +20,9 @@ import numpy as np
 from benchmark import InputError, __version__
 from benchmark.datasets.annotations import resolve
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, label_map
-from benchmark.datasets.files import Spacing, by_stem, read_labels, read_nifti
+from benchmark.datasets.files import by_stem, read_labels
 from benchmark.datasets.forms import VERSION
+from benchmark.datasets.nifti import NIFTI, check_shape, grid_of, read_onto
 from benchmark.inputs import nearest
 from benchmark.plan import plugins
 from benchmark.plan.compare import family
@@ -31,9 +32,7 @@ from benchmark.score.stored import mean_dice, score_run
 from benchmark.seal.contract import Budget
 from benchmark.store import Record, ResultsFolder, commit, open_results
 
-NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".png", ".tif", ".tiff", ".bmp")  # not JPEG, which changes labels
-SAME_SPACING = 0.01  # relative tolerance, as headers round
 
 
 @dataclass(frozen=True)
@@ -244,24 +243,11 @@ def _write(found: Mapping[str, Path], names: Sequence[str], dataset: Dataset, ou
 
 
 def read_map(path: Path, scan: Scan, classes: int) -> np.ndarray:
-    """Return a label map as uint8 (slices, rows, columns); raises InputError if its shape, spacing or labels are wrong."""
-    array, spacing = _read(path)
-    slices, _, *plane = scan.image.shape
-    if array.shape != (slices, *plane):
-        right = (
-            "its axes are transposed; NIfTI files hold (columns, rows, slices), and pictures (rows, columns)"
-            if sorted(array.shape) == sorted((slices, *plane))
-            else "a label map must have the size of the exported scan"
-        )
-        raise InputError(
-            f"{path} has shape {array.shape} as (slices, rows, columns), and its scan {(slices, *plane)}: {right}"
-        )
-    if spacing and scan.spacing and not np.allclose(spacing, scan.spacing, rtol=SAME_SPACING, atol=0):
-        found, right = (" x ".join(f"{mm:.4g}" for mm in each) for each in (spacing, scan.spacing))
-        raise InputError(
-            f"{path} has a spacing of {found} mm (slices, rows, columns), and its scan {right}: "
-            "its axes are swapped or it was resampled; a label map must have its image's geometry"
-        )
+    """Return a label map as uint8 (slices, rows, columns); raises InputError if its geometry or labels are wrong."""
+    grid = grid_of(scan)
+    volume = path.name.lower().endswith(NIFTI)
+    array = read_onto(path, grid) if volume else read_labels(path)[None]
+    check_shape(path, array.shape, grid.shape)
     with np.errstate(invalid="ignore"):  # NaN, which is reported next
         labels = label_map(array, str(path))
     values = np.unique(labels)
@@ -271,16 +257,6 @@ def read_map(path: Path, scan: Scan, classes: int) -> np.ndarray:
         also = ", or 0 and 255" if classes == 2 else ""
         raise InputError(f"{path} holds unknown labels {unknown[:5]}; it may hold 0 to {classes - 1}{also}")
     return labels
-
-
-def _read(path: Path) -> tuple[np.ndarray, Spacing | None]:
-    """Return a file's array (slices, rows, columns), and the spacing in its header."""
-    if not path.name.lower().endswith(NIFTI):
-        return read_labels(path)[None], None
-    array, spacing = read_nifti(path)
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{path} holds {array.dtype}; labels are whole numbers")
-    return array, spacing
 
 
 # ----------------------------------------------------------------------------------------------- storing

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from PIL import Image
 
@@ -13,6 +12,7 @@ from benchmark import InputError, __version__
 from benchmark.datasets.annotations import check_simulable, resolve, to_labels
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_name
 from benchmark.datasets.forms import VERSION
+from benchmark.datasets.nifti import write_nifti
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
 
@@ -63,15 +63,17 @@ def export(dataset: Dataset, text: str, split: str, out: Path, *, seed: int = 0)
     for folder in ("imagesTr", "labelsTr", "imagesTs"):
         (out / folder).mkdir()
     for scan in map(dataset.load, parts.train):
-        write_images(out / "imagesTr" / scan.name, scan, flat=flat)
+        write_images(out / "imagesTr" / scan.name, scan, dataset, flat=flat)
         write_labels(out / "labelsTr" / scan.name, to_labels(annotator(scan), classes, classes), scan, flat=flat)
     for scan in map(dataset.load, parts.test):
-        write_images(out / "imagesTs" / scan.name, scan, flat=flat)
-    rgb = flat and dataset.channels == 3
+        write_images(out / "imagesTs" / scan.name, scan, dataset, flat=flat)
+    names = dataset.channel_names or (
+        "RGB" if flat and dataset.channels == 3 else [f"channel {c}" for c in range(dataset.channels)]
+    )
     facts = {
         "name": dataset.name,
         "description": f"{dataset.name}, split {split}, {annotation}, seed {seed}, by weakseg-bench {__version__}",
-        "channel_names": {str(c): "RGB"[c] if rgb else f"channel {c}" for c in range(dataset.channels)},
+        "channel_names": {str(c): name for c, name in enumerate(names)},
         "labels": {label: k for k, label in enumerate(dataset.classes)} | {"ignore": classes},
         "numTraining": len(parts.train),
         "file_ending": ".png" if flat else ".nii.gz",
@@ -88,12 +90,12 @@ def _empty_folder(path: Path) -> None:
 
 
 def _is_flat(dataset: Dataset, scans: Iterable[str]) -> bool:
-    """Return whether all scans are single images, which are written as pictures; else all are written as NIfTI."""
-    return all(len(dataset.load(name).image) == 1 for name in scans)
+    """Return whether all scans are single images without geometry, which are written as pictures; else all are NIfTI."""
+    return all(len(scan.image) == 1 and scan.affine is None for scan in map(dataset.load, scans))
 
 
-def write_images(stem: Path, scan: Scan, *, flat: bool) -> None:
-    """Write a scan's image in nnU-Net's layout: a picture of 8 bits if `flat`, else NIfTI, one file per channel."""
+def write_images(stem: Path, scan: Scan, dataset: Dataset, *, flat: bool) -> None:
+    """Write a scan's image in nnU-Net's layout: a picture of 8 bits if `flat`, else NIfTI with its own intensities."""
     if flat:
         planes = np.rint(scan.image[0] * 255).astype(np.uint8)
         if len(planes) == 3:
@@ -102,8 +104,8 @@ def write_images(stem: Path, scan: Scan, *, flat: bool) -> None:
             for c, plane in enumerate(planes):
                 Image.fromarray(plane).save(f"{stem}_{c:04d}.png")
         return
-    for c in range(scan.image.shape[1]):
-        _save_nifti(Path(f"{stem}_{c:04d}.nii.gz"), scan.image[:, c], scan)
+    for c, channel in enumerate(dataset.intensities(scan)):
+        write_nifti(Path(f"{stem}_{c:04d}.nii.gz"), channel, scan)
 
 
 def write_labels(stem: Path, labels: np.ndarray, scan: Scan, *, flat: bool) -> Path:
@@ -112,13 +114,5 @@ def write_labels(stem: Path, labels: np.ndarray, scan: Scan, *, flat: bool) -> P
     if flat:
         Image.fromarray(labels[0]).save(path)
     else:
-        _save_nifti(path, labels, scan)
+        write_nifti(path, labels, scan)
     return path
-
-
-def _save_nifti(path: Path, stack: np.ndarray, scan: Scan) -> None:
-    """Write a stack (slices, rows, columns) with its spacing; 1 mm where that is unknown."""
-    slices, rows, columns = scan.spacing or (1.0, 1.0, 1.0)
-    volume = nib.Nifti1Image(stack.transpose(2, 1, 0), np.diag([columns, rows, slices, 1.0]))
-    volume.header.set_xyzt_units("mm")
-    nib.save(volume, path)

@@ -82,7 +82,7 @@ FAULTS = {
     "truncated NIfTI": ("mscmr", lambda r: os.truncate(first(r, "train/images/*.gz"), 700), "can't be read"),
     "no scribble": ("mscmr", lambda r: first(r, "train/labels/*.gz").unlink(), "has no subject50_DE_scribble.nii.gz"),
     "labels of another volume": ("nnunet", lambda r: volumes.save(r / "labelsTr/case_000.nii.gz", np.zeros((2, 30, 34))),
-                                 r"mask has shape \(2, 30, 34\)"),
+                                 r"has shape \(2, 30, 34\)"),
     "a missing channel": ("nnunet", lambda r: first(r, "imagesTr/*.gz").unlink(), "has no image"),
     "a flat volume": ("nnunet", lambda r: nib.save(nib.Nifti1Image(np.zeros((4, 4)), np.eye(4)), first(r, "imagesTr/*.gz")),
                       "a volume has three axes"),

@@ -37,7 +37,7 @@ def network(exported: Path, out: Path, cuts: tuple[float, ...] = (0.35, 0.6)) ->
             Image.fromarray(np.digitize(image, cuts).astype(np.uint8)).save(out / name)
         else:
             volume = nib.load(path)
-            labels = np.digitize(np.asarray(volume.dataobj), cuts).astype(np.uint8)
+            labels = np.digitize(np.asarray(volume.dataobj) / volumes.BRIGHTEST, cuts).astype(np.uint8)
             nib.save(nib.Nifti1Image(labels, volume.affine), out / name)
     for name in ("dataset.json", "plans.json", "predict_from_raw_data_args.json", "case.npz", "case.pkl", ".hidden.png"):
         (out / name).write_text("{}")
@@ -337,13 +337,13 @@ FAULTS = {
     "two for one scan": (lambda o: shutil.copy(o / "case_008.nii.gz", o / "case_008.nii"),
                          "nnunet holds case_008.nii and case_008.nii.gz; two files may not have the same name"),
     "network's size": (rewritten(lambda a: np.zeros((64, 64, 3), np.uint8)),
-                       r"case_008.nii.gz has shape \(3, 64, 64\) .* its scan \(3, 30, 34\): .* size of the exported scan"),
+                       r"case_008.nii.gz has shape \(3, 64, 64\) .* its image \(3, 30, 34\): .* size of its image"),
     "transposed": (rewritten(lambda a: a.transpose(1, 0, 2)),
-                   r"case_008.nii.gz has shape \(3, 34, 30\) .* its scan \(3, 30, 34\): its axes are transposed"),
-    "pictures of stacks": (as_pictures, r"case_007.png has shape \(1, 30, 34\) .* its scan \(3, 30, 34\)"),
+                   r"case_008.nii.gz has shape \(3, 34, 30\) .* its image \(3, 30, 34\): its axes are transposed"),
+    "pictures of stacks": (as_pictures, r"case_007.png has shape \(1, 30, 34\) .* its image \(3, 30, 34\)"),
     "flat": (rewritten(lambda a: a[..., 0]), r"case_008.nii.gz has shape \(34, 30\); a volume has three axes"),
     "resampled": (rewritten(lambda a: a, (1.25, 1.25, 8)),
-                  r"case_008.nii.gz has a spacing of 8 x 1.25 x 1.25 mm .* its scan 8 x 1.5 x 1.25: its axes are swapped"),
+                  r"case_008.nii.gz has a spacing of 8 x 1.25 x 1.25 mm .* its image 8 x 1.5 x 1.25: its axes are swapped"),
     "unknown label": (rewritten(with_value(7, np.uint8)), r"case_008.nii.gz holds unknown labels \[7\]; .* 0 to 2$"),
     "255 of three classes": (rewritten(with_value(255, np.uint8)), r"unknown labels \[255\]; it may hold 0 to 2$"),
     "fractions": (rewritten(with_value(0.5)), r"case_008.nii.gz holds \[0.5\]; labels are whole numbers"),

@@ -11,6 +11,7 @@ from tests.tiny.pictures import stored_names
 
 STACK = (3, 30, 34)  # slices, rows, columns
 SPACING = (8.0, 1.5, 1.25)  # mm in that order
+BRIGHTEST = 1200  # of an image
 
 
 def save(path: Path, stack: np.ndarray) -> None:
@@ -24,7 +25,7 @@ def stack_of(seed: str, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """An image in scanner units and its mask."""
     mask = np.stack([nested_discs(f"{seed}{s}", STACK[1:], classes) for s in range(STACK[0])])
     image = np.stack([picture_of(m, f"{seed}{s}", 1)[0] for s, m in enumerate(mask)])
-    return np.rint(image * 1200).astype(np.int16), mask
+    return np.rint(image * BRIGHTEST).astype(np.int16), mask
 
 
 def mscmr(root: Path) -> Path:
