@@ -112,7 +112,7 @@ class FundusPhantom(Phantom):
     def draw(self, rng: np.random.Generator, size: int) -> Pair:
         """Blend coloured layers with soft edges."""
         centre, radius = _centre(rng, 0.18), rng.uniform(0.17, 0.27)
-        disc = _blob(rng, size, centre, radius, 0.05)
+        disc = _blob(rng, size, centre, radius, 0.05) & self.shows_disc(rng)
         ratio = rng.uniform(0.35, 0.75)
         cup = _blob(rng, size, centre + rng.uniform(-0.12, 0.12, 2) * radius, radius * ratio, 0.08) & disc
         soft = rng.uniform(0.01, 0.03) * size
@@ -120,7 +120,7 @@ class FundusPhantom(Phantom):
         image[:] = np.array([0.62, 0.30, 0.14])[:, None, None] * (
             1 + 0.18 * _noise(rng, size, 0.25) + 0.05 * _noise(rng, size, 0.02)
         )
-        crescent = _blob(rng, size, centre + rng.uniform(-0.25, 0.25, 2) * radius, radius * 1.15, 0.1) & ~disc
+        crescent = _blob(rng, size, centre + rng.uniform(-0.25, 0.25, 2) * radius, radius * 1.15, 0.1) & ~disc & disc.any()
         image = _blend(image, crescent, (0.78, 0.50, 0.30), rng.uniform(0.3, 0.8), soft)
         image = _blend(image, disc, (0.86, 0.58, 0.34), 0.85, soft)
         image = _blend(image, cup, (0.93, 0.74, 0.52), rng.uniform(0.4, 0.75), 1.3 * soft)
@@ -129,6 +129,21 @@ class FundusPhantom(Phantom):
             image = _blend(image, lesion, (0.92, 0.72, 0.42), 0.8, 0.4 * soft)
         image = _blend(image, _vessels(rng, size, centre), (0.42, 0.10, 0.07), 0.75, 0.6)
         return image + 0.03 * rng.standard_normal(image.shape), np.where(cup, 1, np.where(disc, 2, 0))
+
+    def shows_disc(self, rng: np.random.Generator) -> bool:
+        """Whether an image shows the disc: always."""
+        return True
+
+
+@dataclass
+class ScreeningPhantom(FundusPhantom):
+    """As `fundus_phantom`, but half of the images do not show the disc, so tags tell images from each other."""
+
+    name = "screening_phantom"
+
+    def shows_disc(self, rng: np.random.Generator) -> bool:
+        """Whether an image shows the disc: half of them."""
+        return bool(rng.random() < 0.5)
 
 
 @dataclass

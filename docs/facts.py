@@ -74,17 +74,27 @@ def generated(page: Path) -> str:
 
 
 def methods() -> str:
-    """A row for each method, and the annotations that all of them learn from."""
+    """A row for each method."""
     plugged = {name: plugins.get("method", name) for name in plugins.groups()["all"]}
     about = {name: plugins.describe(plugin) for name, plugin in plugged.items()}
-    common = [each for each in about["pce"]["annotations"] if all(each in known["annotations"] for known in about.values())]
     lines = []
     for name, plugin in plugged.items():
         group = next(group for group, members in plugins.groups().items() if name in members)
         page = f"[page](/docs/methods/{name}.md)"
         idea, paper = (about[name][line].removesuffix(".") for line in ("idea", "paper"))
         lines.append([link(name, plugin.file()), f"`{group}`", idea, paper, page])
-    return f"Every method learns from {codes(common)}.\n\n" + table(["name", "group", "idea", "definition", "page"], lines)
+    return table(["name", "group", "idea", "definition", "page"], lines)
+
+
+def learners() -> str:
+    """Which methods learn from which forms of annotation: a row for each set of forms, and a count."""
+    claims = {name: plugins.describe(plugins.get("method", name))["annotations"] for name in plugins.groups()["all"]}
+    lines = []
+    for forms in dict.fromkeys(claims.values()):
+        names = codes(name for name, own in claims.items() if own == forms)
+        lines.append([names, *("✓" if form in forms else "" for form in FORMS)])
+    counts = [str(sum(form in forms for forms in claims.values())) for form in FORMS]
+    return table(["methods", *(f"`{form}`" for form in FORMS)], [*lines, ["number of methods", *counts]])
 
 
 def data_sets() -> str:
@@ -424,6 +434,7 @@ def link(text: str, path: Path | None) -> str:
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "methods": methods,
+    "learners": learners,
     "datasets": data_sets,
     "reference": reference,
     "method": method,

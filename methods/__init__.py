@@ -1,7 +1,7 @@
 """The methods. Every file here that is not in `SUPPORT` is a method, named after its file."""
 
 SUPPORT = (  # files that are not methods
-    "augment", "base", "batch", "networks", "propagation", "pseudo_labels", "resident", "resize", "scale", "turns",
+    "augment", "base", "batch", "boxes", "networks", "propagation", "pseudo_labels", "resident", "resize", "scale", "turns",
     "views",
 )  # fmt: skip
 
@@ -10,8 +10,9 @@ GROUPS = {  # of methods and of other groups
                "gated_crf", "dense_crf", "tree_energy"],
     "teachers": ["random_walker", "scribble2label", "mean_teacher", "ustm", "dmpls", "dmsps"],
     "modern": ["scribblevs", "shapepu", "cyclemix", "sdt_net", "helpnet", "nnunet_style"],
-    "controls": ["prior", "geodesic", "grabcut"],
+    "sets": ["box_mil", "tag_mil", "cam"],
+    "controls": ["prior", "geodesic", "grabcut", "box_as_mask"],
     "outside": ["sam"],  # use weights that were trained on other images
     "baselines": ["losses", "teachers", "prior"],
-    "all": ["procns", "losses", "teachers", "modern", "controls"],
+    "all": ["procns", "losses", "teachers", "modern", "sets", "controls"],
 }  # fmt: skip

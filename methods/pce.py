@@ -11,8 +11,12 @@ from benchmark.methods.losses import partial_cross_entropy
 
 @dataclass
 class PartialCrossEntropy(NetMethod):
-    """Cross-entropy on the labelled pixels (Tang et al., CVPR 2018): the field's baseline."""
+    """Cross-entropy on the labelled pixels (Tang et al., CVPR 2018): the field's baseline.
 
+    Of boxes and tags it learns which classes a pixel can't have; background everywhere satisfies both.
+    """
+
+    annotations: ClassVar[str] = "sets"
     role: ClassVar[str] = "base"
     static: ClassVar[bool] = True
 

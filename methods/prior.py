@@ -8,20 +8,27 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from benchmark.methods.base import Method
+from benchmark.methods.boxes import filled, only_boxes
 from benchmark.methods.resize import fit_sets, to_native_size
 from benchmark.seal.contract import Budget, Log, TestScan, WeakData
 
 
 @dataclass
 class Prior(Method):
-    """A control of this project: the most frequent class among the training marks around each position."""
+    """A control of this project: the most frequent class among the training marks around each position.
 
+    A box is a mark of its class at every pixel in it.
+    """
+
+    annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block", "box", "slices")
     role: ClassVar[str] = "location prior"
     spread: float = 0.05  # standard deviation of the smoothing, as a share of the frame
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Count the marks of each class at each position of the network's square, and smooth the counts."""
         self.budget = budget
+        if only_boxes(data):
+            data = data.relabel(lambda scan: filled(scan.allowed, data.classes))
         counts = np.zeros((data.classes, budget.size, budget.size))
         for scan in data:
             sets = fit_sets(scan.allowed, budget.size, data.classes, budget.resize)

@@ -34,10 +34,12 @@ class LabelPropagation(PartialCrossEntropyDice):
         image, sets = super().prepare(scan, classes, size)
         height, width = scan.image.shape[-2:]
         rows, columns = inside(height, width, size, self.budget.resize)
-        sets[:, rows, columns] = propagated_sets(
-            image[..., rows, columns].numpy(), sets[:, rows, columns], classes, self.propagate
-        )
+        sets[:, rows, columns] = self.narrow(image[..., rows, columns].numpy(), sets[:, rows, columns], classes)
         return image, sets
+
+    def narrow(self, images: np.ndarray, sets: np.ndarray, classes: int) -> np.ndarray:
+        """Reduce label sets (s, h, w) of images (s, c, h, w) to what is propagated."""
+        return propagated_sets(images, sets, classes, self.propagate)
 
 
 def propagated_sets(images: np.ndarray, sets: np.ndarray, classes: int, propagate: Propagate) -> np.ndarray:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, tree_energy
+from benchmark.methods.networks import Features
 from benchmark.seal.contract import Budget, Range
 
 
@@ -29,15 +30,20 @@ class TreeEnergy(NetMethod):
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """A network with a second head."""
         super().build(channels, classes, budget)
-        probe = copy.deepcopy(self.net).to("meta").eval()
-        maps = probe.features(torch.empty(1, channels, budget.size, budget.size, device="meta")).decoder
-        self.net = TwoHeads(self.net, maps[4].shape[1], classes)
+        self.net = TwoHeads(self.net, maps_of(self.net, channels, budget.size).decoder[4].shape[1], classes)
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and let unlabelled pixels follow the trees."""
         logits, embedding = self.net.both(batch.image)
         energy = tree_energy(logits.softmax(1), batch.image, embedding, batch.open, sigma=self.sigma)
         return partial_cross_entropy(logits, batch.allowed) + self.weight * energy
+
+
+def maps_of(net: nn.Module, channels: int, size: int) -> Features:
+    """Shapes of a network's maps, as tensors without values."""
+    probe: Any = copy.deepcopy(net).to("meta").eval()
+    made: Features = probe.features(torch.empty(1, channels, size, size, device="meta"))
+    return made
 
 
 class TwoHeads(nn.Module):

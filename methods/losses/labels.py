@@ -13,6 +13,11 @@ def possible(allowed: Tensor, classes: int) -> Tensor:
     return (allowed.to(torch.int32)[:, None] >> bits[:, None, None] & 1).bool()
 
 
+def everywhere(allowed: Tensor, classes: int) -> Tensor:
+    """Classes that are possible at every pixel of an image, bool (n, classes): of tags, those that are tagged."""
+    return possible(allowed, classes).flatten(2).all(2)
+
+
 def partial_cross_entropy(logits: Tensor, allowed: Tensor) -> Tensor:
     """Minus the log of the probability of the allowed classes, averaged over pixels that do not allow all; 0 if none.
 

@@ -18,6 +18,10 @@ LOSSES = {
     "gated_crf": lambda z, image, allowed: losses.gated_crf(z.softmax(1), image),
     "dense_crf": lambda z, image, allowed: losses.dense_crf(z.softmax(1), image),
     "tree_energy": lambda z, image, allowed: losses.tree_energy(z.softmax(1), image, None, allowed == 7),
+    "box_projection": lambda z, image, allowed: losses.box_projection(z.softmax(1), losses.boxes_of(allowed, 3)),
+    "box_bags": lambda z, image, allowed: losses.box_bags(z.softmax(1), losses.boxes_of(allowed, 3)),
+    "colour_pairs": lambda z, image, allowed: losses.colour_pairs(z.softmax(1), image, losses.boxes_of(allowed, 3)),
+    "image_bags": lambda z, image, allowed: losses.image_bags(z.softmax(1), allowed.bitwise_or(1), 5.0),
     "prsa": lambda z, image, allowed: (
         losses.prsa(
             z, image, allowed.long() // 2, allowed == 7, image.repeat(1, 4, 1, 1)[..., ::8, ::8], image[..., ::2, ::2]
