@@ -6,7 +6,7 @@ name. What no single file settles, such as what is white in 16 bits, is decided 
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -300,19 +300,19 @@ def pages(path: Path) -> list[Page]:
         count = (
             int(getattr(file, "n_frames", 1)) if file.format != "MPO" else 1
         )  # of a phone's JPEG: the others are previews
-        if count > 1 and file.format != "TIFF":
-            raise InputError(f"{path} is an animation of {count} pictures; a stack is a TIFF, or a NIfTI volume")
         if count > 1:
+            if file.format != "TIFF":
+                raise InputError(f"{path} is an animation of {count} pictures; a stack is a TIFF, or a NIfTI volume")
             check_size(path, (count, *file.size), np.dtype(np.uint8))
-        first, found = None, []
+        kind, found = None, []
         for number in range(count):
             file.seek(number)
             if number and file.tag_v2.get(254, 0) & REDUCED:  # type: ignore[attr-defined]
                 continue  # a preview of another page
-            kind = (file.size, file.mode)
-            if (first := first or kind) != kind:
+            if (kind := kind or (file.size, file.mode)) != (file.size, file.mode):
                 raise InputError(
-                    f"{path} holds pages of {first} and of {kind}; all slices of a stack have one size and type"
+                    f"{path} holds pages of {kind} and of {file.size, file.mode}; "
+                    "the slices of a stack have one size and type"
                 )
             found.append(_page(file, path, number))
     return found
@@ -325,18 +325,24 @@ def _readable(paths: Iterable[Path]) -> Iterator[Page]:
             yield from pages(path)
 
 
-def _opened(path: Path) -> Image.Image:
-    """Open a file of one of `FORMATS`, whatever its name; raises InputError that names another format."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a file of one of `FORMATS`, whatever its name; raises InputError for others, and for any fault of the block."""
     with named_errors(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata, which is not read here
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels on
         content = path.read_bytes()
         try:
-            return Image.open(BytesIO(content), formats=FORMATS)  # by its path, Pillow rotates uncompressed TIFF wrongly
+            file = Image.open(BytesIO(content), formats=FORMATS)  # by its path, Pillow rotates uncompressed TIFF wrongly
         except Image.UnidentifiedImageError:
             if other := next((name for magic, name in OTHERS.items() if content.startswith(magic)), ""):
                 raise InputError(f"{path} is a {other} file; save it as PNG or TIFF") from None
             raise
+        with file:
+            bits = content[24 if content[14] == 12 else 28] if file.format == "BMP" else 0  # the older header has 12 bytes
+            if bits and {"1": 1, "L": 8}.get(file.mode, bits) != bits:  # Pillow unpacks these wrongly
+                raise InputError(f"{path} is a BMP of {bits} bits with a palette of greys; save it as PNG")
+            yield file
 
 
 def _is_deep(path: Path) -> bool:
@@ -357,22 +363,20 @@ def _page(file: Image.Image, path: Path, number: int) -> Page:
     inverted = tags.get(262) == WHITE_IS_ZERO and file.mode not in ("1", "L")  # Pillow inverts those two
     signed = SIGNED in tags.get(339, ()) and file.mode == "L"
     wide, lossy = _has_wide_colours(file), file.format in ("JPEG", "MPO") or tags.get(259) in (6, 7)
-    with named_errors(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        picture = ImageOps.exif_transpose(file)
-        mode = picture.mode
-        if signed or (inverted and not mode.startswith("I;16")):
-            raise InputError(f"{path} holds {'signed bytes' if signed else f'{mode} with white as zero'}; save it as PNG")
-        if mode in ("YCbCr", "RGBX"):
-            picture, mode = picture.convert("RGB"), "RGB"
-        if mode in ("P", "PA"):
-            clear = mode == "PA" or "transparency" in picture.info
-            colours = np.asarray(picture.convert("RGBA"))
-            index = np.asarray(picture.getchannel(0))
-            return Page(colours[..., :3], colours[..., 3] if clear else None, index, lossy)
-        if mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not mode.startswith("I;16"):
-            raise InputError(f"{path} is a picture of mode {mode}; grey, RGB, and either with alpha can be read: convert it")
-        array = np.asarray(picture)
+    picture = ImageOps.exif_transpose(file)
+    mode = picture.mode
+    if signed or (inverted and not mode.startswith("I;16")):
+        raise InputError(f"{path} holds {'signed bytes' if signed else f'{mode} with white as zero'}; save it as PNG")
+    if mode in ("YCbCr", "RGBX"):
+        picture, mode = picture.convert("RGB"), "RGB"
+    if mode in ("P", "PA"):
+        clear = mode == "PA" or "transparency" in picture.info
+        colours = np.asarray(picture.convert("RGBA"))
+        index = np.asarray(picture.getchannel(0))
+        return Page(colours[..., :3], colours[..., 3] if clear else None, index, lossy)
+    if mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not mode.startswith("I;16"):
+        raise InputError(f"{path} is a picture of mode {mode}; grey, RGB, and either with alpha can be read: convert it")
+    array = np.asarray(picture)
     if wide:
         array = _wide(path, number, array)
     if mode in ("LA", "RGBA"):
@@ -382,11 +386,9 @@ def _page(file: Image.Image, path: Path, number: int) -> Page:
 
 def _wide(path: Path, number: int, bytes_: np.ndarray) -> np.ndarray:
     """Read colours of 16 bits with OpenCV; their high bytes must be those that Pillow read."""
-    with named_errors(path):
-        _, found = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
-        array = np.asarray(found[number])
-        order = {2: [0, 3], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[bytes_.shape[2]]
-        array = array[..., order] if array.ndim == 3 and array.shape[2] > max(order) else array
+    _, found = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
+    order = {2: [0, 3], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[bytes_.shape[2]]
+    array = np.asarray(found[number])[..., order]
     if array.dtype != np.uint16 or not np.array_equal(array >> 8, bytes_):
         raise InputError(
             f"{path} holds colours of 16 bits in a way that can't be read exactly; save it upright, with 8 bits"
