@@ -66,6 +66,8 @@ class Images:
         if page.alpha is not None and np.ptp(page.alpha):
             opacity = page.alpha.astype(np.float32) / np.iinfo(page.alpha.dtype).max
             planes *= opacity if planes.ndim == 2 else opacity[..., None]
+            if not np.ptp(planes):
+                raise InputError(f"{path} is one colour with shapes in its alpha channel; save them as grey values")
             self.notes["images: what is transparent is black"] = None
         planes = planes[None] if planes.ndim == 2 else planes.transpose(2, 0, 1)
         if len(planes) == channels:

@@ -446,6 +446,9 @@ def test_a_palette_of_colours_is_a_colour_image_and_what_is_transparent_is_black
     grey = np.full((2, 2), 102, np.uint8)
     over(grey, grey, np.array([[0, 255], [51, 255]])).save(path)
     np.testing.assert_allclose(Images([path]).read(path, 1)[0, 0], [[0, 0.4], [0.08, 0.4]], atol=1e-6)
+    over(grey, 0, np.array([[0, 255], [51, 255]])).save(path)
+    with pytest.raises(InputError, match="is one colour with shapes in its alpha channel"):
+        Images([path]).read(path, 1)
     over(grey, grey, 51).save(path)  # the same everywhere: no shape
     np.testing.assert_allclose(Images([path]).read(path, 1)[0, 0], 0.4, atol=1e-6)
 
