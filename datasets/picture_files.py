@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
 from benchmark import InputError
@@ -56,13 +56,14 @@ class Images:
 
     def _planes(self, page: "Page", path: Path, channels: int) -> np.ndarray:
         array = page.values
+        planes: np.ndarray
         if page.deep:
             if not np.isfinite(array).all():
                 raise InputError(f"{path} holds intensities from {array.min()} to {array.max()}; they must be numbers")
             low, high = self.range
             planes = ((array.astype(np.float64) - low) / (high - low)).clip(0, 1).astype(np.float32)
         else:
-            planes = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
+            planes = array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)
         if page.alpha is not None and np.ptp(page.alpha):
             opacity = page.alpha.astype(np.float32) / np.iinfo(page.alpha.dtype).max
             planes *= opacity if planes.ndim == 2 else opacity[..., None]
@@ -336,7 +337,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         content = path.read_bytes()
         try:
             file = Image.open(BytesIO(content), formats=FORMATS)  # by its path, Pillow rotates uncompressed TIFF wrongly
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             if other := next((name for magic, name in OTHERS.items() if content.startswith(magic)), ""):
                 raise InputError(f"{path} is a {other} file; save it as PNG or TIFF") from None
             raise
@@ -390,7 +391,7 @@ def _wide(path: Path, number: int, bytes_: np.ndarray) -> np.ndarray:
     """Read colours of 16 bits with OpenCV; their high bytes must be those that Pillow read."""
     _, found = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
     order = {2: [0, 3], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[bytes_.shape[2]]
-    array = np.asarray(found[number])[..., order]
+    array: np.ndarray = np.asarray(found[number])[..., order]
     if array.dtype != np.uint16 or not np.array_equal(array >> 8, bytes_):
         raise InputError(
             f"{path} holds colours of 16 bits in a way that can't be read exactly; save it upright, with 8 bits"
