@@ -115,6 +115,10 @@ class Dataset(ABC):
     def split(self, name: str) -> Split:
         """Return the scans of a split; its parts are disjoint by patient."""
 
+    def reading(self) -> list[str]:
+        """Return lines that say how the scans so far were read, where their files don't settle it."""
+        return []
+
     def find_split(self, name: str) -> Split:
         """Return a split; of `NAME@val` the held-out scans are scored, so that settings are not chosen on test scans."""
         split = self.split(name.removesuffix(HELD_OUT))

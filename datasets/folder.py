@@ -5,18 +5,20 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
-from benchmark.datasets.base import ROLES, Scan, Split, UserDataset, hashed_folds
-from benchmark.datasets.files import by_stem, pairs, read_image, read_labels
+from benchmark.datasets.base import MOST_CLASSES, ROLES, Scan, Split, UserDataset, hashed_folds
+from benchmark.datasets.files import by_stem, pairs
+from benchmark.datasets.picture_files import Images, Masks, two_valued
 from benchmark.inputs import checked, read_toml
 from benchmark.seal.contract import IGNORE
 
+Grey = Annotated[float, Field(allow_inf_nan=False)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -28,6 +30,7 @@ class Facts:
     name: str = ""  # in tables; the name of the folder if empty
     classes: list[str] = field(default_factory=list)  # background first; default: from the masks' values
     colours: list[tuple[Byte, Byte, Byte]] = field(default_factory=list)  # RGB of each class, if the masks are colour-coded
+    values: list[Grey] = field(default_factory=list)  # grey value of each class, if the masks don't hold labels
     regions: dict[str, list[int]] = field(default_factory=dict)  # regions that are scored; default: each class
     channels: Literal[0, 1, 3] = 0  # 1 or 3; default: the first image's
     patient: str = ""  # regular expression; its first group in an image's name is the patient
@@ -44,8 +47,8 @@ class Facts:
 class Folder(UserDataset):
     """`folder:PATH`: PNG, JPEG, TIFF or BMP; an image and its mask have the same name.
 
-    Masks hold labels from 0, or 0 and 255, or colours with a table in `dataset.toml`. `weak/<format>/` holds drawn
-    annotations as label maps, with 255 for unlabelled pixels. Without own splits there are five folds by patient.
+    Masks hold labels from 0, or 0 and 255, or colours or grey values with a table in `dataset.toml`. `weak/<format>/` holds
+    drawn annotations as label maps, with 255 for unlabelled pixels. Without own splits there are five folds by patient.
     """
 
     root: Path
@@ -57,16 +60,20 @@ class Folder(UserDataset):
         """Read `dataset.toml`, and find what it does not state."""
         path = self.root / "dataset.toml"
         given = read_toml(path) if path.is_file() else {}
-        facts = self.facts = checked(Facts, given, str(path))
+        facts = self.facts = checked(Facts, _hoisted(given), str(path))
         try:
             re.compile(facts.patient)
         except (re.error, OverflowError) as error:
             raise InputError(f"{path}: patient is not a regular expression: {error}") from error
         first = next(iter(self._files.values()))
+        for key in ("colours", "values"):
+            table = getattr(facts, key)
+            if len(set(table)) < len(table) or (table and facts.classes and len(table) != len(facts.classes)):
+                raise InputError(f"{path}: there are {len(set(table))} {key} and {len(facts.classes)} classes")
+        if facts.colours and facts.values:
+            raise InputError(f"{path} has colours and values; masks hold one or the other")
         self.channels = facts.channels or self._channels(first[0])
         self.classes = tuple(facts.classes) or self._classes()
-        if facts.colours and len(facts.colours) != len(self.classes):
-            raise InputError(f"{path}: there are {len(facts.colours)} colours and {len(self.classes)} classes")
         self.regions = {k: tuple(v) for k, v in facts.regions.items()} or {c: (k,) for k, c in enumerate(self.classes) if k}
         self.set_name(facts.name or self.root.resolve().name)
         for key in ("modality", "tolerance", "redistribute", "licence", "source", "citation"):
@@ -95,17 +102,21 @@ class Folder(UserDataset):
         return Split(*(tuple(given.get(role, ())) for role in ROLES))
 
     def load(self, name: str) -> Scan:
-        """Read an image as a stack of one slice, with its drawn annotations."""
+        """Read an image as a stack of its pages, mostly one, with its drawn annotations."""
         picture, mask = self._files[name]
-        image = read_image(picture, self.channels)
+        image = self._images.read(picture, self.channels)
         drawn = {}
         for form in self.drawn:
             if path := self._weak[form].get(name):
                 try:
-                    drawn[form] = from_labels(read_labels(path), len(self.classes), IGNORE)[None]
+                    drawn[form] = from_labels(self._marks[form].read(path), len(self.classes), IGNORE)
                 except InputError as error:
                     raise InputError(f"{path}: {error}") from error
-        return Scan(name, self._patient(name), image[None], self._labels(mask)[None], None, drawn)
+        return Scan(name, self._patient(name), image, self._labels(mask), None, drawn)
+
+    def reading(self) -> list[str]:
+        """Return what was decided about images and masks that were read."""
+        return [*self._images.notes, *self._masks.notes]
 
     def _patient(self, name: str) -> str:
         if not self.facts.patient:
@@ -116,29 +127,44 @@ class Folder(UserDataset):
         return str(match[1])
 
     def _labels(self, path: Path) -> np.ndarray:
-        labels = read_labels(path, self.facts.colours)
-        return labels // 255 if len(self.classes) == 2 and set(np.unique(labels)) <= {0, 255} else labels
+        labels = two_valued(self._masks.read(path), len(self.classes))
+        if labels.max() >= len(self.classes):
+            raise self._masks.refusal(path, [int(k) for k in np.unique(labels) if k >= len(self.classes)])
+        return labels
 
     def _channels(self, path: Path) -> int:
         try:
-            read_image(path, 1)
+            self._images.read(path, 1)
         except InputError:
-            read_image(path, 3)
+            self._images.read(path, 3)
             return 3
         return 1
 
     def _classes(self) -> tuple[str, ...]:
-        """Name the classes by the values of all masks."""
-        if self.facts.colours:
-            return ("background", *(f"class{k}" for k in range(1, len(self.facts.colours))))
-        values = {int(v) for _, mask in self._files.values() for v in np.unique(read_labels(mask))}
-        if values <= {0, 255}:
-            return ("background", "object")
-        if max(values) > 30:
-            raise InputError(
-                f"the masks in {self.root / 'masks'} hold {sorted(values)[:8]}...; name the classes in dataset.toml"
-            )
-        return ("background", *(f"class{k}" for k in range(1, max(values) + 1)))
+        """Name the classes by the table of colours or of values, or by the values of all masks."""
+        count = len(self.facts.colours or self.facts.values)
+        if not count:
+            values = {int(v) for _, mask in self._files.values() for v in np.unique(self._masks.read(mask))}
+            if values <= {0, 255}:
+                return ("background", "object")
+            count = max(values) + 1
+            if count > MOST_CLASSES:
+                raise self._masks.refusal(self.root / "masks", sorted(values))
+        return ("background", *(f"class{k}" for k in range(1, count)))
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images(image for image, _ in self._files.values())
+
+    @cached_property
+    def _masks(self) -> Masks:
+        facts, masks = self.facts, (mask for _, mask in self._files.values())
+        toml, count = self.root / "dataset.toml", len(self.facts.classes)
+        return Masks(masks, colours=facts.colours, values=facts.values, toml=toml, classes=count)
+
+    @cached_property
+    def _marks(self) -> dict[str, Masks]:
+        return {form: Masks(found.values(), exact=True) for form, found in self._weak.items()}
 
     @cached_property
     def _files(self) -> dict[str, tuple[Path, Path]]:
@@ -152,3 +178,13 @@ class Folder(UserDataset):
         for path in (path for marks in found.values() for name, path in marks.items() if name not in self._files):
             raise InputError(f"{path} has no image in {self.root / 'images'}; marks have the name of their image")
         return found
+
+
+def _hoisted(given: dict[str, Any]) -> dict[str, Any]:
+    """Move tables of masks out of a split: TOML reads a line that is added at the end of a file as the last table's."""
+    splits = given.get("splits")
+    for split in splits.values() if isinstance(splits, dict) else ():
+        for key in ("colours", "values"):
+            if isinstance(split, dict) and key in split and key not in given:
+                given[key] = split.pop(key)
+    return given

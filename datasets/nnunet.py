@@ -13,8 +13,9 @@ from pydantic import Field
 from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import Scan, Split, UserDataset, hashed_folds, label_map
-from benchmark.datasets.files import PICTURES, by_stem, read_image, read_labels, scaled
+from benchmark.datasets.files import PICTURES, by_stem, scaled
 from benchmark.datasets.nifti import NIFTI, Grid, read_nifti, read_onto
+from benchmark.datasets.picture_files import Images, Masks, two_valued
 from benchmark.inputs import checked
 
 ENDINGS = (*NIFTI, *PICTURES)
@@ -87,8 +88,12 @@ class NnUnet(UserDataset):
             labels, spacing, affine = read_onto(path, grid), grid.spacing, grid.affine
         else:
             spacing, affine, each = None, None, self.channels if len(images) == 1 else 1
-            image = np.concatenate([read_image(image, each) for image in images])[None]
-            labels = read_labels(path)[None]
+            planes = [channel.read(path, each) for channel, path in zip(self._images, images, strict=True)]
+            if len({plane.shape for plane in planes}) > 1:
+                raise InputError(f"{images[0]}: its channels have shapes {[plane.shape for plane in planes]}")
+            image = np.concatenate(planes, 1)
+            labels = self._masks.read(path)
+            labels = two_valued(labels, len(self.classes)) if self.ignore is None else labels
         values = label_map(labels, str(path))
         if self.ignore is None or not (values == self.ignore).any():
             return Scan(name, name, image, values, spacing, affine=affine)
@@ -106,6 +111,20 @@ class NnUnet(UserDataset):
         """Return the images of one channel of the training part, by case."""
         ending = f"_{number:04d}{self.ending}"
         return by_stem(self.root / "imagesTr", (ending,))
+
+    def reading(self) -> list[str]:
+        """Return what was decided about pictures that were read."""
+        notes = [f"channel {c}, {note}" for c, channel in enumerate(self._images) for note in channel.notes]
+        return [*notes, *self._masks.notes]
+
+    @cached_property
+    def _images(self) -> list[Images]:
+        """Readers of pictures, one for each file of a case."""
+        return [Images(paths) for paths in zip(*(images for images, _ in self._files.values()), strict=True)]
+
+    @cached_property
+    def _masks(self) -> Masks:
+        return Masks((label for _, label in self._files.values()), exact=self.ignore is not None)
 
     @cached_property
     def _test(self) -> list[str]:

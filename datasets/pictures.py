@@ -12,7 +12,8 @@ import numpy as np
 from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import Dataset, Scan, Split, check_root, label_map, stored_split
-from benchmark.datasets.files import as_float, by_stem, pairs, read_hdf5, read_image, read_labels
+from benchmark.datasets.files import as_float, by_stem, pairs, read_hdf5
+from benchmark.datasets.picture_files import Images, Masks
 
 DRAWN = {  # key in the files of ProCNS and FedICRA -> name of the drawn annotation
     "keypoint": "point",
@@ -71,8 +72,12 @@ class Pictures(Dataset):
         if self._hdf5:
             return self._load_hdf5(name)
         picture, mask = self._files[name]
-        image, labels = read_image(picture, self.channels), read_labels(mask, threshold=self.threshold)
-        return Scan(name, name, image[None], labels[None], None, self._drawn(name, image))
+        image, labels = self._images.read(picture, self.channels), self._masks.read(mask)
+        return Scan(name, name, image, labels, None, self._drawn(name, image[0]))
+
+    def reading(self) -> list[str]:
+        """Return what was decided about images and masks that were read."""
+        return [*self._images.notes, *self._masks.notes]
 
     def _drawn(self, name: str, image: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return drawn annotations by name; most sources have none."""
@@ -98,6 +103,14 @@ class Pictures(Dataset):
             return self._hdf5
         check_root(self)
         return self._pairs()
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images(image for image, _ in self._files.values())
+
+    @cached_property
+    def _masks(self) -> Masks:
+        return Masks((mask for _, mask in self._files.values()), threshold=self.threshold)
 
     @cached_property
     def _hdf5(self) -> dict[str, tuple[Path, Path]]:

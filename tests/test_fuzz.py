@@ -24,10 +24,11 @@ from PIL import Image
 from benchmark import InputError, store
 from benchmark.datasets.acdc import Acdc
 from benchmark.datasets.base import check_scan
-from benchmark.datasets.files import read_hdf5, read_image, read_labels
+from benchmark.datasets.files import read_hdf5
 from benchmark.datasets.folder import Folder
 from benchmark.datasets.nifti import read_nifti
 from benchmark.datasets.nnunet import NnUnet
+from benchmark.datasets.picture_files import Images, Masks
 from benchmark.datasets.pictures import Pictures
 from benchmark.datasets.polyp import Polyp
 from benchmark.inputs import read_npz
@@ -144,13 +145,13 @@ def test_a_damaged_picture_is_read_or_refused_by_name(tmp_path_factory, given):
     path = tmp_path_factory.getbasetemp() / f"damaged{ending}"
     path.write_bytes(changed(content, changes, head=120))
     for channels in (1, 3):
-        if reads_or_refuses(lambda channels=channels: read_image(path, channels), path.name):
-            image = read_image(path, channels)
+        if reads_or_refuses(lambda channels=channels: Images([path]).read(path, channels), path.name):
+            image = Images([path]).read(path, channels)[0]
             assert image.dtype == np.float32
             assert len(image) == channels
-    reads_or_refuses(lambda: read_labels(path), path.name)
-    reads_or_refuses(lambda: read_labels(path, threshold=100), path.name)
-    reads_or_refuses(lambda: read_labels(path, colours=[(0, 0, 0), (80, 80, 80)]), path.name)
+    reads_or_refuses(lambda: Masks([path]).read(path), path.name)
+    reads_or_refuses(lambda: Masks([path], threshold=100).read(path), path.name)
+    reads_or_refuses(lambda: Masks([path], colours=[(0, 0, 0), (80, 80, 80)]).read(path), path.name)
 
 
 def nifti_files() -> list[tuple[str, bytes]]:

@@ -21,10 +21,11 @@ from PIL import Image
 from benchmark import InputError, store
 from benchmark.datasets.acdc import Acdc
 from benchmark.datasets.base import check_scan, check_split
-from benchmark.datasets.files import by_stem, read_hdf5, read_image, read_labels
+from benchmark.datasets.files import by_stem, read_hdf5
 from benchmark.datasets.folder import Folder
 from benchmark.datasets.nifti import read_nifti
 from benchmark.datasets.nnunet import NnUnet
+from benchmark.datasets.picture_files import Images, Masks
 from benchmark.inputs import read_npz
 from benchmark.plan import plugins
 from benchmark.plan.jobs import Job, make_plan
@@ -557,9 +558,9 @@ def test_intensities_that_no_float32_holds_are_named(tmp_path):
 def test_labels_that_are_nan_are_named(tmp_path):
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(InputError, match=r"a.tif holds \[nan\]"):
-        read_labels(tmp_path / "a.tif")
+        Masks([]).read(tmp_path / "a.tif")
     with pytest.raises(InputError, match="a.tif holds intensities from nan"):
-        read_image(tmp_path / "a.tif", 1)
+        Images([]).read(tmp_path / "a.tif", 1)
 
 
 # ---------------------------------------------------------------------------------------------- more than memory can hold
@@ -590,7 +591,7 @@ def test_a_png_of_endless_size_is_refused_before_it_is_unpacked(tmp_path, quick,
     (tmp_path / "a.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     )
-    for read in (lambda: read_image(tmp_path / "a.png", 1), lambda: read_labels(tmp_path / "a.png")):
+    for read in (lambda: Images([]).read(tmp_path / "a.png", 1), lambda: Masks([]).read(tmp_path / "a.png")):
         with pytest.raises(InputError, match="a.png can't be read .*decompression bomb"):
             read()
 
@@ -601,7 +602,7 @@ def test_a_bmp_of_endless_size_is_refused_before_it_is_read(tmp_path, quick):
     content[18:26] = struct.pack("<ii", 100_000, 100_000)
     (tmp_path / "a.bmp").write_bytes(content)
     with pytest.raises(InputError, match="a.bmp can't be read .*decompression bomb"):
-        read_image(tmp_path / "a.bmp", 1)
+        Images([]).read(tmp_path / "a.bmp", 1)
 
 
 def test_an_hdf5_array_of_endless_size_is_refused_before_it_is_read(tmp_path, quick):

@@ -50,6 +50,8 @@ def check(name: str, data: Path, pictures: Path | None = None) -> int:
     console.print(
         Text(f"{dataset.name}: {dataset.modality}, {dataset.channels} channels; {dataset.licence}"), soft_wrap=True
     )
+    for line in dataset.reading():
+        console.print(Text(line), soft_wrap=True)
     scans.show(len(dataset.patients()))
     show_splits(dataset, splits)
     for kind, texts in (("warning", warnings), ("error", errors)):

@@ -20,9 +20,10 @@ import numpy as np
 from benchmark import InputError, __version__
 from benchmark.datasets.annotations import resolve
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, label_map
-from benchmark.datasets.files import by_stem, read_labels
+from benchmark.datasets.files import by_stem
 from benchmark.datasets.forms import VERSION
 from benchmark.datasets.nifti import NIFTI, check_shape, grid_of, read_onto
+from benchmark.datasets.picture_files import Masks, two_valued
 from benchmark.inputs import nearest
 from benchmark.plan import plugins
 from benchmark.plan.compare import family
@@ -227,9 +228,10 @@ def _scored(
 def _write(found: Mapping[str, Path], names: Sequence[str], dataset: Dataset, out: Path) -> str:
     """Write a split's label maps in a run's format; return their SHA-256. Raises InputError if they equal the truth."""
     total, copied = hashlib.sha256(), True
+    pictures = Masks((found[name] for name in names if not _is_nifti(found[name])), exact=True)
     for number, name in enumerate(names):
         scan = dataset.load(name)
-        labels = read_map(found[name], scan, len(dataset.classes))
+        labels = read_map(found[name], scan, len(dataset.classes), pictures)
         np.savez_compressed(out / f"label{number:04d}.npz", labels=labels)
         total.update(f"{name} {labels.shape}\n".encode())
         total.update(labels.tobytes())
@@ -242,21 +244,21 @@ def _write(found: Mapping[str, Path], names: Sequence[str], dataset: Dataset, ou
     return total.hexdigest()
 
 
-def read_map(path: Path, scan: Scan, classes: int) -> np.ndarray:
+def read_map(path: Path, scan: Scan, classes: int, pictures: Masks) -> np.ndarray:
     """Return a label map as uint8 (slices, rows, columns); raises InputError if its geometry or labels are wrong."""
     grid = grid_of(scan)
-    volume = path.name.lower().endswith(NIFTI)
-    array = read_onto(path, grid) if volume else read_labels(path)[None]
+    array = read_onto(path, grid) if _is_nifti(path) else pictures.read(path)
     check_shape(path, array.shape, grid.shape)
     with np.errstate(invalid="ignore"):  # NaN, which is reported next
-        labels = label_map(array, str(path))
-    values = np.unique(labels)
-    if classes == 2 and 255 in values and set(values) <= {0, 255}:
-        return labels // 255
-    if unknown := [int(label) for label in values if label >= classes]:
+        labels = two_valued(label_map(array, str(path)), classes)
+    if unknown := [int(label) for label in np.unique(labels) if label >= classes]:
         also = ", or 0 and 255" if classes == 2 else ""
         raise InputError(f"{path} holds unknown labels {unknown[:5]}; it may hold 0 to {classes - 1}{also}")
     return labels
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(NIFTI)
 
 
 # ----------------------------------------------------------------------------------------------- storing

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from benchmark import InputError
 from benchmark.check.survey import check
@@ -341,27 +340,3 @@ def test_a_missing_folder_says_where_to_get_the_files(tmp_path):
     for name in REAL:
         with pytest.raises(InputError, match="get .* from "):
             plugins.open_data_set(name, tmp_path).patients()
-
-
-def test_sixteen_bits_palettes_and_grey_as_colour_are_understood(tmp_path):
-    from benchmark.datasets.files import read_image, read_labels
-
-    ramp = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
-    Image.fromarray(ramp).save(tmp_path / "deep.png")
-    np.testing.assert_allclose(read_image(tmp_path / "deep.png", 1)[0], ramp / 65535, atol=1e-6)
-    grey = np.full((8, 8, 3), 51, np.uint8)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    assert read_image(tmp_path / "grey.png", 1).shape == (1, 8, 8)
-    palette = Image.fromarray(np.eye(8, dtype=np.uint8) * 2, mode="P")
-    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
-    palette.save(tmp_path / "palette.png")
-    assert set(np.unique(read_labels(tmp_path / "palette.png"))) == {0, 2}
-    colour = grey.copy()
-    colour[0, 0] = (255, 0, 0)
-    Image.fromarray(colour).save(tmp_path / "colour.png")
-    with pytest.raises(InputError, match="has 3 channels; this data set has 1"):
-        read_image(tmp_path / "colour.png", 1)
-    with pytest.raises(InputError, match="a coloured mask; a table of colours"):
-        read_labels(tmp_path / "colour.png")
-    with pytest.raises(InputError, match=r"holds colours \[\[51, 51, 51\]"):
-        read_labels(tmp_path / "colour.png", colours=[[255, 0, 0]])
