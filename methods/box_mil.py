@@ -25,9 +25,10 @@ class BoxMIL(NetMethod):
 
     annotations: ClassVar[tuple[str, ...]] = ("box",)
     keeps_axes: ClassVar[bool] = True
+    extra: ClassVar[str] = "parts and colours of boxes, on the CPU"
 
     projection: Literal["boxinst", "mil"] = "boxinst"  # the tightness
-    pairwise: Annotated[float, Range(0.1, 10.0)] = 1.0  # weight of the pairs
+    pairwise: Annotated[float, Range(0.1, 10.0)] = 1.0  # weight of the pairs; 0: none
     similarity: float = 0.3  # exp(-distance / 2) of colours in LAB from which on a pair is alike
     dilation: int = 2  # px between the pixels of a pair
     warm: float = 0.11  # share of the steps in which the weight of the pairs rises; published: 10,000 of 90,000

@@ -28,6 +28,7 @@ class CAM(TreeEnergy):
 
     annotations: ClassVar[tuple[str, ...]] = ("tags",)
     needs: ClassVar[tuple[str, ...]] = ("encoder/16", "decoder/4")
+    extra: ClassVar[str] = "a classifier, seeds predicted once, a second head, trees on the CPU"
     notes = {"tags_differ": "tags differed between slices"}
 
     first_stage: float = 0.5  # share of the steps
