@@ -17,7 +17,6 @@ from rich.text import Text
 
 from benchmark.datasets.forms import ANNOTATIONS
 from benchmark.plan import plugins
-from benchmark.plan.compare import family
 from benchmark.score.metrics import BUILT_IN
 
 if TYPE_CHECKING:
@@ -87,6 +86,8 @@ def show_brief(plan: "Plan", states: Sequence[tuple["Job", str]], costs: "Costs"
 
 def _splits(dataset: "Dataset", jobs: Iterable["Job"]) -> str:
     """Name the splits of a data set that jobs have, and how to get all of a family."""
+    from benchmark.plan.compare import family  # imports pandas
+
     planned = list(dict.fromkeys(job.split for job in jobs if job.dataset == dataset.name))
     families: dict[str, list[str]] = {}
     for split in planned:
@@ -222,12 +223,13 @@ class Watcher:
         for worker in running:
             last, seconds = last_line(worker.task.out / "train.jsonl"), time.monotonic() - worker.start
             steps = worker.task.steps
-            done += (last["step"] + 1) / steps if last else 0
-            left = last["seconds"] * (steps / (last["step"] + 1) - 1) if last else None
+            trains = "step" in last and "propagated" not in last
+            done += (last["step"] + 1) / steps if trains else 0
+            left = last["seconds"] * (steps / (last["step"] + 1) - 1) if trains else None
             shown.add_row(
                 worker.task.name,
                 worker.device,
-                f"{last['step'] + 1}/{steps}" if last else worker.stage,
+                _stage(last, worker),
                 f"{last['loss']:.4f}" if "loss" in last else "",
                 _duration(seconds),
                 "" if left is None else _duration(left),
@@ -246,6 +248,13 @@ class Watcher:
         if self.lines or state == "failed":
             said = f"{state:9} {job.name} ({_duration(seconds)})" + (f": {reason}" if reason else "")
             self.console.print(Text(said), soft_wrap=True)
+
+
+def _stage(last: Mapping[str, Any], worker: "Running") -> str:
+    """Say what a run does: the step it is at, or what comes before the first."""
+    if "propagated" in last:
+        return f"labels {last['propagated']:.0%}"
+    return f"{last['step'] + 1}/{worker.task.steps}" if last else worker.stage
 
 
 def last_line(path: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from benchmark.methods.pce_dice import PartialCrossEntropyDice
 from benchmark.methods.resize import inside
-from benchmark.seal.contract import IGNORE, WeakScan
+from benchmark.seal.contract import IGNORE, Budget, Log, WeakData, WeakScan
 
+PARTS = 20  # of the scans, after each of which progress is logged
 Propagate = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
@@ -25,6 +26,11 @@ class LabelPropagation(PartialCrossEntropyDice):
 
     extra: ClassVar[str] = "labels propagated once, before training"
 
+    def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
+        """Propagate the annotations of each scan, and train on the result."""
+        self.scans, self.propagated = len(data), 0
+        super().fit(data, budget, log)
+
     @abstractmethod
     def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
         """Propagate labels (h, w) of two classes or more, IGNORE elsewhere, over an image (c, h, w) in [0, 1]."""
@@ -35,6 +41,9 @@ class LabelPropagation(PartialCrossEntropyDice):
         height, width = scan.image.shape[-2:]
         rows, columns = inside(height, width, size, self.budget.resize)
         sets[:, rows, columns] = self.narrow(image[..., rows, columns].numpy(), sets[:, rows, columns], classes)
+        self.propagated += 1
+        if PARTS * self.propagated // self.scans > PARTS * (self.propagated - 1) // self.scans:
+            self.log(0, propagated=round(self.propagated / self.scans, 3))
         return image, sets
 
     def narrow(self, images: np.ndarray, sets: np.ndarray, classes: int) -> np.ndarray:

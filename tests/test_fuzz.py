@@ -29,7 +29,6 @@ from benchmark.datasets.folder import Folder
 from benchmark.datasets.nifti import read_nifti
 from benchmark.datasets.nnunet import NnUnet
 from benchmark.datasets.picture_files import Images, Masks
-from benchmark.datasets.pictures import Pictures
 from benchmark.datasets.polyp import Polyp
 from benchmark.inputs import read_npz
 from benchmark.packing import unpack
@@ -245,16 +244,14 @@ def test_arrays_of_another_shape_or_type_are_read_or_refused_by_name(tmp_path_fa
     dataset, key, shape, kind, value = given
     root = tmp_path_factory.getbasetemp() / f"arrays_{dataset}"
     if dataset == "acdc":
-        path = root / "ACDC_training_volumes/patient001_frame01.h5"
-        dataset, name = Acdc(root), "patient001_frame01"
+        path, name = root / "ACDC_training_volumes/patient001_frame01.h5", "patient001_frame01"
     else:
-        path, key = root / "train/1.h5", {"label": "mask"}.get(key, key)
-        dataset, name = plugins.get("data set", "faz").load()(root), "train_1"
+        path, name, key = root / "train/1.h5", "train_1", {"label": "mask"}.get(key, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(HDF5_FILES[0])
     with h5py.File(path, "r+") as file:
-        file.move("label", "mask") if isinstance(dataset, Pictures) else None
-        if isinstance(dataset, Pictures):
+        if dataset == "faz":
+            file.move("label", "mask")
             for each in ("image", "mask", "scribble"):
                 plane = file[each][0]
                 del file[each]
@@ -262,7 +259,8 @@ def test_arrays_of_another_shape_or_type_are_read_or_refused_by_name(tmp_path_fa
         del file[key]
         array, stored = made_up(shape, kind, value)
         file.create_dataset(key, data=array, dtype=stored)
-    reads_or_refuses(lambda: check_scan(dataset.load(name), dataset), path.name, name)
+    opened = plugins.get("data set", dataset).load()(root)
+    reads_or_refuses(lambda: check_scan(opened.load(name), opened), path.name, name)
 
 
 # ------------------------------------------------------------------------------------------------------ JSON and TOML

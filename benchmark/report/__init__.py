@@ -150,6 +150,7 @@ def show(results: Path, folders: Collection[str]) -> tuple[dict[str, pd.DataFram
     return found, (
         f"Dice with {statistics.LEVEL:.0%} intervals over {over}; *...* better than all others, {tables.OPEN} not told "
         f"apart from the best, {tables.ALIKE} alike"
+        + "".join(f"; not trained here: {', '.join(rows)} (of {name})" for name, rows in _stored(read).items())
     )
 
 
@@ -244,12 +245,17 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     for column, about in read.about.items():
         if len(of_column := known[known.column == column]):
             lines.append(_about(column, about, of_column, summary))
-    for name, own in read.runs[read.runs.stored != ""].groupby("stored", sort=False):
-        lines.append(f"Not trained here: {', '.join(dict.fromkeys(own.row))} (of {name}).")
+    lines += [f"Not trained here: {', '.join(rows)} (of {name})." for name, rows in _stored(read).items()]
     lines += _options_by_column(read.runs)
     lines += _stated(read.runs)
     lines += _exceptions(cells, summary)
     return lines
+
+
+def _stored(read: Rows) -> dict[str, list[str]]:
+    """The rows of stored runs, by the name of their set."""
+    known = read.runs[read.runs.stored != ""]
+    return {str(name): list(dict.fromkeys(own.row)) for name, own in known.groupby("stored", sort=False)}
 
 
 def _marks(summary: Summary) -> str:

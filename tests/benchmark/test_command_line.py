@@ -129,7 +129,7 @@ def test_my_method_is_compared_with_runs_in_another_folder(run, tmp_path):
     mine = write_method(tmp_path / "plugins", "mine", "pass", "return np.zeros((1, 32, 32), np.uint8)")
     status, shown, _ = run("run", "--methods", mine, *TINY_FLAGS, "--against", "earlier", "--results", "now")
     assert status == 0
-    assert "Not trained here: prior" in " ".join(shown.split())
+    assert "; not trained here: prior (of " in shown
     assert {path.parts[-3] for path in (tmp_path / "now/runs").rglob("run.json")} == {"mine"}
     table = (tmp_path / "reports/report/table.md").read_text()
     assert "| mine" in table
@@ -165,7 +165,7 @@ def test_a_failed_run_is_status_1_and_stands_in_the_report(run, tmp_path):
         (["run", "--methods", "pce", "--rerun", "some", *TINY_FLAGS], "--rerun is 'some'; it must be stale or all"),
         (["run", "--methods", "pce", "--device", "cuda:77", *TINY_FLAGS], "no device 'cuda:77'"),
         (["run", "--methods", "pce", "--results", "/dev/null/x", *TINY_FLAGS], "results folder /dev/null/x can't be"),
-        (["run", "--methods", "pce", "--datasets", "acdc", "--data", "nowhere"], "neither ACDC_training_volumes/patientPPP"),
+        (["run", "--methods", "pce", "--datasets", "acdc", "--data", "nowhere"], "there is no folder nowhere/acdc; get"),
         (["run", "--methods", "pce", "--against", "nobody", *TINY_FLAGS], "there are no stored runs 'nobody'"),
         (["report"], "results holds no runs"),
         (["score", "--predictions", "x", "--datasets", "acdc", "--metrics", "y.py"], "--metrics scores stored runs"),
@@ -173,7 +173,7 @@ def test_a_failed_run_is_status_1_and_stands_in_the_report(run, tmp_path):
         (["report", "--format", "doc"], "--format is 'doc'; it must be md, tex"),
         (["check", "nope"], "there is no plug-in 'nope'"),
         (["data", "splits", "nope"], "no data set 'nope'"),
-        (["data", "check", "acdc"], "holds neither ACDC_training_volumes/patientPPP_frameFF.h5"),
+        (["data", "check", "acdc"], "there is no folder data/acdc; get acdc from"),
         (["run", "--nonsense"], "No such option"),
         (["nonsense"], "No such command"),
     ],

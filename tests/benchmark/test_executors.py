@@ -155,7 +155,7 @@ def test_a_dry_run_of_a_shard_shows_its_runs_alone(run):
     _, shown, _ = run("--shard", "2/2", "--dry-run")
     assert "prior/default" in shown
     assert "pce/default" not in shown
-    assert "1 runs" in shown
+    assert "1 run\n" in shown
 
 
 def test_a_shard_writes_no_report_and_says_what_does(run, tmp_path):

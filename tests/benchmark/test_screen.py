@@ -29,6 +29,17 @@ def test_outside_a_terminal_every_run_is_a_line():
     assert text.getvalue() == ("failed    prior · octa_phantom · scribble:sim · default · seed 0 (1:01): no luck\n")
 
 
+def test_propagating_labels_shows_its_progress(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"step": 0, "seconds": 9.0, "propagated": 0.35}\n')
+    text, console = watched(terminal=True)
+    with Watcher(console) as watcher:
+        watcher.planned(Counter(planned=1))
+        watcher.tick([Running(Task("walker", Path(), Path(), tmp_path, threads=1, steps=100), "cpu")])
+        watcher.live.refresh()
+    assert "labels 35%" in text.getvalue()
+    assert "1/100" not in text.getvalue()
+
+
 @pytest.mark.parametrize(("flags", "lines"), [({}, 2), ({"quiet": True}, 1), ({"quiet": True, "verbose": True}, 2)])
 def test_a_quiet_screen_has_only_what_failed(flags, lines):
     text, console = watched(terminal=False)

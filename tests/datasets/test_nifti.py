@@ -18,6 +18,7 @@ from benchmark.datasets.base import Scan, check_scan
 from benchmark.datasets.mscmr import Mscmr
 from benchmark.datasets.nifti import Grid, grid_of, read_nifti, read_onto, write_nifti
 from benchmark.datasets.nnunet import NnUnet
+from benchmark.datasets.picture_files import Masks
 from benchmark.plan.plugins import open_data_set
 from benchmark.score.external import Predictions, read_map, score
 from benchmark.seal.export import export
@@ -92,7 +93,9 @@ def into_score(root, ending, image, label):
     stack, grid = read_nifti(root / "image.nii.gz")
     scan = Scan("case", "case", stack[:, None], None, grid.spacing, affine=grid.affine)
     label(root / f"case{ending}")
-    return Scan("case", "case", stack, read_map(root / f"case{ending}", scan, 4), grid.spacing, affine=grid.affine)
+    return Scan(
+        "case", "case", stack, read_map(root / f"case{ending}", scan, 4, Masks([])), grid.spacing, affine=grid.affine
+    )
 
 
 @pytest.mark.parametrize("door", [into_nnunet, into_acdc, into_mscmr, into_score])
@@ -409,7 +412,7 @@ def test_a_picture_has_no_grid_and_takes_predictions_as_they_are(tmp_path):
     assert grid_of(scan).affine is None
     for affine in (np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0])):
         save(tmp_path / "p0_view0.nii.gz", scan.mask.transpose(2, 1, 0), affine)
-        assert np.array_equal(read_map(tmp_path / "p0_view0.nii.gz", scan, 3), scan.mask)
+        assert np.array_equal(read_map(tmp_path / "p0_view0.nii.gz", scan, 3, Masks([])), scan.mask)
 
 
 def test_both_endings_for_one_scan_are_refused(tmp_path):

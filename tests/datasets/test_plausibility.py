@@ -100,7 +100,7 @@ FOUND = {
         {"masks": some(FULL, 1)},
         {"masks": some(FULL * (np.indices(SHAPE).sum(0) > 0), 1)},  # but for a corner
     ),
-    "the mask is background everywhere in 11 of 20 scans (scan0, scan1, scan2, ...)": (
+    "the mask is background everywhere in 11 of 20 scans (scan0, scan1, scan10, ...)": (
         {"masks": some(EMPTY, 11)},
         {"masks": some(EMPTY, 10)},
     ),
