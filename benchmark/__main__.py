@@ -135,7 +135,7 @@ def run(
     if not quiet:
         terminal.show_not_claimed(plan)
         if jobs:
-            costs = api.estimate(plan, todo, results, where, workers, local=here, timed=False)
+            costs = api.estimate(plan, todo, results, where, workers, local=here, measure=False)
             terminal.show_brief(plan, planned, costs, results)
     with terminal.Watcher(quiet=quiet, verbose=verbose) as watcher:
         states = api.execute(

@@ -142,11 +142,11 @@ def local_executor(device: str) -> MakeExecutor:
 
 
 def estimate(
-    plan: Plan, jobs: Sequence[Job], results: Path, device: str, workers: int, *, local: bool, timed: bool = True
+    plan: Plan, jobs: Sequence[Job], results: Path, device: str, workers: int, *, local: bool, measure: bool = True
 ) -> Costs:
     """Return what jobs of a plan will cost, by stored runs on such devices: in `results`, or else in the reference.
 
-    Without such runs, and if `timed`, three steps of the method are timed on this machine. `local`: the jobs will run on
+    Without such runs, and if `measure`, three steps of the method are timed on this machine. `local`: the jobs will run on
     it, too.
     """
     from benchmark.train.local import devices, slots
@@ -159,8 +159,7 @@ def estimate(
     kinds = [(job.plugin, json.dumps(dict(job.options)), job.budget, job.dataset) for job in jobs]
     first = dict(zip(kinds, jobs, strict=True))
     known = {kind: by_stored(job, sources, gpu=gpu) for kind, job in first.items()}
-    unknown = [kind for kind, cost in known.items() if cost is None]
-    unknown = unknown if timed else []
+    unknown = [kind for kind, cost in known.items() if cost is None and measure]
     shapes = [(len(dataset.classes), dataset.channels) for dataset in (plan.datasets[kind[-1]] for kind in unknown)]
     timed = time_steps([(first[kind], *shape) for kind, shape in zip(unknown, shapes, strict=True)], found)
     known |= dict(zip(unknown, timed, strict=True))

@@ -36,7 +36,8 @@ class BoxMIL(NetMethod):
     def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
         """Return a training scan at network size, with background as the label of the padding."""
         image, sets = super().prepare(scan, classes, size)
-        rows, columns = inside(*scan.image.shape[-2:], size, self.budget.resize)
+        height, width = scan.image.shape[-2:]
+        rows, columns = inside(height, width, size, self.budget.resize)
         padded = np.ones_like(sets)
         padded[:, rows, columns] = sets[:, rows, columns]
         return image, padded

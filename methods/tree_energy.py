@@ -21,7 +21,7 @@ class TreeEnergy(NetMethod):
     image is one channel here; the published loader repeats it to three, which equals a third of sigma.
     """
 
-    needs = ("decoder/4",)
+    needs: ClassVar[tuple[str, ...]] = ("decoder/4",)
     extra: ClassVar[str] = "a second head, trees on the CPU"
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1
