@@ -250,7 +250,7 @@ def data_set(name: str) -> str:
 def presets() -> str:
     """Every preset with what it compares, a row for each of its parts."""
     lines = []
-    for path in sorted(preset_files.PRESETS.glob("*.toml")):
+    for path in sorted(preset_files.PRESETS.glob("*.toml"), key=lambda preset: preset.stem):
         preset = preset_files.read_preset(path.stem)
         title = f": {preset.title}"
         for part in preset.parts or [preset_files.Part()]:
