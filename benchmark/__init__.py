@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _root = Path(__file__).resolve().parents[1]
 if all((_root / part).exists() for part in ("methods", "datasets", "pyproject.toml")):

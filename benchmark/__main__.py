@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="benchmark",
-    help="Compare weakly-supervised segmentation methods fairly, fast and beyond doubt.",
+    help="Compare weakly-supervised segmentation methods fairly, fast and reproducibly.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

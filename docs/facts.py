@@ -42,6 +42,15 @@ MEANS = (
     "[stored runs](/results/reference/README.md); their page says what they show and what they do not."
 )
 STALE = "*Stale*: the code of the method has changed since these runs, so a new run may give other numbers."
+GROUPS = {  # what README says of each group of methods; `all` has those of no other group
+    "all": "ProCNS, which this suite was made for",
+    "losses": "one network; most add a term for unlabelled pixels",
+    "teachers": "labels or a teacher for unlabelled pixels",
+    "modern": "methods that papers compare with since 2022",
+    "sets": "made for boxes and tags",
+    "controls": "simple ways that a method should beat",
+    "outside": "uses weights from other images; not in `all`",
+}
 WANTED = {"dice": "Dice", "hd95_max": "HD95 (max)"}
 
 
@@ -70,20 +79,37 @@ def generated(page: Path) -> str:
     return BLOCK.sub(block, page.read_text())
 
 
-# ----------------------------------------------------------------------------------------------------- README's tables
+# --------------------------------------------------------------------------------- tables of README and of the reference
 
 
 def methods() -> str:
     """A row for each method."""
-    plugged = {name: plugins.get("method", name) for name in plugins.groups()["all"]}
-    about = {name: plugins.describe(plugin) for name, plugin in plugged.items()}
     lines = []
-    for name, plugin in plugged.items():
-        group = next(group for group, members in plugins.groups().items() if name in members)
-        page = f"[page](/docs/methods/{name}.md)"
-        idea, paper = (about[name][line].removesuffix(".") for line in ("idea", "paper"))
-        lines.append([link(name, plugin.file()), f"`{group}`", idea, paper, page])
-    return table(["name", "group", "idea", "definition", "page"], lines)
+    for group, names in grouped().items():
+        for name in names:
+            about = plugins.describe(plugins.get("method", name))
+            idea, paper = (about[line].removesuffix(".") for line in ("idea", "paper"))
+            lines.append([method_page(name), "none" if group == "all" else f"`{group}`", idea, paper])
+    return table(["name", "group", "idea", "definition"], lines)
+
+
+def method_groups() -> str:
+    """A row for each group of methods."""
+    lines = [["" if group == "all" else f"`{group}`", GROUPS[group], names] for group, names in grouped().items()]
+    return table(["group", "what they are", "methods"], [[*line, ", ".join(map(method_page, own))] for *line, own in lines])
+
+
+def grouped() -> dict[str, list[str]]:
+    """Every method of the suite in the first group that has it; `all` has those of no other group."""
+    named, found = plugins.groups(), {}
+    for name in [*named["all"], *named["outside"]]:
+        found.setdefault(next(group for group, members in named.items() if name in members), []).append(name)
+    return found
+
+
+def method_page(name: str) -> str:
+    """A link to the page of a method."""
+    return f"[`{name}`](/docs/methods/{name}.md)"
 
 
 def learners() -> str:
@@ -118,6 +144,21 @@ def data_sets() -> str:
     )
 
 
+def data_kinds() -> str:
+    """The data sets of each kind, with links to their pages."""
+    kinds: dict[str, list[str]] = {"Real images": [], "Phantoms": [], "Your files": []}
+    for name, plugin in plugins.find("data set").items():
+        about = plugins.describe(plugin)
+        page = f"(/{data_set_page(name).relative_to(ROOT)})"
+        if about["by_path"]:
+            kinds["Your files"].append(f"[`{name}:PATH`]{page}")
+        elif about["modality"] == "phantom":
+            kinds["Phantoms"].append(f"[`{name}`]{page}")
+        else:
+            kinds["Real images"].append(f"[`{name}`]{page} ({about['modality']})")
+    return "\n".join(f"- {kind}: {', '.join(names)}" for kind, names in kinds.items())
+
+
 def data_set_page(name: str) -> Path:
     """The page that describes a data set; several phantoms share one."""
     return next(page for page in PAGES if f"<!-- generated: dataset {name} -->" in page.read_text())
@@ -126,7 +167,7 @@ def data_set_page(name: str) -> Path:
 def reference() -> str:
     """Dice of the reference runs under weak labels, with intervals; bold: better than all, °: not told apart from the best.
 
-    The last row is full masks, where there are any.
+    The last row is full masks, where there are any. A column in which no row is marked has no verdict.
     """
     cells = pd.read_csv(REPORTS / "reference-core/table.csv")
     cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & cells["mean"].notna()]
@@ -148,7 +189,8 @@ def _size(cells: pd.DataFrame) -> str:
     """Patients (or images) and seeds of a column; seeds from the fewest to the most of its rows."""
     few, many = int(cells.seeds.min()), int(cells.seeds.max())
     seeds = f"{many}" if few == many else f"{few} to {many}"
-    return f"{int(cells.patients.max())} test patients or images, {seeds} seed{'s' * (many > 1)}"
+    verdict = "" if cells.place.isin(["best", "open", "alike"]).any() else "; no verdict"
+    return f"{int(cells.patients.max())} test patients or images, {seeds} seed{'s' * (many > 1)}{verdict}"
 
 
 def _short(line: Any) -> str:
@@ -208,7 +250,7 @@ def data_set(name: str) -> str:
 def presets() -> str:
     """Every preset with what it compares, a row for each of its parts."""
     lines = []
-    for path in sorted(preset_files.PRESETS.glob("*.toml")):
+    for path in sorted(preset_files.PRESETS.glob("*.toml"), key=lambda preset: preset.stem):
         preset = preset_files.read_preset(path.stem)
         title = f": {preset.title}"
         for part in preset.parts or [preset_files.Part()]:
@@ -434,8 +476,10 @@ def link(text: str, path: Path | None) -> str:
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "methods": methods,
+    "method_groups": method_groups,
     "learners": learners,
     "datasets": data_sets,
+    "data_kinds": data_kinds,
     "reference": reference,
     "method": method,
     "dataset": data_set,

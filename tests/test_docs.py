@@ -111,7 +111,7 @@ def test_the_committed_text_is_what_the_code_and_the_stored_runs_give():
 
 
 def test_every_block_has_its_place():
-    """README's tables are on README, and each method and each data set has a page."""
+    """No block is unused, and each method and each data set has a page."""
     found = {named for page in PAGES for named in re.findall(r"^<!-- generated: (.*) -->$", page.read_text(), re.M)}
     expected = {f"method {name}" for name in plugins.find("method")} | {
         f"dataset {name}" for name in plugins.find("data set")
@@ -190,6 +190,32 @@ def test_the_table_of_the_readme_ends_with_full_masks_and_says_how_many_patients
         "",
         "`heart scribble`: 20 test patients or images, 1 to 3 seeds.",
     ]
+
+
+def test_a_column_in_which_no_row_is_marked_has_no_verdict():
+    cells = pd.DataFrame({"place": ["best", ""], "seeds": [3, 3], "patients": [20, 20]})
+    assert facts._size(cells) == "20 test patients or images, 3 seeds"
+    assert facts._size(cells.assign(place="", seeds=1)) == "20 test patients or images, 1 seed; no verdict"
+
+
+def test_high_and_low_methods_of_the_page_are_those_of_the_stored_runs():
+    """Every method of the column but `prior` is in one of the two lists, and no two of their intervals overlap."""
+    page = (ROOT / "docs/howto/which-method.md").read_text()
+    cells = pd.read_csv(facts.REPORTS / "reference-core/table.csv")
+    cells = cells[(cells.metric == "dice") & (cells.region == "mean") & (cells.column == "acdc scribble:drawn")]
+    cells = cells.set_index("method")
+    high, low = (re.findall(r"`(\w+)`", re.search(rf"^- \*\*{word}\*\*: (.*)", page, re.M)[1]) for word in ("High", "Low"))
+    assert sorted([*high, *low, "prior"]) == sorted(cells.index)
+    assert cells.low[high].min() > cells.high[low].max()
+    assert set(cells.seeds) == {1}  # with more, the page has to say what is known
+
+
+def test_a_method_is_in_the_first_group_that_has_it_and_every_group_is_described():
+    grouped = facts.grouped()
+    assert sorted(name for names in grouped.values() for name in names) == sorted(plugins.find("method"))
+    assert grouped["all"] == ["procns"]
+    assert "prior" in grouped["controls"]
+    assert grouped.keys() == facts.GROUPS.keys()
 
 
 def test_a_method_without_stored_runs_has_none_yet():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import store
+from benchmark import __version__, store
 from benchmark.report import published
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +109,28 @@ def test_the_oldest_dependencies_are_the_lower_bounds():
     for name, bound in bounds.items():
         padded = ".".join([*bound.split("."), "0", "0"][:3])
         assert oldest[name].startswith((bound, padded)), name
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("CHANGELOG.md", r"^## (.*)$"),  # the latest comes first
+        ("CITATION.cff", r"^version: (.*)$"),
+        ("recipe/recipe.yaml", r'^  version: "(.*)"$'),
+    ],
+)
+def test_every_file_names_the_version_of_the_package(file, line):
+    assert re.search(line, (ROOT / file).read_text(), re.M)[1] == __version__
+
+
+def test_the_recipe_has_the_dependencies_and_the_command_of_the_package():
+    text, names = (ROOT / "recipe/recipe.yaml").read_text(), {"torch": "pytorch", "opencv-python-headless": "py-opencv"}
+    required = [re.match(r"([\w.-]+)(.*)", line).groups() for line in PROJECT["dependencies"]]
+    run = text.partition("\n  run:")[2].partition("\n\n")[0]
+    listed = re.findall(r"^    - (\S+) (\S+)$", run, re.M)
+    assert listed == [("python", PROJECT["requires-python"]), *((names.get(name, name), bound) for name, bound in required)]
+    (command,) = PROJECT["scripts"].items()
+    assert f"- {' = '.join(command)}\n" in text
 
 
 def test_methods_import_no_data_set():

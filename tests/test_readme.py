@@ -6,7 +6,7 @@ TEXT = README.read_text()
 
 
 def test_it_is_short():
-    assert len(TEXT.splitlines()) < 200
+    assert len(TEXT.splitlines()) < 120
 
 
 def test_there_are_two_commands_from_nothing_each_of_one_line():
