@@ -1,4 +1,4 @@
-"""Pictures (PNG, JPEG, TIFF, BMP) as intensities and as labels, as one sees them: the one reader of every door.
+"""Pictures (PNG, JPEG, TIFF, BMP) as intensities and as labels, as one sees them: one reader for images, masks, marks and predictions.
 
 What a file says about its own values is applied (EXIF orientation, palette, white-is-zero, pages) or the file is refused by
 name. What no single file settles, such as what is white in 16 bits, is decided once for all pictures of a data set.
@@ -300,9 +300,7 @@ class Page:
 def pages(path: Path) -> list[Page]:
     """Decode the pages of a file, upright; raises InputError for what can't be read, or can't be read exactly."""
     with _opened(path) as file:
-        count = (
-            int(getattr(file, "n_frames", 1)) if file.format != "MPO" else 1
-        )  # of a phone's JPEG: the others are previews
+        count = 1 if file.format == "MPO" else int(getattr(file, "n_frames", 1))  # MPO: a phone's JPEG with previews
         if count > 1:
             if file.format != "TIFF":
                 raise InputError(f"{path} is an animation of {count} pictures; a stack is a TIFF, or a NIfTI volume")
