@@ -1,4 +1,6 @@
-"""Pictures (PNG, JPEG, TIFF, BMP) as intensities and as labels, as one sees them: one reader for images, masks, marks and predictions.
+"""Pictures (PNG, JPEG, TIFF, BMP) as intensities and as labels, as one sees them.
+
+One reader serves images, masks, drawn marks and predictions.
 
 What a file says about its own values is applied (EXIF orientation, palette, white-is-zero, pages) or the file is refused by
 name. What no single file settles, such as what is white in 16 bits, is decided once for all pictures of a data set.
