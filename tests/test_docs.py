@@ -237,7 +237,7 @@ def test_every_metric_has_its_definition_and_range():
 
 def test_every_preset_has_its_row():
     named = dict.fromkeys(re.findall(r"^\| \[`([\w-]+)`", facts.presets(), re.M))
-    assert list(named) == [path.stem for path in sorted(PRESETS.glob("*.toml"))]
+    assert list(named) == sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
 def test_every_data_set_of_a_preset_in_parts_is_in_its_rows():
