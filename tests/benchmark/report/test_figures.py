@@ -23,11 +23,13 @@ from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
 
 HOSTILE = "<script>alert(1)</script>_50%_$x$ \x07字"  # with a sign that can't be printed and one that the font lacks
-EVERY = ["intervals", "paired", "gap", "hours", "density", "noise", "cost", "learning_curves", "pseudo_labels"]
+EVERY = ["matrix", "ranks", "intervals", "paired", "gap", "hours", "density", "noise", "cost"]
+EVERY += ["learning_curves", "pseudo_labels"]
 FORMATS = {"scribble:sim": 0.6, "scribble:sim@0.5": 0.5, "scribble:sim+noise=0.1": 0.55, "box": 0.62, "full": 0.9}
 METHODS = {"prior": -0.3, "pce_dice": 0.0, "entropy": 0.02, HOSTILE: 0.05}
 LOG = [
     {"step": 0, "seconds": 0.1, "loss": 1.0},
+    {"step": 5, "seconds": 0.3, "loss": 0.7, "changed": 0.2, "dice_1": 0.4},
     {"step": 9, "seconds": 0.5, "loss": 0.5, "changed": 0.1, "dice_1": 0.5},
 ]
 
