@@ -13,6 +13,7 @@ from benchmark.report import runs as stored_runs
 from benchmark.report.figures.style import (
     ACROSS,
     COLOURS,
+    GREY,
     ROOM,
     FigureData,
     FigureSpec,
@@ -174,15 +175,16 @@ def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -
     for panel, (title, own) in zip(panels, shown.items(), strict=True):
         for column, k in own.items():
             known = lines[lines[column].notna()]
-            panel.plot(known.step + 1, known[column], color=_colour(k), label=f"class {k}")
+            panel.plot(known.step + 1, known[column], color=_colour(k))
             if column.startswith("dice"):
                 _fitted(panel, lines, k)
         panel.set(title=title, xlabel="step")
-        if "changed" not in own:
-            panel.legend(frameon=False)
     figure.suptitle(plain(wrapped(name, 100)), fontsize=8)
     caption = f"Pseudo-labels of one run, {name}: {'; '.join(shown)}."
-    return FigureSpec("pseudo_labels", "Pseudo-labels of one run", caption, figure, origin)
+    legend: dict[str, Mapping[str, Any]] = {f"class {k}": {"color": _colour(k)} for k in classes}
+    if any(column.startswith("fired") for column in lines):
+        legend["a class fires"] = {"color": GREY, "linestyle": ":"}
+    return FigureSpec("pseudo_labels", "Pseudo-labels of one run", caption, figure, origin, legend)
 
 
 def _fitted(panel: Any, lines: pd.DataFrame, k: int) -> None:
@@ -193,7 +195,7 @@ def _fitted(panel: Any, lines: pd.DataFrame, k: int) -> None:
         a, b, c = (last[f"curve_{k}_{parameter}"] for parameter in "abc")
         panel.plot(lines.second_phase.max() + x, a * (1 - np.exp(-(x**b) / c)), "--", color=_colour(k), linewidth=1)
     for step in lines.step[lines.get(f"fired_{k}", lines.step * np.nan).notna()]:
-        panel.axvline(step + 1, color=_colour(k), linestyle=":", label=f"class {k} fired")
+        panel.axvline(step + 1, color=_colour(k), linestyle=":")
 
 
 def _colour(k: int) -> str:

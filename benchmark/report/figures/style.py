@@ -206,7 +206,13 @@ def beyond(panel: Any, height: int, value: float, edges: tuple[float, float]) ->
     left = value < edges[0]
     panel.plot(edges[0] if left else edges[1], height, "<" if left else ">", color=GREY, clip_on=False)
     placing = {"textcoords": "offset points", "va": "center", "ha": "left" if left else "right", "fontsize": 6.5}
-    panel.annotate(f"{value:.2f}", (edges[0] if left else edges[1], height), (5 if left else -5, 0), color=DARK, **placing)
+    panel.annotate(
+        f"{value:.2f}".replace("-", "−"),
+        (edges[0] if left else edges[1], height),
+        (5 if left else -5, 0),
+        color=DARK,
+        **placing,
+    )
 
 
 def widest_of(names: Sequence[str]) -> float:
