@@ -121,9 +121,9 @@ class FigureData:
     @cached_property
     def styles(self) -> dict[str, dict[str, Any]]:
         """Of each method its colour, marker and line; of this project's methods the same in all reports."""
-        names = enumerate(sorted(plugins.groups()["all"]))
-        own = {self.read.titles.get(("row", name), name): number for number, name in names}
-        others = count(len(own))
+        names = sorted(plugins.groups()["all"])
+        own = {called: k for k, name in enumerate(names) for called in (name, self.read.titles.get(("row", name), name))}
+        others = count(len(names))
         return {row: look(own[row] if row in own else next(others)) for row in dict.fromkeys(self.read.runs.row)}
 
     @cached_property
@@ -206,13 +206,8 @@ def beyond(panel: Any, height: int, value: float, edges: tuple[float, float]) ->
     left = value < edges[0]
     panel.plot(edges[0] if left else edges[1], height, "<" if left else ">", color=GREY, clip_on=False)
     placing = {"textcoords": "offset points", "va": "center", "ha": "left" if left else "right", "fontsize": 6.5}
-    panel.annotate(
-        f"{value:.2f}".replace("-", "−"),
-        (edges[0] if left else edges[1], height),
-        (5 if left else -5, 0),
-        color=DARK,
-        **placing,
-    )
+    text = f"{value:.2f}".replace("-", "−")
+    panel.annotate(text, (edges[0] if left else edges[1], height), (5 if left else -5, 0), color=DARK, **placing)
 
 
 def widest_of(names: Sequence[str]) -> float:

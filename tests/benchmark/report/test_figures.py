@@ -100,7 +100,7 @@ def test_every_figure_that_the_runs_make_is_drawn_in_order_and_in_the_kinds_that
     assert [each.name for each in drawn[0]] == EVERY
     assert {path.name for path in drawn[1].iterdir()} == {f"{name}.svg" for name in EVERY}
     names = [each.name for each in in_every_kind[0]]
-    assert names == ["intervals", "paired"]
+    assert names == ["matrix", "intervals", "paired"]
     assert {path.name for path in in_every_kind[1].iterdir()} == {f"{name}.{kind}" for name in names for kind in style.KINDS}
 
 
@@ -255,10 +255,8 @@ def test_numbers_of_near_points_do_not_cover_each_other():
     panel.plot([1, *x, 100], [0.5, *y, 0.9], "o")
     panel.set_xscale("log")
     cost._numbered(panel, x, y, [str(number) for number in range(25)])
-    points = np.column_stack(
-        [panel.transAxes.inverted().transform(panel.transData.transform((a, b))) for a, b in zip(x, y, strict=True)]
-    )
-    places = points.T * cost.SIZE + [each.xyann for each in panel.texts]
+    places = [panel.transAxes.inverted().transform(panel.transData.transform(at)) for at in zip(x, y, strict=True)]
+    places = np.array(places) * cost.SIZE + [each.xyann for each in panel.texts]
     apart = [np.abs((one - other) / cost.APART).max() for k, one in enumerate(places) for other in places[:k]]
     assert min(apart) > 0.7
 
@@ -283,7 +281,7 @@ def test_other_metrics_are_drawn_with_their_unit(few, in_every_kind, tmp_path):
 
 def test_a_metric_that_was_not_scored_has_no_figures_of_scores(many, tmp_path):
     made = figures.draw(source(many, "nsd"), tmp_path, ["svg"])
-    assert [each.name for each in made] == ["gap", "learning_curves", "pseudo_labels"]  # the gap is one of Dice
+    assert [each.name for each in made] == ["ranks", "gap", "learning_curves", "pseudo_labels"]  # ranks and gap are of Dice
 
 
 def test_without_anything_to_show_no_file_is_written(tmp_path):
@@ -301,7 +299,7 @@ def test_one_patient_one_seed_and_undefined_values_are_drawn(tmp_path):
             write(tmp_path, record(label, annotation=annotation) | {"labelled_slices": 9, "labelled_objects": 9}, dice)
     (tmp_path / "report").mkdir()
     made = figures.draw(source(tmp_path), tmp_path / "report", ["svg"])
-    assert [each.name for each in made] == ["intervals", "paired", "hours", "density", "noise"]
+    assert [each.name for each in made] == ["matrix", "intervals", "paired", "hours", "density", "noise"]
 
 
 def test_a_column_whose_gap_may_be_none_is_named_below_the_figure(tmp_path):
