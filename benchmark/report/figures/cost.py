@@ -19,6 +19,7 @@ from benchmark.report.figures.style import (
     legend_of,
     logarithmic,
     name_metric,
+    with_full,
 )
 
 SIZE = np.array([205.0, 150.0])  # pt, about the size of a panel
@@ -58,7 +59,9 @@ def cost(source: FigureData) -> FigureSpec | None:
     caption += f" {_devices(timed)}"
     legend = {f"{numbers[row]}  {row}": {**how, "linestyle": "none"} for row, how in styles.items()}
     legend |= full_named(source, columns)
-    return FigureSpec("cost", f"{source.label()} against training time", caption, figure, source.origin(timed), legend)
+    return FigureSpec(
+        "cost", f"{source.label()} against training time", caption, figure, source.origin(with_full(source, cells)), legend
+    )
 
 
 def _numbered(panel: Any, x: pd.Series, y: pd.Series, texts: Sequence[str]) -> None:

@@ -235,6 +235,14 @@ def full_named(source: FigureData, columns: Iterable[str]) -> dict[str, Mapping[
     return {f"{source.full[column].name} on full masks": FULL for column in columns if column in source.full}
 
 
+def with_full(source: FigureData, cells: pd.DataFrame) -> pd.DataFrame:
+    """The runs of these cells, and of the lines at full supervision."""
+    lines = [source.full[column] for column in dict.fromkeys(cells.column) if column in source.full]
+    return source.shown(
+        [*cells.column, *(str(line["column"]) for line in lines)], [*cells.method, *(str(line.name) for line in lines)]
+    )
+
+
 def headed(panel: Any, text: str) -> None:
     """A panel's title, broken where it would be wider than the panel."""
     panel.set_title(plain(wrapped(text, 30 if panel.figure.get_figwidth() <= WIDEST else 22, 3)))

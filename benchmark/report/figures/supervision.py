@@ -25,6 +25,7 @@ from benchmark.report.figures.style import (
     logarithmic,
     name_metric,
     plain,
+    with_full,
     wrapped,
 )
 from benchmark.report.names import of_annotation
@@ -178,7 +179,7 @@ def _levels(source: FigureData, what: str, axis: str) -> FigureSpec | None:
         panel.set_xlabel(axis)
     name_metric(panels, [source.label(own) for _, own in series])
     caption = f"{described(source)}, against the {axis}; all else is equal. {MEANS}."
-    runs, legend = source.shown(cells.column, cells.method), legend_of(source, cells.method)
+    runs, legend = with_full(source, cells), legend_of(source, cells.method)
     legend |= full_named(source, known.column)
     title = f"{source.label()} against {what} of the marks"
     return FigureSpec(what, title, caption, figure, source.origin(runs), legend)

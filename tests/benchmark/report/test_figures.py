@@ -171,8 +171,9 @@ def test_a_figure_holds_only_the_runs_that_are_in_it(drawn, many):
         return tuple(sorted(r["hash"] for r in runs if r["identity"]["annotation"] in annotations and r["label"] in methods))
 
     by_name = {each.name: each.hashes for each in made}
-    assert by_name["density"] == wanted("scribble:sim", "scribble:sim@0.5")
-    assert by_name["noise"] == wanted("scribble:sim", "scribble:sim+noise=0.1")
+    line = wanted("full", methods=["pce_dice"])
+    assert by_name["density"] == tuple(sorted([*wanted("scribble:sim", "scribble:sim@0.5"), *line]))
+    assert by_name["noise"] == tuple(sorted([*wanted("scribble:sim", "scribble:sim+noise=0.1"), *line]))
     assert by_name["hours"] == wanted("scribble:sim", "box", "full")
     weakly = [name for name in FORMATS if name != "full"]
     assert by_name["gap"] == tuple(sorted([*wanted(*weakly), *wanted("full", methods=["pce_dice"])]))

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError, report, store
+from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.report import runs as report_runs
 from benchmark.report.summary import summarise
@@ -264,3 +265,11 @@ def test_titles_of_methods_data_sets_and_forms(results):
         *("ACDC, simulated scribbles", "OCTA phantom, points (density 0.5, noise 0.1)", "OCTA phantom, simulated scribbles"),
         "own, 5 full slices",
     ]
+
+
+@pytest.mark.parametrize("kind", ["method", "data set"])
+def test_each_of_the_suite_has_a_title_of_its_own(kind):
+    about = [plugins.describe(each) | {"by_path": each.name in ("folder", "nnunet")} for each in plugins.find(kind).values()]
+    titles = [each.get("title") for each in about if not each["by_path"]]
+    assert all(titles)
+    assert len(set(titles)) == len(titles)
