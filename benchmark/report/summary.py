@@ -29,6 +29,7 @@ DIAGONAL = "diagonal"  # its column in cases, averaged like a metric
 OVER = {False: "patients", True: "patients and seeds"}  # of what an interval covers other ones
 THESE = " in these runs"  # of a verdict over patients
 TOO_LITTLE = "too little"
+PAIR_COLUMNS = ["column", "method", "against", "verdict"]
 OWN_CASES = ("hd95_found",)  # of each row over cases of its own, so that rows can't be compared
 
 Cell = tuple[str, str, str]  # column, region, metric
@@ -431,7 +432,6 @@ class Comparison:
         return pd.DataFrame(lines, columns=["column", "other", "tau", "low", "high", "methods"])
 
 
-PAIR_COLUMNS = ["column", "method", "against", "verdict"]
 TEST_COLUMNS = [
     *("column", "metric", "method", "reference", "difference", "low", "high", "verdict", "in_these_runs", "over"),
     *("per_seed", "superiority"),

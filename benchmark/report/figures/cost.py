@@ -58,10 +58,9 @@ def cost(source: FigureData) -> FigureSpec | None:
     caption += " The prior, which trains no network, is left out." if (source.cells.role == PRIOR).any() else ""
     caption += f" {_devices(timed)}"
     legend = {f"{numbers[row]}  {row}": {**how, "linestyle": "none"} for row, how in styles.items()}
-    legend |= full_named(source, columns)
-    return FigureSpec(
-        "cost", f"{source.label()} against training time", caption, figure, source.origin(with_full(source, cells)), legend
-    )
+    runs = with_full(source, cells)
+    named = {**legend, **full_named(source, columns)}
+    return FigureSpec("cost", f"{source.label()} against training time", caption, figure, source.origin(runs), named)
 
 
 def _numbered(panel: Any, x: pd.Series, y: pd.Series, texts: Sequence[str]) -> None:
