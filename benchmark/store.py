@@ -122,6 +122,7 @@ class Run(Sound):
     commit: str = ""
     role: str = ""
     extra: str | None = None  # what the method needs beyond a pass of the network per step
+    titles: dict[Literal["method", "data set"], str] = {}  # in figures and LaTeX tables
     revision: int | None = None  # None: of a method that names none
     external: bool = False
     patients_known: bool | None = None

@@ -37,6 +37,7 @@ class Acdc(Dataset):
     root: Path
 
     name = "acdc"
+    title = "ACDC"
     classes = ("background", "RV", "MYO", "LV")
     regions = {"RV": (1,), "MYO": (2,), "LV": (3,)}
     channels = 1

@@ -34,6 +34,14 @@ class Annotation:
         density = f"@{self.density:g}" if self.density != 1 else ""
         return self.form + maker + density + "".join(f"+{name}={value}" for name, value in self.options)
 
+    @property
+    def title(self) -> str:
+        """Its name in figures and LaTeX tables, such as `drawn scribbles` or `points (density 0.5)`."""
+        first = str(self.count) if self.count else "simulated" if self.maker == "sim" else self.maker
+        options = [("density", f"{self.density:g}")] * (self.density != 1) + [*self.options]
+        more = f" ({', '.join(f'{name} {value}' for name, value in options)})" if options else ""
+        return f"{first} {FORMS[self.form].title}".strip() + more
+
     def __getitem__(self, option: str) -> Any:
         """Return an option's value, a number or a word; 0 if the form has no such option."""
         known = FORMS[self.form].options

@@ -79,6 +79,7 @@ class Dataset(ABC):
     """A set of scans; concrete ones are dataclasses whose first field is `root` and whose other fields are options."""
 
     name: str  # on the command line
+    title: str = ""  # in figures and LaTeX tables; a subclass doesn't inherit it
     root: Path
     classes: tuple[str, ...]  # classes[0] is background
     regions: Mapping[str, tuple[int, ...]]  # regions that are scored: name -> union of classes

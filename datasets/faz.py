@@ -15,6 +15,7 @@ class Faz(Pictures):
     """
 
     name = "faz"
+    title = "FAZ"
     classes = ("background", "faz")
     regions = {"faz": (1,)}
     channels = 1

@@ -45,6 +45,7 @@ class Form:
     name: str
     gives: str  # labels: one class wherever it says something; or sets of several classes
     about: str  # what is labelled
+    title: str  # of several, in figures and LaTeX tables
     options: Mapping[str, Option] = field(default_factory=dict)
     marks: str = ""  # what a density keeps a share of, pixels or dots; such forms have ANNOTATOR_ERRORS
     names_maker: bool = False  # it is always written with its maker: scribble:drawn, scribble:sim
@@ -67,11 +68,12 @@ DENSITY = Option(1.0, "share", "share of the marks of each class that is kept")
 FORMS = {
     form.name: form
     for form in (
-        Form("full", "labels", "everything"),
+        Form("full", "labels", "everything", "full masks"),
         Form(
             "scribble",
             "labels",
             "strokes along each object and around them",
+            "scribbles",
             {
                 "kind": Option(
                     "skeleton", ("skeleton", "curves"), "lines through the middle, or free curves and pieces of contour"
@@ -85,6 +87,7 @@ FORMS = {
             "point",
             "labels",
             "dots in each object and in the background",
+            "points",
             {
                 "where": Option(
                     "random",
@@ -101,6 +104,7 @@ FORMS = {
             "block",
             "labels",
             "the core of each object, and patches of background",
+            "blocks",
             {
                 "core": Option(0.45, "share", "depth at which the core starts, as a share of the greatest depth"),
                 "patches": Option(6, "count", "patches of background"),
@@ -112,13 +116,15 @@ FORMS = {
             "box",
             "sets",
             "a tight box around each object: outside is background, inside is background or the object's class",
+            "boxes",
             {"jitter": Option(0.0, "px", "distance by which each side of a box is off at most")},
         ),
-        Form("tags", "sets", "which classes a slice contains: each pixel has one of them"),
+        Form("tags", "sets", "which classes a slice contains: each pixel has one of them", "image tags"),
         Form(
             "slices",
             "labels",
             "k slices per patient in full (k images in all, where scans are single images)",
+            "full slices",
             counted=True,
         ),
     )

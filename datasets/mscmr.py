@@ -28,6 +28,7 @@ class Mscmr(Dataset):
     root: Path
 
     name = "mscmr"
+    title = "MSCMR"
     classes = ("background", "RV", "MYO", "LV")
     regions = {"RV": (1,), "MYO": (2,), "LV": (3,)}
     channels = 1

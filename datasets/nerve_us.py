@@ -14,6 +14,7 @@ class NerveUs(Pictures):
     """
 
     name = "nerve_us"
+    title = "Nerve US"
     classes = ("background", "vessel", "nerve")
     regions = {"vessel": (1,), "nerve": (2,)}
     channels = 1

@@ -14,6 +14,7 @@ class Odoc(Pictures):
     """
 
     name = "odoc"
+    title = "ODOC"
     classes = ("background", "cup", "rim")
     regions = {"cup": (1,), "disc": (1, 2)}
     channels = 3

@@ -76,6 +76,7 @@ class OctaPhantom(Phantom):
     """A dark avascular zone in a capillary network, with dark drop-outs elsewhere (as OCTA of the macula)."""
 
     name = "octa_phantom"
+    title = "OCTA phantom"
     usual_form = "point"
     classes = ("background", "faz")
     regions = {"faz": (1,)}
@@ -105,6 +106,7 @@ class FundusPhantom(Phantom):
     """Nested cup and disc in a fundus photograph, with vessels, bright lesions and an atrophy crescent."""
 
     name = "fundus_phantom"
+    title = "Fundus phantom"
     classes = ("background", "cup", "rim")
     regions = {"cup": (1,), "disc": (1, 2)}
     channels = 3
@@ -140,6 +142,7 @@ class ScreeningPhantom(FundusPhantom):
     """As `fundus_phantom`, but half of the images do not show the disc, so tags tell images from each other."""
 
     name = "screening_phantom"
+    title = "Screening phantom"
 
     def shows_disc(self, rng: np.random.Generator) -> bool:
         """Whether an image shows the disc: half of them."""
@@ -151,6 +154,7 @@ class PolypPhantom(Phantom):
     """A polyp on mucosa of nearly its own colour, with folds, highlights and dark corners (as in colonoscopy)."""
 
     name = "polyp_phantom"
+    title = "Polyp phantom"
     usual_form = "block"
     classes = ("background", "polyp")
     regions = {"polyp": (1,)}
@@ -185,6 +189,7 @@ class TexturePhantom(Phantom):
     """A region that differs by texture alone: the same intensities inside and outside, and bright edges elsewhere."""
 
     name = "texture_phantom"
+    title = "Texture phantom"
     classes = ("background", "region")
     regions = {"region": (1,)}
     channels = 1

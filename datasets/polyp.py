@@ -31,6 +31,7 @@ class Polyp(Pictures):
     """
 
     name = "polyp"
+    title = "Polyp"
     classes = ("background", "polyp")
     regions = {"polyp": (1,)}
     channels = 3

@@ -38,6 +38,7 @@ class Method(ABC):
     extra: ClassVar[str] = (
         ""  # what it needs beyond a pass of the budget's network per step, such as "a teacher"; for tables
     )
+    title: ClassVar[str] = ""  # its name in figures and LaTeX tables, such as "Mean teacher"; a subclass doesn't inherit it
     outside: ClassVar[str] = ""  # what it knows from outside the training data, such as other weights; tables mark its rows
     # Yes-or-no facts that tables mention where they did not hold in all runs of a row: {"fired": "noise was suppressed"}.
     notes: ClassVar[Mapping[str, str]] = {}

@@ -15,6 +15,7 @@ class BoxAsMask(PartialCrossEntropyDice):
     Where boxes of several classes overlap, the class whose boxes are smaller in the slice has the pixel.
     """
 
+    title: ClassVar[str] = "Box as mask"
     annotations: ClassVar[tuple[str, ...]] = ("box",)
     static: ClassVar[bool] = True
 

@@ -23,6 +23,7 @@ class BoxMIL(NetMethod):
     squared distance); padding is background. There are no rotations but quarter turns, as boxes have axes.
     """
 
+    title: ClassVar[str] = "Box MIL"
     annotations: ClassVar[tuple[str, ...]] = ("box",)
     keeps_axes: ClassVar[bool] = True
     extra: ClassVar[str] = "parts and colours of boxes, on the CPU"

@@ -26,6 +26,7 @@ class CAM(TreeEnergy):
     has tags that say nothing.
     """
 
+    title: ClassVar[str] = "CAM"
     annotations: ClassVar[tuple[str, ...]] = ("tags",)
     needs: ClassVar[tuple[str, ...]] = ("encoder/16", "decoder/4")
     extra: ClassVar[str] = "a classifier, seeds predicted once, a second head, trees on the CPU"

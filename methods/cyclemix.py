@@ -40,6 +40,8 @@ class CycleMix(NetMethod):
     the smoothness that depends on the image. Here m is the exact minimum, and holes and corners are open.
     """
 
+    title: ClassVar[str] = "CycleMix"
+
     scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     mixed: Annotated[float, Range(0.01, 1.0)] = 0.1  # weight of the consistency with the mix
     connected: float = 0.1  # weight of the agreement with the largest components; 0: without

@@ -25,6 +25,7 @@ class DenseCRF(NetMethod):
     with 0.1 every pixel would get the same class.
     """
 
+    title: ClassVar[str] = "Dense CRF"
     static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(2e-10, 2e-8)] = 2e-9  # at the published size, 513 px

@@ -26,6 +26,8 @@ class DMPLS(NetMethod):
     further terms.
     """
 
+    title: ClassVar[str] = "DMPLS"
+
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the mixed label
     branch: str = ""  # a second network, such as smp:Unet/tu-pvt_v2_b0; not in the paper
 

@@ -36,6 +36,8 @@ class DMSPS(NetMethod):
     labels.
     """
 
+    title: ClassVar[str] = "DMSPS"
+
     weight: float | None = None  # of the mixed label's loss; default 2, or 8 with the double softmax
     double_softmax: bool = False  # as published
     first_stage: float = 0.5  # share of the steps

@@ -14,6 +14,7 @@ from benchmark.seal.contract import Range
 class EntropyMinimisation(NetMethod):
     """Partial cross-entropy plus the entropy of all predictions (Grandvalet & Bengio, NeurIPS 2004), as in WSL4MIS."""
 
+    title: ClassVar[str] = "Entropy minimisation"
     static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1

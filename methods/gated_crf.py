@@ -20,6 +20,7 @@ class GatedCRF(NetMethod):
     the optimiser is that of all methods.
     """
 
+    title: ClassVar[str] = "Gated CRF"
     static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1

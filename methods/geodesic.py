@@ -23,6 +23,7 @@ class Geodesic(LabelPropagation):
     paths, so the image should have little.
     """
 
+    title: ClassVar[str] = "Geodesic"
     static: ClassVar[bool] = True
 
     contrast: float = 255.0  # length in px, at network size, of a step from black to white; not from a paper

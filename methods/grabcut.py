@@ -26,6 +26,7 @@ class GrabCut(LabelPropagation):
     classes meet, the class whose boxes are smaller in the slice has the pixel.
     """
 
+    title: ClassVar[str] = "GrabCut"
     annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block", "box", "slices")
     static: ClassVar[bool] = True
 

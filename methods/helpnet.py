@@ -22,6 +22,8 @@ class HELPNet(NetMethod):
     on other data, and noise in a fifth of the batches.
     """
 
+    title: ClassVar[str] = "HELPNet"
+
     scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     labels: Annotated[float, Range(0.01, 1.0)] = 0.1  # weight of the Dice losses with the common label
     connected: float = 0.3  # weight of the agreement with the largest components; 0: without

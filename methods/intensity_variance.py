@@ -18,6 +18,8 @@ class IntensityVariance(NetMethod):
     and changes every 150 steps. Here the ramp takes the whole budget and changes with every step.
     """
 
+    title: ClassVar[str] = "Intensity variance"
+
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1  # reached at the end of the ramp
 
     static: ClassVar[bool] = True

@@ -21,6 +21,8 @@ class MeanTeacher(NetMethod):
     a copy of the student.
     """
 
+    title: ClassVar[str] = "Mean teacher"
+
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1  # reached at the end of the ramp, which is the whole budget
     decay: float = 0.99
     noise: float = 0.1  # standard deviation, clipped at twice its value

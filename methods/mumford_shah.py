@@ -20,6 +20,7 @@ class MumfordShah(NetMethod):
     would at 256 px. The published code exchanges prediction and image in the functional.
     """
 
+    title: ClassVar[str] = "Mumford-Shah"
     static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.08, 8.0)] = 0.786432  # 1e-6 * 12 * 256 * 256

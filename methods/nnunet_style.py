@@ -28,6 +28,8 @@ class NNUNetStyle(NetMethod):
     momentum=0.99,weight_decay=3e-5`.
     """
 
+    title: ClassVar[str] = "nnU-Net style"
+
     dice: Annotated[float, Range(0.1, 10.0)] = 1.0  # weight of the Dice
     deep: bool = True  # supervise the coarser maps of the decoder, too
     intensity: bool = True  # augment intensities

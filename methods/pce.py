@@ -16,6 +16,7 @@ class PartialCrossEntropy(NetMethod):
     Of boxes and tags it learns which classes a pixel can't have; background everywhere satisfies both.
     """
 
+    title: ClassVar[str] = "pCE"
     annotations: ClassVar[str] = "sets"
     role: ClassVar[str] = "base"
     static: ClassVar[bool] = True

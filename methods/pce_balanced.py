@@ -17,6 +17,7 @@ class BalancedPartialCrossEntropy(NetMethod):
     Of ACDC's labelled pixels 60 % are background. This is the usual balancing by inverse frequency.
     """
 
+    title: ClassVar[str] = "Balanced pCE"
     role: ClassVar[str] = "base"
     static: ClassVar[bool] = True
 

@@ -13,6 +13,7 @@ from benchmark.methods.losses import partial_cross_entropy, partial_dice
 class PartialCrossEntropyDice(NetMethod):
     """The mean of both losses on the labelled pixels (Luo et al., MICCAI 2022); on full masks, the usual supervised loss."""
 
+    title: ClassVar[str] = "pCE + Dice"
     role: ClassVar[str] = "supervised"
     static: ClassVar[bool] = True
 

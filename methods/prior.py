@@ -20,6 +20,7 @@ class Prior(Method):
     A box is a mark of its class at every pixel in it.
     """
 
+    title: ClassVar[str] = "Location prior"
     annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block", "box", "slices")
     role: ClassVar[str] = "location prior"
     spread: float = 0.05  # standard deviation of the smoothing, as a share of the frame

@@ -78,6 +78,8 @@ class ProCNS(NetMethod):
     - maskings beyond one a pass over the images, but no fewer than 8 are planned.
     """
 
+    title: ClassVar[str] = "ProCNS"
+
     needs = ("encoder/8", "decoder/2")
     notes: ClassVar[Mapping[str, str]] = {"anpm_fired": "noise suppression acted"}
     static: ClassVar[bool] = True

@@ -22,6 +22,7 @@ class RandomWalker(LabelPropagation):
     distance of two colours is over all channels.
     """
 
+    title: ClassVar[str] = "Random walker"
     static: ClassVar[bool] = True
 
     beta: Annotated[float, Range(10.0, 1000.0)] = 100.0  # edge sensitivity

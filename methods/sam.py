@@ -29,6 +29,8 @@ class SegmentAnything(PartialCrossEntropyDice):
     is marked.
     """
 
+    title: ClassVar[str] = "SAM"
+
     weights: str  # file with SAM's weights
     points: int = 3  # of a mark, and as many of the marks of other classes, as points outside
 

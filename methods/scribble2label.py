@@ -37,6 +37,8 @@ class Scribble2Label(NetMethod):
     W needs 2 bytes of main memory per class and pixel of the training set.
     """
 
+    title: ClassVar[str] = "Scribble2Label"
+
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the confident pixels
     confidence: float = 0.8
     alpha: float = 0.2  # of the newest prediction in the running average, with 100 refreshes

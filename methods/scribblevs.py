@@ -21,6 +21,8 @@ class ScribbleVS(NetMethod):
     labels (there by those of all samples); the ramp increases with every step (there every 300).
     """
 
+    title: ClassVar[str] = "ScribbleVS"
+
     weight: Annotated[float, Range(0.1, 10.0)] = 1.0  # of the sure labels, after the ramp
     tau: float = 0.5  # probability above which a prediction is a label
     ramp: float = 0.2  # share of the steps; published: 12,000 of 60,000

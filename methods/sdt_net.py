@@ -25,6 +25,8 @@ class SDTNet(NetMethod):
     Every sample's Dice is masked by its own labels (there by those of all samples).
     """
 
+    title: ClassVar[str] = "SDT-Net"
+
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of cross-entropy plus Dice with the teacher's labels
     alignment: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the distance of features, per level
     tau: float = 0.5  # probability above which a prediction is a label

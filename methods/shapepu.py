@@ -28,6 +28,8 @@ class ShapePU(NetMethod):
     first three, and the scale.
     """
 
+    title: ClassVar[str] = "ShapePU"
+
     scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     invariance: Annotated[float, Range(0.005, 0.5)] = 0.05
     negative: Annotated[float, Range(0.1, 10.0)] = 1.0  # of the negative loss

@@ -19,6 +19,7 @@ class TagMIL(NetMethod):
     the maximum smooth, as in Pinheiro & Collobert (CVPR 2015), who pool scores instead of probabilities.
     """
 
+    title: ClassVar[str] = "Tag MIL"
     annotations: ClassVar[tuple[str, ...]] = ("tags",)
     static: ClassVar[bool] = True
 

@@ -19,6 +19,7 @@ class TotalVariation(NetMethod):
     and is multiplied by size / 256.
     """
 
+    title: ClassVar[str] = "Total variation"
     static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.001, 0.1)] = 0.01  # at the published size, 256 px

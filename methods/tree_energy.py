@@ -21,6 +21,8 @@ class TreeEnergy(NetMethod):
     image is one channel here; the published loader repeats it to three, which equals a third of sigma.
     """
 
+    title: ClassVar[str] = "Tree energy"
+
     needs: ClassVar[tuple[str, ...]] = ("decoder/4",)
     extra: ClassVar[str] = "a second head, trees on the CPU"
 

@@ -24,6 +24,8 @@ class USTM(MeanTeacher):
     noisy passes per batch, here each is a batch of its own.
     """
 
+    title: ClassVar[str] = "USTM"
+
     weight: Annotated[float, Range(0.1, 10.0)] = 1.0  # reached at the end of the ramp, which is the whole budget
     samples: int = 8  # noisy passes of the teacher, from which its uncertainty is estimated
     by_classes: bool = False  # use ln K and K instead of the ln 2 and 2 of the published code

@@ -49,6 +49,7 @@ class Job:
     simulator: int  # version
     role: str = ""  # of its row in reports
     extra: str = ""  # what the method needs beyond a pass of the network per step
+    title: str = ""  # of the method in figures and LaTeX tables
 
     def identity(self) -> dict[str, Any]:
         """Return everything that determines the scores, and nothing else."""
@@ -342,6 +343,7 @@ def _job(
         simulator=forms.VERSION,
         role=plugins.role(row.cls),
         extra=getattr(row.cls, "extra", ""),
+        title=plugins.title(row.cls),
     )
 
 

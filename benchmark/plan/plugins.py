@@ -186,6 +186,11 @@ def role(cls: type) -> str:
     return str(vars(cls).get("role", ""))
 
 
+def title(cls: type) -> str:
+    """The name of a method or data set in figures and LaTeX tables; empty where its class, not a parent, states none."""
+    return str(vars(cls).get("title", ""))
+
+
 @cache
 def fingerprint(plugin: Plugin, *others: Path) -> str:
     """Return the SHA-256 of the code of a plug-in's file, of the modules of `methods/` that it imports, and of other files.

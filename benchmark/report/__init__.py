@@ -12,7 +12,7 @@ import pandas as pd
 from benchmark import InputError
 from benchmark.inputs import nearest
 from benchmark.plan.plugins import SUPERVISED
-from benchmark.report import ablations, costs, figures, page, published, runs, statistics, tables
+from benchmark.report import ablations, costs, figures, names, page, published, runs, statistics, tables
 from benchmark.report.explain import explained
 from benchmark.report.figures.cases import gallery
 from benchmark.report.figures.montage import montage
@@ -173,12 +173,16 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
             # 12 digits: the last ones of a sum differ between processors
             frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.12g")
     made = list(_tables(read, summary, numbers, options.metrics))
+    read, summary = read.titled(), summary.titled(read.titles)
+    numbers = {name: names.titled(frame, read.titles) for name, frame in numbers.items()}
+    with_titles = list(_tables(read, summary, numbers, options.metrics))
+    for table in with_titles:
+        (folder / f"{table.name}.tex").write_text(tables.latex(table))
     for table in made:
         below = "".join(f"\n- {note}" for note in table.notes)
         (folder / f"{table.name}.md").write_text(f"# {table.title}\n\n{tables.markdown(table.cells)}{below}\n")
-        (folder / f"{table.name}.tex").write_text(tables.latex(table))
     if set(options.formats) - {"md", "tex", "csv"}:
-        _draw(FigureData(read, summary, results, options.metrics[0]), made, folder, options)
+        _draw(FigureData(read, summary, results, options.metrics[0]), with_titles, folder, options)
     for path in folder.iterdir():
         if path.is_file() and path.suffix[1:] not in options.formats:
             path.unlink()

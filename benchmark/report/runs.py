@@ -26,6 +26,7 @@ from benchmark.plan.compare import family
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.plan.revisions import is_stale
+from benchmark.report import names
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.metrics import BUILT_IN, Facts, read_facts
 from benchmark.store import AGAIN, RULES, Record, ResultsFolder
@@ -60,6 +61,7 @@ class Rows:
     selection: str = "last"  # which snapshot of each run was scored
     snapshot_cases: pd.DataFrame | None = None  # CASE_COLUMNS and `selection`, of the runs that stored snapshots
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # the suite's, and those of its user
+    titles: names.Titles = field(default_factory=dict)
 
     @cached_property
     def roles(self) -> dict[str, str]:
@@ -72,6 +74,16 @@ class Rows:
         """Names of the methods with one of these roles: those of this project, and others in these runs."""
         known = ROLES | dict(zip(self.runs.method, self.runs.role, strict=True))
         return ", ".join(method for method, role in known.items() if role in roles)
+
+    def titled(self) -> "Rows":
+        """The same with the names of figures and LaTeX tables."""
+        return replace(
+            self,
+            runs=names.titled(self.runs, self.titles),
+            cases=names.titled(self.cases, self.titles),
+            about={self.titles.get(("column", column), column): about for column, about in self.about.items()},
+            snapshot_cases=None if self.snapshot_cases is None else names.titled(self.snapshot_cases, self.titles),
+        )
 
     def track(self, name: str) -> "Rows":
         """Keep only the columns of one track: methods with the published values, or with values chosen by trials."""
@@ -170,7 +182,8 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
         assert chosen is not None  # runs without a choice are set aside
         cases = chosen[chosen.selection == selection].reindex(columns=[*CASE_COLUMNS, *own]).reset_index(drop=True)
     name, title = plan.get("name", "report"), plan.get("title", "")
-    return Rows(name, title, runs, cases, about, set_aside, selection, chosen, {**BUILT_IN, **own})
+    titles = names.titles((record, columns[column], rows[_row(record)]) for record, column in placed)
+    return Rows(name, title, runs, cases, about, set_aside, selection, chosen, {**BUILT_IN, **own}, titles)
 
 
 def _of_dataset(_: str, about: dict[str, Any]) -> set[str]:

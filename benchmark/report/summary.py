@@ -6,7 +6,7 @@ whole stack where these are defined, else those per slice.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, permutations
 from typing import Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 from benchmark import InputError
 from benchmark.inputs import nearest
 from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
-from benchmark.report import statistics
+from benchmark.report import names, statistics
 from benchmark.report.runs import Rows
 from benchmark.score.evaluate import SLICE_METRICS
 from benchmark.score.metrics import BUILT_IN, Facts
@@ -29,6 +29,7 @@ DIAGONAL = "diagonal"  # its column in cases, averaged like a metric
 OVER = {False: "patients", True: "patients and seeds"}  # of what an interval covers other ones
 THESE = " in these runs"  # of a verdict over patients
 TOO_LITTLE = "too little"
+PAIR_COLUMNS = ["column", "method", "against", "verdict"]
 OWN_CASES = ("hd95_found",)  # of each row over cases of its own, so that rows can't be compared
 
 Cell = tuple[str, str, str]  # column, region, metric
@@ -47,6 +48,12 @@ class Summary:
     leaks: pd.DataFrame  # per column and method: scores with other rules of selection
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # those that cells have
     comparing: "Comparison | None" = None  # for verdicts on other pairs
+    pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PAIR_COLUMNS))  # verdicts behind the ranks
+
+    def titled(self, titles: names.Titles) -> "Summary":
+        """The same with the names of figures and LaTeX tables; `comparing` keeps the short ones."""
+        frames = {each: names.titled(frame, titles) for each, frame in vars(self).items() if isinstance(frame, pd.DataFrame)}
+        return replace(self, **frames)
 
 
 @dataclass(frozen=True)
@@ -73,15 +80,17 @@ def summarise(read: Rows, options: Options = DEFAULTS, metrics: Iterable[str] = 
     states, values = _states(read), arrays(read.cases, [*read.metrics, DIAGONAL])
     comparing = Comparison(states, values, read, options)
     columns = comparing.columns()
+    ranked = list(columns.column[columns.informative.isin(["yes", "unknown"])])
     return Summary(
         _cells(read, states, values, comparing),
         comparing.tests([metric for metric, facts in read.metrics.items() if metric in metrics and facts.better]),
-        comparing.ranks(list(columns.column[columns.informative.isin(["yes", "unknown"])])),
+        comparing.ranks(ranked),
         comparing.agreement({column: about["dataset"] for column, about in read.about.items()}),
         columns,
         _leaks(read),
         read.metrics,
         comparing,
+        comparing.verdicts(ranked),
     )
 
 
@@ -405,6 +414,12 @@ class Comparison:
         lines = [{"method": row, **vars(standing)} for row, standing in standings.items()]
         names = ["method", "mean_rank", "cells", "better", "alike", "open", "worse", "first"]
         return pd.DataFrame(lines, columns=names).sort_values("mean_rank", kind="stable", ignore_index=True)
+
+    def verdicts(self, informative: list[str]) -> pd.DataFrame:
+        """PAIR_COLUMNS: the verdict on Dice of each pair in these columns, in both directions."""
+        keys: list[Cell] = [(column, MEAN, "dice") for column in informative]
+        lines = [(key[0], *pair, verdict) for key in keys for pair, verdict in self.outcomes(key).items()]
+        return pd.DataFrame(lines, columns=PAIR_COLUMNS)
 
     def agreement(self, datasets: Mapping[str, str]) -> pd.DataFrame:
         """How alike two columns of a data set order three methods or more that were trained alike; no location priors."""

@@ -78,7 +78,7 @@ def gaps(read: Rows, dice: Values | None = None) -> pd.DataFrame:
     gap includes 0.
     `dice`: what `by_patient` makes of the cases, if it is at hand.
     """
-    matching = _full_columns(read)
+    matching = full_columns(read)
     if not matching:
         return pd.DataFrame(columns=GAP_COLUMNS)
     values = by_patient(read.cases[read.cases.column.isin([*matching, *matching.values()])]) if dice is None else dice
@@ -96,7 +96,7 @@ def gaps(read: Rows, dice: Values | None = None) -> pd.DataFrame:
     return pd.DataFrame(lines).reindex(columns=GAP_COLUMNS)
 
 
-def _full_columns(read: Rows) -> dict[str, str]:
+def full_columns(read: Rows) -> dict[str, str]:
     """Of each column of weak marks, the first column of full masks in its setting, where there is one."""
     full: dict[str, str] = {}
     for column, about in read.about.items():

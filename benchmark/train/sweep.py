@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from benchmark import InputError, __version__
+from benchmark.plan import plugins
 from benchmark.plan.jobs import AGAIN, Job, Plan, state
 from benchmark.score.metrics import named, records_of
 from benchmark.score.stored import score_run, score_snapshots
@@ -197,6 +198,7 @@ class Sweep:
             "label": job.method,
             "role": job.role,
             "extra": job.extra,
+            "titles": {"method": job.title, "data set": plugins.title(type(dataset))},
             "common": dataclasses.asdict(job.common),
             "why_own_budget": job.reason,
             "code": job.code,

@@ -163,7 +163,7 @@ def test_its_identity_has_the_fields_of_a_run(stacks, own_runs, tmp_path):
     score(Predictions([str(stacks[1])], stacks[0]), tmp_path / "r", tmp_path)
     run, external = (json.loads((folder / "run.json").read_text()) for folder in stored(tmp_path / "r"))
     assert list(run["identity"]) == list(external["identity"])
-    assert set(run) - set(external) == {"wall_s", "slot", "worker", "processor", "revision", "role", "extra"}
+    assert set(run) - set(external) == {"wall_s", "slot", "worker", "processor", "revision", "role", "extra", "titles"}
 
 
 def test_the_digest_of_the_predictions_can_be_made_of_the_stored_label_maps(stacks, tmp_path):

@@ -8,15 +8,24 @@ import pandas as pd
 
 from benchmark.plan.plugins import PRIOR
 from benchmark.report.figures.style import (
+    DARK,
     FigureData,
     FigureSpec,
     described,
+    full_line,
+    full_named,
     grid,
     headed,
     legend_of,
     logarithmic,
     name_metric,
+    with_full,
 )
+
+SIZE = np.array([205.0, 150.0])  # pt, about the size of a panel
+APART = np.array([8.5, 7.5])  # pt between the middles of two numbers, or of a number and a point
+FIRST = 8.0  # pt from a point to its number
+RADII, TURNS = (1, 1.5, 2, 2.5, 3, 4), np.arange(12) * np.pi / 6
 
 
 def cost(source: FigureData) -> FigureSpec | None:
@@ -29,13 +38,17 @@ def cost(source: FigureData) -> FigureSpec | None:
     columns = list(dict.fromkeys(cells.column))
     if not columns:
         return None
-    figure, panels = grid(len(columns), 2.0)
+    styles = legend_of(source, cells.method)
+    numbers = {row: str(number) for number, row in enumerate(styles, 1)}
+    figure, panels = grid(len(columns), 2.6)
     for panel, column in zip(panels, columns, strict=True):
         own = cells[cells.column == column]
         logarithmic(panel.xaxis, own.seconds.min(), own.seconds.max())
         _front(panel, own, source.facts.better)
+        full_line(source, panel, column, upright=False)
         for line in own.itertuples():
             panel.plot(line.seconds, line.mean, **source.styles[line.method] | {"linestyle": "none"})
+        _numbered(panel, own.seconds, own["mean"], [numbers[row] for row in own.method])
         headed(panel, column)
         panel.set_xlabel("training time of a run (s)")
     name_metric(panels, [source.label(cells[cells.column == column]) for column in columns])
@@ -44,8 +57,30 @@ def cost(source: FigureData) -> FigureSpec | None:
     caption += " Grey steps: no other method is both faster and better." if source.facts.better else ""
     caption += " The prior, which trains no network, is left out." if (source.cells.role == PRIOR).any() else ""
     caption += f" {_devices(timed)}"
-    legend = {method: {**how, "linestyle": "none"} for method, how in legend_of(source, cells.method).items()}
-    return FigureSpec("cost", f"{source.label()} against training time", caption, figure, source.origin(timed), legend)
+    legend = {f"{numbers[row]}  {row}": {**how, "linestyle": "none"} for row, how in styles.items()}
+    runs = with_full(source, cells)
+    named = {**legend, **full_named(source, columns)}
+    return FigureSpec("cost", f"{source.label()} against training time", caption, figure, source.origin(runs), named)
+
+
+def _numbered(panel: Any, x: pd.Series, y: pd.Series, texts: Sequence[str]) -> None:
+    """Write a number at each point, at the nearest place around it where it covers no point and no other number."""
+    panel.margins(y=0.1)
+    low, high = np.log(panel.get_xlim())
+    bottom, top = panel.get_ylim()
+    points = np.column_stack([(np.log(x) - low) / (high - low), (y - bottom) / (top - bottom)]) * SIZE
+    taken = [*points]
+    for point, text in zip(points, texts, strict=True):
+        around = [point + radius * FIRST * np.array([np.cos(turn), np.sin(turn)]) for radius in RADII for turn in TURNS]
+        inside = [at for at in around if (at > 4).all() and (at < SIZE - 4).all()]
+        place = max(inside, key=lambda at: min(1.0, *(np.abs((at - other) / APART).max() for other in taken)))
+        taken.append(place)
+        line = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
+        far = np.hypot(*(place - point)) > FIRST + 1
+        panel.annotate(
+            text, point / SIZE, place - point, "axes fraction", "offset points", ha="center", va="center", fontsize=6.5,
+            color=DARK, arrowprops=line if far else None,
+        )  # fmt: skip
 
 
 def _front(panel: Any, own: pd.DataFrame, better: int) -> None:

@@ -13,6 +13,7 @@ from benchmark.report import runs as stored_runs
 from benchmark.report.figures.style import (
     ACROSS,
     COLOURS,
+    GREY,
     ROOM,
     FigureData,
     FigureSpec,
@@ -148,11 +149,12 @@ def pseudo_labels(source: FigureData) -> FigureSpec | None:
     if logged is None:
         return None
     folder, log = logged
-    runs = source.read.runs
-    return _passes(log, folder, source.origin(runs[runs.folder == folder].head(1)))
+    own = source.read.runs[source.read.runs.folder == folder].head(1)
+    run = own.iloc[0]
+    return _passes(log, f"{run.row} on {run.column}, {run.split}, seed {run.seed}", source.origin(own))
 
 
-def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -> FigureSpec:
+def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -> FigureSpec | None:
     """Draw the pseudo-labels of one run: training Dice with its fitted curve, masked shares, and the share that changed.
 
     Read off the values `dice_K`, `curve_K_a` to `_c` (in steps from `second_phase` on), `fired_K`, `masked_K` (K a class)
@@ -166,23 +168,23 @@ def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -
         "changed since last pass": {"changed": 0},
     }
     shown = {title: {column: k for column, k in own.items() if column in lines} for title, own in values.items()}
-    shown = {title: own for title, own in shown.items() if own}
+    shown = {title: own for title, own in shown.items() if (lines[[*own]].nunique() > 1).any()}  # else flat lines
+    if not shown:
+        return None
     figure, panels = grid(len(shown), 2.0)
     for panel, (title, own) in zip(panels, shown.items(), strict=True):
         for column, k in own.items():
             known = lines[lines[column].notna()]
-            panel.plot(known.step + 1, known[column], color=_colour(k), label=f"class {k}")
+            panel.plot(known.step + 1, known[column], color=_colour(k))
             if column.startswith("dice"):
                 _fitted(panel, lines, k)
         panel.set(title=title, xlabel="step")
-        low, high = panel.get_ylim()
-        if high - low < 0.01:  # no visible change: keep a readable scale
-            panel.set_ylim(low - 0.05, high + 0.05)
-        if "changed" not in own:
-            panel.legend(frameon=False)
     figure.suptitle(plain(wrapped(name, 100)), fontsize=8)
     caption = f"Pseudo-labels of one run, {name}: {'; '.join(shown)}."
-    return FigureSpec("pseudo_labels", "Pseudo-labels of one run", caption, figure, origin)
+    legend: dict[str, Mapping[str, Any]] = {f"class {k}": {"color": _colour(k)} for k in classes}
+    if any(column.startswith("fired") for column in lines):
+        legend["a class fires"] = {"color": GREY, "linestyle": ":"}
+    return FigureSpec("pseudo_labels", "Pseudo-labels of one run", caption, figure, origin, legend)
 
 
 def _fitted(panel: Any, lines: pd.DataFrame, k: int) -> None:
@@ -193,7 +195,7 @@ def _fitted(panel: Any, lines: pd.DataFrame, k: int) -> None:
         a, b, c = (last[f"curve_{k}_{parameter}"] for parameter in "abc")
         panel.plot(lines.second_phase.max() + x, a * (1 - np.exp(-(x**b) / c)), "--", color=_colour(k), linewidth=1)
     for step in lines.step[lines.get(f"fired_{k}", lines.step * np.nan).notna()]:
-        panel.axvline(step + 1, color=_colour(k), linestyle=":", label=f"class {k} fired")
+        panel.axvline(step + 1, color=_colour(k), linestyle=":")
 
 
 def _colour(k: int) -> str:

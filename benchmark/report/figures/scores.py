@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark.images import OKABE_ITO
 from benchmark.plan.plugins import PRIOR
-from benchmark.report import statistics
+from benchmark.report import statistics, supervision
 from benchmark.report.figures.style import (
     COLOURS,
     DARK,
@@ -17,7 +17,10 @@ from benchmark.report.figures.style import (
     FigureData,
     FigureSpec,
     beyond,
+    by_score,
     described,
+    full_line,
+    full_named,
     grid,
     headed,
     height_of,
@@ -43,19 +46,25 @@ def intervals(source: FigureData) -> FigureSpec | None:
     cells = source.cells
     if cells.empty:
         return None
-    methods = list(dict.fromkeys(source.summary.cells.method))
-    columns = list(dict.fromkeys(cells.column))
+    alone = cells.column[cells.groupby("column")["column"].transform("size") == 1]  # full masks are a line in the others
+    as_line = {supervision.full_columns(source.read)[column] for column in source.full} & {*alone}
+    panelled = cells[~cells.column.isin(as_line)] if set(cells.column) - as_line else cells
+    known = by_score(source, panelled)
+    methods = [*known, *(row for row in dict.fromkeys(source.summary.cells.method) if row not in known)]
+    columns = list(dict.fromkeys(panelled.column))
     figure, panels = grid(len(columns), height_of(methods), methods, sharey=True)
     listed(panels, methods)
     for panel, column in zip(panels, columns, strict=True):
         own = cells[cells.column == column].set_index("method").reindex(methods)
         panel.hlines(range(len(methods)), own.low, own.high, color=COLOURS[0], linewidth=1.5)
         panel.plot(own["mean"], range(len(methods)), "o", color=COLOURS[0])
+        full_line(source, panel, column, upright=True)
         headed(panel, column)
         panel.set_xlabel(f"{source.label(own)} (n = {own.patients.max():.0f})")
     caption = f"{described(source)}. {MEANS}; no dot: not every run is there, or the value is not defined."
-    runs = source.shown(cells.column, cells.method)
-    return FigureSpec("intervals", f"{source.label()} with intervals", caption, figure, source.origin(runs))
+    caption += " Rows in the order of their mean place."
+    runs, legend = source.shown(cells.column, cells.method), full_named(source, columns)
+    return FigureSpec("intervals", f"{source.label()} with intervals", caption, figure, source.origin(runs), legend)
 
 
 def paired(source: FigureData) -> FigureSpec | None:
@@ -66,7 +75,7 @@ def paired(source: FigureData) -> FigureSpec | None:
     differences = {column: own for column, own in differences.items() if own}
     if not differences:
         return None
-    methods = [row for row in source.styles if any(row in own for own in differences.values())]
+    methods = [row for row in by_score(source, source.cells) if any(row in own for own in differences.values())]
     many = sum(len(each.by_patient) for own in differences.values() for each in own.values()) > DOTS
     figure, panels = grid(len(differences), height_of(methods), methods, sharey=True)
     listed(panels, methods)
@@ -115,7 +124,7 @@ def _differences(source: FigureData, column: str, reference: str) -> dict[str, _
         if method in tested.index:
             (mean, low, high), result = tested.loc[method, ["difference", "low", "high"]], tested.verdict[method]
         else:
-            diff = statistics.difference(values[method].to_numpy(), values[reference].to_numpy())
+            diff = statistics.difference(both.to_numpy(), np.zeros(both.shape))
             mean, low, high, result = diff.mean, diff.low, diff.high, ""
         found[method] = _Paired(by_patient, float(mean), float(low), float(high), result or "no verdict")
     return found

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from benchmark.images import OKABE_ITO
+from benchmark.plan import plugins
+from benchmark.plan.plugins import SUPERVISED
 from benchmark.report import supervision
 from benchmark.report.runs import Rows
 from benchmark.report.summary import MEAN, Summary
@@ -31,6 +34,7 @@ COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pur
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")  # nine, so that a pair with one of seven colours repeats late
 LINES = ("-", "--", ":", "-.")
 DARK, GREY = "#333333", "#767676"
+FULL: dict[str, Any] = {"color": DARK, "linewidth": 1, "linestyle": "--", "zorder": 1}  # full supervision
 KINDS = ("pdf", "png", "svg")
 DPI = 150
 FEW = 4  # runs whose hashes fit below a figure
@@ -116,8 +120,21 @@ class FigureData:
 
     @cached_property
     def styles(self) -> dict[str, dict[str, Any]]:
-        """Of each method its colour, marker and line; the same in all figures."""
-        return {method: look(number) for number, method in enumerate(dict.fromkeys(self.read.runs.row))}
+        """Of each method its colour, marker and line; of this project's methods the same in all reports."""
+        names = sorted(plugins.groups()["all"])
+        own = {called: k for k, name in enumerate(names) for called in (name, self.read.titles.get(("row", name), name))}
+        others = count(len(names))
+        return {row: look(own[row] if row in own else next(others)) for row in dict.fromkeys(self.read.runs.row)}
+
+    @cached_property
+    def full(self) -> dict[str, pd.Series]:
+        """Of each column of weak marks the cell of full supervision in its setting, where there is one."""
+        found, supervised = {}, self.cells[self.cells.role == SUPERVISED]
+        for column, full in supervision.full_columns(self.read).items():
+            cells = supervised[supervised.column == full].set_index("method")
+            if len(cells):
+                found[column] = cells.loc[next(row for row in self.read.roles if row in cells.index)]
+        return found
 
     @cached_property
     def values(self) -> supervision.Values:
@@ -160,7 +177,7 @@ def grid(count: int, height: float, names: Sequence[str] = (), across: int = ACR
     """A figure with so many panels of a height (inches), so many in a row; names stand left of each row of panels."""
     across = min(count, across)
     down = -(-count // across)
-    margin = 0.068 * max((len(line) for name in names for line in wrapped(name).split("\n")), default=0)
+    margin = widest_of(names)
     width = min(WIDEST, margin + PANEL * across) if across < ACROSS else margin + 1.9 * across
     figure = Figure((width, (height + 0.65) * down), dpi=DPI, layout="constrained")  # letters are as wide as in the PNG
     panels = list(figure.subplots(down, across, squeeze=False, **how).flat)
@@ -189,7 +206,41 @@ def beyond(panel: Any, height: int, value: float, edges: tuple[float, float]) ->
     left = value < edges[0]
     panel.plot(edges[0] if left else edges[1], height, "<" if left else ">", color=GREY, clip_on=False)
     placing = {"textcoords": "offset points", "va": "center", "ha": "left" if left else "right", "fontsize": 6.5}
-    panel.annotate(f"{value:.2f}", (edges[0] if left else edges[1], height), (5 if left else -5, 0), color=DARK, **placing)
+    text = f"{value:.2f}".replace("-", "−")
+    panel.annotate(text, (edges[0] if left else edges[1], height), (5 if left else -5, 0), color=DARK, **placing)
+
+
+def widest_of(names: Sequence[str]) -> float:
+    """Inches that the longest line of names takes."""
+    return 0.068 * max((len(line) for name in names for line in wrapped(name).split("\n")), default=0)
+
+
+def by_score(source: FigureData, cells: pd.DataFrame) -> list[str]:
+    """Rows of cells from the best to the worst by their mean place in the columns; as planned if nothing is better."""
+    of_column = cells.groupby("column")["mean"]
+    places = cells.assign(place=of_column.rank(pct=True).where(of_column.transform("size") > 1))  # alone is no place
+    places = places.groupby("method", sort=False).place.mean().fillna(0.5)
+    planned = [row for row in source.styles if row in places.index]
+    return sorted(planned, key=lambda row: -source.facts.better * places[row])
+
+
+def full_line(source: FigureData, panel: Any, column: str, *, upright: bool) -> None:
+    """A dashed line at full supervision, where the column's setting has it."""
+    if column in source.full:
+        (panel.axvline if upright else panel.axhline)(source.full[column]["mean"], **FULL)
+
+
+def full_named(source: FigureData, columns: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """The legend of those lines."""
+    return {f"{source.full[column].name} on full masks": FULL for column in columns if column in source.full}
+
+
+def with_full(source: FigureData, cells: pd.DataFrame) -> pd.DataFrame:
+    """The runs of these cells, and of the lines at full supervision."""
+    lines = [source.full[column] for column in dict.fromkeys(cells.column) if column in source.full]
+    return source.shown(
+        [*cells.column, *(str(line["column"]) for line in lines)], [*cells.method, *(str(line.name) for line in lines)]
+    )
 
 
 def headed(panel: Any, text: str) -> None:
@@ -242,7 +293,7 @@ def _put_below(spec: FigureSpec) -> None:
     figure, (width, height) = spec.figure, spec.figure.get_size_inches()
     lines = textwrap.wrap(spec.origin.line, int(20 * width))
     longest = max(map(len, spec.legend), default=0)
-    across = max(1, min(len(spec.legend), int(width / (0.5 + 0.06 * min(longest, 2 * NAME)))))
+    across = max(1, min(len(spec.legend), int(width / (0.5 + 0.054 * min(longest, 2 * NAME)))))
     rows = -(-len(spec.legend) // across)
     foot = 0.06 + 0.11 * len(lines)  # inches
     strip = foot + (0.08 + 0.132 * rows if rows else 0)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.plan.plugins import SUPERVISED
 from benchmark.report import supervision
 from benchmark.report.figures.style import (
     COLOURS,
@@ -16,6 +15,8 @@ from benchmark.report.figures.style import (
     FigureSpec,
     beyond,
     described,
+    full_line,
+    full_named,
     grid,
     headed,
     height_of,
@@ -24,9 +25,10 @@ from benchmark.report.figures.style import (
     logarithmic,
     name_metric,
     plain,
+    with_full,
     wrapped,
 )
-from benchmark.report.supervision import BASES
+from benchmark.report.names import of_annotation
 
 SHARES = (-0.6, 1.6)  # of a gap: what lies beyond is an arrow at the edge
 CLOSE = 0.035  # of a panel's width: names of formats that are nearer to each other are spread out
@@ -38,7 +40,8 @@ def gap(source: FigureData) -> FigureSpec | None:
     known = frame[frame.share.notna()]
     if known.empty:
         return None
-    methods, columns = list(dict.fromkeys(known.method)), list(dict.fromkeys(known.column))
+    methods = sorted(dict.fromkeys(known.method), key=lambda row: -known.share[known.method == row].mean())
+    columns = list(dict.fromkeys(known.column))
     figure, panels = grid(len(columns), height_of(methods), methods, sharey=True, sharex=True)
     listed(panels, methods)
     for panel, column in zip(panels, columns, strict=True):
@@ -46,7 +49,7 @@ def gap(source: FigureData) -> FigureSpec | None:
         headed(panel, column)
     caption = (
         "Share of the gap in Dice that is closed: 0 is the best of "
-        f"{source.read.named(*BASES)} on the same marks, 1 is {source.read.named(SUPERVISED)} on full masks. "
+        f"the rows that only fit the same marks (named below), 1 is {', '.join(dict.fromkeys(known.full))} on full masks. "
         "Mean and 95 % interval "
         f"(all three from the same draws of patients, from five seeds on also of seeds). {_no_gap(frame)}"
     )
@@ -95,6 +98,7 @@ def hours(source: FigureData) -> FigureSpec | None:
     known = known[known.groupby("setting").annotation.transform("nunique") > 1]
     if known.empty:
         return None
+    known = known.assign(annotation=known.annotation.map(of_annotation))
     cells = source.cells.merge(known, on="column", suffixes=("", "_of_marks")).rename(columns={"middle": "x"})
     figure, panels = grid(cells.setting.nunique(), 2.6)
     settings = list(cells.groupby("setting", sort=False))
@@ -170,11 +174,13 @@ def _levels(source: FigureData, what: str, axis: str) -> FigureSpec | None:
         panel.set_xticks(levels, [f"{level:.0%}" if level >= 0.01 else f"{level:.1%}" for level in levels])
         panel.set_xticks([], minor=True)
         _lines(panel, own, source.styles, log=what == "density")
-        headed(panel, f"{_setting_title(own, series)} {annotation}")
+        full_line(source, panel, str(own.column.iloc[0]), upright=False)
+        headed(panel, f"{_setting_title(own, series)}, {of_annotation(str(annotation))}")
         panel.set_xlabel(axis)
     name_metric(panels, [source.label(own) for _, own in series])
     caption = f"{described(source)}, against the {axis}; all else is equal. {MEANS}."
-    runs, legend = source.shown(cells.column, cells.method), legend_of(source, cells.method)
+    runs, legend = with_full(source, cells), legend_of(source, cells.method)
+    legend |= full_named(source, known.column)
     title = f"{source.label()} against {what} of the marks"
     return FigureSpec(what, title, caption, figure, source.origin(runs), legend)
 

@@ -9,25 +9,29 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmark import InputError, report, store
 from benchmark.images import COLOURS
 from benchmark.report import figures, runs
-from benchmark.report.figures import curves, style
+from benchmark.report.figures import cost, curves, overview, style
 from benchmark.report.figures.cases import Case
 from benchmark.report.figures.montage import ERRORS, TILE, _errors, _marked, montage
+from benchmark.report.figures.scores import intervals
 from benchmark.report.figures.style import FigureData
 from benchmark.report.summary import summarise
 from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
 
 HOSTILE = "<script>alert(1)</script>_50%_$x$ \x07字"  # with a sign that can't be printed and one that the font lacks
-EVERY = ["intervals", "paired", "gap", "hours", "density", "noise", "cost", "learning_curves", "pseudo_labels"]
+EVERY = ["matrix", "ranks", "intervals", "paired", "gap", "hours", "density", "noise", "cost"]
+EVERY += ["learning_curves", "pseudo_labels"]
 FORMATS = {"scribble:sim": 0.6, "scribble:sim@0.5": 0.5, "scribble:sim+noise=0.1": 0.55, "box": 0.62, "full": 0.9}
 METHODS = {"prior": -0.3, "pce_dice": 0.0, "entropy": 0.02, HOSTILE: 0.05}
 LOG = [
     {"step": 0, "seconds": 0.1, "loss": 1.0},
+    {"step": 5, "seconds": 0.3, "loss": 0.7, "changed": 0.2, "dice_1": 0.4},
     {"step": 9, "seconds": 0.5, "loss": 0.5, "changed": 0.1, "dice_1": 0.5},
 ]
 
@@ -96,7 +100,7 @@ def test_every_figure_that_the_runs_make_is_drawn_in_order_and_in_the_kinds_that
     assert [each.name for each in drawn[0]] == EVERY
     assert {path.name for path in drawn[1].iterdir()} == {f"{name}.svg" for name in EVERY}
     names = [each.name for each in in_every_kind[0]]
-    assert names == ["intervals", "paired"]
+    assert names == ["matrix", "intervals", "paired"]
     assert {path.name for path in in_every_kind[1].iterdir()} == {f"{name}.{kind}" for name in names for kind in style.KINDS}
 
 
@@ -167,8 +171,9 @@ def test_a_figure_holds_only_the_runs_that_are_in_it(drawn, many):
         return tuple(sorted(r["hash"] for r in runs if r["identity"]["annotation"] in annotations and r["label"] in methods))
 
     by_name = {each.name: each.hashes for each in made}
-    assert by_name["density"] == wanted("scribble:sim", "scribble:sim@0.5")
-    assert by_name["noise"] == wanted("scribble:sim", "scribble:sim+noise=0.1")
+    line = wanted("full", methods=["pce_dice"])
+    assert by_name["density"] == tuple(sorted([*wanted("scribble:sim", "scribble:sim@0.5"), *line]))
+    assert by_name["noise"] == tuple(sorted([*wanted("scribble:sim", "scribble:sim+noise=0.1"), *line]))
     assert by_name["hours"] == wanted("scribble:sim", "box", "full")
     weakly = [name for name in FORMATS if name != "full"]
     assert by_name["gap"] == tuple(sorted([*wanted(*weakly), *wanted("full", methods=["pce_dice"])]))
@@ -186,6 +191,83 @@ def test_captions_say_what_a_reader_must_know(drawn):
     assert "what nobody may select by" in captions["learning_curves"]
 
 
+def test_a_method_has_the_same_look_whatever_else_is_shown(many, few):
+    assert source(many).styles["pce_dice"] == source(few).styles["pce_dice"]
+    assert source(many).styles[HOSTILE] != source(many).styles["entropy"]
+
+
+def test_figures_print_titles(many, tmp_path):
+    read = runs.read(many)
+    shown = FigureData(read.titled(), summarise(read).titled(read.titles), ResultsFolder(many))
+    [made] = [each for each in figures.draw(shown, tmp_path, ["svg"]) if each.name == "intervals"]
+    svg = (tmp_path / "intervals.svg").read_text()
+    assert ">pCE + Dice<" in svg
+    assert "OCTA phantom, boxes" in svg
+    assert "pce_dice" not in svg + made.caption
+    assert shown.styles["pCE + Dice"] == source(many).styles["pce_dice"]
+
+
+def test_rows_stand_in_the_order_of_their_scores(many):
+    assert style.by_score(source(many), source(many).cells)[::3] == [HOSTILE, "prior"]
+    assert style.by_score(source(many, "hd95"), source(many, "hd95").cells)[::3] == [HOSTILE, "prior"]
+
+
+def test_full_masks_with_one_row_are_a_line_and_no_panel(tmp_path):
+    for label, annotation, mean in (("pce", "point", 0.5), ("entropy", "point", 0.6), ("pce_dice", "full", 0.9)):
+        write(tmp_path, record(label, annotation=annotation), [mean - 0.1, mean, mean + 0.1])
+    (tmp_path / "report").mkdir()
+    data = source(tmp_path)
+    spec = intervals(data)
+    [panel] = spec.figure.axes
+    assert data.full["octa_phantom point"]["mean"] == pytest.approx(0.9)
+    assert [line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == "--"] == [pytest.approx(0.9)]
+    assert "pce_dice on full masks" in spec.legend
+
+
+def test_a_matrix_holds_number_and_verdict_of_every_cell(many):
+    [panel] = overview.matrix(source(many)).figure.axes
+    texts = [each.get_text() for each in panel.texts]
+    assert len(texts) == 2 * len(METHODS) * len(FORMATS)
+    assert texts.count("ref") == len(FORMATS)
+    assert texts.count("−") == len(FORMATS)  # the prior
+    assert sorted(texts[0::2])[-1] == f"{source(many).cells['mean'].max():.3f}"
+
+
+def test_one_row_alone_has_no_matrix(tmp_path):
+    write(tmp_path, record("pce"), [0.5, 0.6])
+    assert overview.matrix(source(tmp_path)) is None
+
+
+def test_bars_join_neighbours_that_no_column_tells_apart():
+    told = pd.DataFrame(
+        [("d", "a", "better", 0), ("a", "d", "worse", 0), ("b", "c", "not told apart", 0), ("e", "d", "worse", 1)],
+        columns=["method", "against", "verdict", "column"],
+    )
+    told.loc[len(told)] = ("d", "e", "better", 1)
+    assert overview._joined(["a", "b", "c", "d", "e"], told) == [(0, 2), (1, 3)]
+    assert overview._joined(["a", "b", "c"], told.iloc[:0]) == [(0, 2)]
+    assert overview._lanes([(0, 2), (1, 3), (4, 5)]) == [0, 1, 0]
+
+
+def test_numbers_of_near_points_do_not_cover_each_other():
+    figure = Figure((3.6, 2.6))
+    panel = figure.subplots()
+    x, y = pd.Series(np.geomspace(10, 12, 25)), pd.Series(np.linspace(0.80, 0.82, 25))
+    panel.plot([1, *x, 100], [0.5, *y, 0.9], "o")
+    panel.set_xscale("log")
+    cost._numbered(panel, x, y, [str(number) for number in range(25)])
+    places = [panel.transAxes.inverted().transform(panel.transData.transform(at)) for at in zip(x, y, strict=True)]
+    places = np.array(places) * cost.SIZE + [each.xyann for each in panel.texts]
+    apart = [np.abs((one - other) / cost.APART).max() for k, one in enumerate(places) for other in places[:k]]
+    assert min(apart) > 0.7
+
+
+def test_flat_lines_are_no_figure_of_pseudo_labels(tmp_path):
+    flat = [{"step": step, "changed": 0.0, "dice_1": 0.0} for step in (3, 6, 9)]
+    write(tmp_path, record("procns"), [0.5, 0.6], flat)
+    assert curves.pseudo_labels(source(tmp_path)) is None
+
+
 def test_names_of_methods_stand_once_in_each_row_of_panels(drawn):
     svg = (drawn[1] / "intervals.svg").read_text()
     assert svg.count(">entropy<") == 2  # five columns, four in a row
@@ -200,7 +282,7 @@ def test_other_metrics_are_drawn_with_their_unit(few, in_every_kind, tmp_path):
 
 def test_a_metric_that_was_not_scored_has_no_figures_of_scores(many, tmp_path):
     made = figures.draw(source(many, "nsd"), tmp_path, ["svg"])
-    assert [each.name for each in made] == ["gap", "learning_curves", "pseudo_labels"]  # the gap is one of Dice
+    assert [each.name for each in made] == ["ranks", "gap", "learning_curves", "pseudo_labels"]  # ranks and gap are of Dice
 
 
 def test_without_anything_to_show_no_file_is_written(tmp_path):
@@ -218,7 +300,7 @@ def test_one_patient_one_seed_and_undefined_values_are_drawn(tmp_path):
             write(tmp_path, record(label, annotation=annotation) | {"labelled_slices": 9, "labelled_objects": 9}, dice)
     (tmp_path / "report").mkdir()
     made = figures.draw(source(tmp_path), tmp_path / "report", ["svg"])
-    assert [each.name for each in made] == ["intervals", "paired", "hours", "density", "noise"]
+    assert [each.name for each in made] == ["matrix", "intervals", "paired", "hours", "density", "noise"]
 
 
 def test_a_column_whose_gap_may_be_none_is_named_below_the_figure(tmp_path):

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError, report, store
+from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.report import runs as report_runs
 from benchmark.report.summary import summarise
@@ -252,3 +253,23 @@ def test_runs_that_do_not_say_what_a_method_needs_have_what_it_says_today(result
         "mean_teacher1": "two teachers",
         "someone0": "",
     }
+
+
+def test_titles_of_methods_data_sets_and_forms(results):
+    said = record("mine") | {"titles": {"method": "Mine", "data set": "OCTA phantom"}}
+    twice = [record(label, dataset="acdc") | {"titles": {"method": "Same", "data set": "ACDC"}} for label in ("one", "two")]
+    variant = record("procns-flat", method="procns", annotation="point@0.5+noise=0.1")
+    read = results(record("pce_dice"), said, *twice, variant, record("plain", dataset="own", annotation="slices:5"))
+    assert list(dict.fromkeys(read.titled().runs.row)) == ["Mine", "one", "pCE + Dice", "plain", "procns-flat", "two"]
+    assert sorted(read.titled().about) == [
+        *("ACDC, simulated scribbles", "OCTA phantom, points (density 0.5, noise 0.1)", "OCTA phantom, simulated scribbles"),
+        "own, 5 full slices",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["method", "data set"])
+def test_each_of_the_suite_has_a_title_of_its_own(kind):
+    about = [plugins.describe(each) | {"by_path": each.name in ("folder", "nnunet")} for each in plugins.find(kind).values()]
+    titles = [each.get("title") for each in about if not each["by_path"]]
+    assert all(titles)
+    assert len(set(titles)) == len(titles)
