@@ -248,7 +248,7 @@ def found(path, text):
     return {outcome.check: outcome.fault for outcome in outcomes(target) if outcome.fault}
 
 
-QUICKLY = {"pce", "prior", "procns", "random_walker"}  # one of each kind; the others are slow
+QUICKLY = {"pce", "prior", "procns"}  # one of each kind; the others are slow
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,10 @@ def test_every_method_keeps_the_contract(name):
 PHANTOMS = [name for name in plugins.find("data set") if "phantom" in name]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * ("fundus" in name)) for name in PHANTOMS])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("fundus_phantom", "screening_phantom"))) for name in PHANTOMS],
+)
 def test_every_phantom_keeps_the_contract(name):
     (target,) = targets(name)
     assert [outcome for outcome in outcomes(target) if outcome.fault] == []

@@ -41,6 +41,7 @@ def slow(tmp_path):
     return path, ["--set", f"slow.where={tmp_path / 'go'}"], tmp_path / "go"
 
 
+@pytest.mark.slow
 def test_a_killed_runner_leaves_no_orphan_and_no_half_run_and_is_resumed(tmp_path, slow):
     path, option, go = slow
     results = tmp_path / "results"

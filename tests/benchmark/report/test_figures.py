@@ -196,6 +196,7 @@ def test_a_method_has_the_same_look_whatever_else_is_shown(many, few):
     assert source(many).styles[HOSTILE] != source(many).styles["entropy"]
 
 
+@pytest.mark.slow
 def test_figures_print_titles(many, tmp_path):
     read = runs.read(many)
     shown = FigureData(read.titled(), summarise(read).titled(read.titles), ResultsFolder(many))
@@ -207,6 +208,7 @@ def test_figures_print_titles(many, tmp_path):
     assert shown.styles["pCE + Dice"] == source(many).styles["pce_dice"]
 
 
+@pytest.mark.slow
 def test_rows_stand_in_the_order_of_their_scores(many):
     assert style.by_score(source(many), source(many).cells)[::3] == [HOSTILE, "prior"]
     assert style.by_score(source(many, "hd95"), source(many, "hd95").cells)[::3] == [HOSTILE, "prior"]

@@ -253,7 +253,8 @@ def test_what_runs_state_is_below_the_table_and_in_the_list_of_runs(results, tmp
 
 
 def test_a_log_without_the_start_of_its_curves_is_drawn_without_them(results, tmp_path):
-    log = [{"step": 9, "dice_1": 0.5, "curve_1_a": 0.9, "curve_1_b": 1.0, "curve_1_c": 2.0, "changed": 0.1}]
+    log = [{"step": 8, "changed": 0.2}]
+    log += [{"step": 9, "dice_1": 0.5, "curve_1_a": 0.9, "curve_1_b": 1.0, "curve_1_c": 2.0, "changed": 0.1}]
     (results / "runs/d/a/m2/r/train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     assert (report.write(results, tmp_path / "out", ReportOptions(formats=["svg"])) / "pseudo_labels.svg").is_file()
 
@@ -264,7 +265,7 @@ def test_pseudo_labels_are_shown_where_a_run_logged_them(results, tmp_path):
         {"step": 1, "loss": 1.0},
         {"step": 3, "changed": 0.2},
         {"step": 4, "second_phase": 5},
-        {"step": 8, "dice_1": 0.5, "curve_1_a": 0.9, "curve_1_b": 1.0, "curve_1_c": 2.0},
+        {"step": 8, "dice_1": 0.5, "curve_1_a": 0.9, "curve_1_b": 1.0, "curve_1_c": 2.0, "masked_1": 0.1},
         {"step": 11, "dice_1": 0.8, "curve_1_a": 0.9, "curve_1_b": 1.0, "curve_1_c": 3.0, "fired_1": 2, "changed": 0.1,
          "masked_0": 0.0, "masked_1": 0.25},
     ]  # fmt: skip
@@ -272,7 +273,7 @@ def test_pseudo_labels_are_shown_where_a_run_logged_them(results, tmp_path):
     assert runs.pseudo_label_run(runs.read(results), ResultsFolder(results)) == ("d/a/m2/r", log)
     folder = report.write(results, tmp_path, report.ReportOptions(formats=["svg", "html"]))
     svg = (folder / "pseudo_labels.svg").read_text()
-    for word in ("d/a/m2/r", "class 1 fired", "masked share"):
+    for word in ("Gated CRF on OCTA phantom", "a class fires", "masked share"):
         assert word in svg
     assert "Pseudo-labels of one run" in (folder / "index.html").read_text()
 
