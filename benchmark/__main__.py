@@ -122,9 +122,9 @@ def run(
     todo = [job for job, state in planned if state in ("planned", "failed", *AGAIN[rerun])]
     here = executor == "local"
     where = device if here else "auto"
-    for note in plan.notes:
-        print(note)
     if not quiet:
+        for note in plan.notes:
+            print(note)
         terminal.show_warnings(plan.warnings)
     if dry_run:
         terminal.show_plan(dataclasses.replace(plan, jobs=jobs), planned)

@@ -203,11 +203,8 @@ class Watcher:
             self.live.update(Text(""))
             self.live.stop()
         if kind is KeyboardInterrupt:
-            self.console.print(
-                Text(
-                    f"stopped; {self.kept + self.done} of {_count(self.all, 'run')} done and kept; the same command goes on"
-                )
-            )
+            kept = f"{self.kept + self.done} of {_count(self.all, 'run')} done and kept"
+            self.console.print(Text(f"stopped; {kept}; the same command goes on"))
 
     def planned(self, states: Counter[str]) -> None:
         """Keep how many runs are in which state."""

@@ -114,6 +114,10 @@ class Folder(UserDataset):
                     raise InputError(f"{path}: {error}") from error
         return Scan(name, self._patient(name), image, self._labels(mask), None, drawn)
 
+    def intensities(self, scan: Scan) -> list[np.ndarray]:
+        """Return the values of the picture."""
+        return self._images.stored(self._files[scan.name][0], self.channels)
+
     def reading(self) -> list[str]:
         """Return what was decided about images and masks that were read."""
         return [*self._images.notes, *self._masks.notes]

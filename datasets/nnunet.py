@@ -104,8 +104,12 @@ class NnUnet(UserDataset):
         return Scan(name, name, image, None, spacing, {self.annotation: drawn}, affine)
 
     def intensities(self, scan: Scan) -> list[np.ndarray]:
-        """Return the intensities of the volumes; pictures are scaled by their number of bits alone."""
-        return super().intensities(scan) if self.pictures else _volumes(self._files[scan.name][0])[0]
+        """Return the intensities of the volumes, or the values of the pictures."""
+        images = self._files[scan.name][0]
+        if not self.pictures:
+            return _volumes(images)[0]
+        each = self.channels if len(images) == 1 else 1
+        return [plane for channel, path in zip(self._images, images, strict=True) for plane in channel.stored(path, each)]
 
     def _plane(self, number: int) -> dict[str, Path]:
         """Return the images of one channel of the training part, by case."""

@@ -56,6 +56,17 @@ class Images:
         """Read a picture as float32 (pages, channels, height, width) in [0, 1]; what is transparent is black."""
         return np.stack([self._planes(page, path, channels) for page in pages(path)])
 
+    def stored(self, path: Path, channels: int) -> list[np.ndarray]:
+        """Return the channels of a picture, (pages, height, width) each, with its own values, in 8 or 16 bits.
+
+        Fractions, and values outside 0 to 65535, are scaled to 16 bits between black and white.
+        """
+        image = self.read(path, channels).astype(np.float64)
+        if not _is_deep(path):
+            return list(np.rint(image * 255).astype(np.uint8).swapaxes(0, 1))
+        low, high = self.range if self.whole else (0.0, float(TOPS[-1]))
+        return list(np.rint(image * (high - low) + low).astype(np.uint16).swapaxes(0, 1))
+
     def _planes(self, page: "Page", path: Path, channels: int) -> np.ndarray:
         array = page.values
         planes: np.ndarray
@@ -82,13 +93,25 @@ class Images:
         raise InputError(f"{path} has {len(planes)} channels; this data set has {channels}")
 
     @cached_property
-    def range(self) -> Range:
-        """Black and white of all pictures with more than 8 bits."""
+    def _extent(self) -> tuple[float, float, bool]:
+        """The least and the greatest value of all pictures with more than 8 bits, and whether some hold fractions."""
         low, high, fractions = np.inf, -np.inf, False
         for page in _readable(path for path in self.paths if _is_deep(path)):
             if page.deep and np.isfinite(page.values).all():
                 low, high = min(low, float(page.values.min())), max(high, float(page.values.max()))
                 fractions = fractions or page.values.dtype.kind == "f"
+        return low, high, fractions
+
+    @property
+    def whole(self) -> bool:
+        """Whether the values of all pictures with more than 8 bits are whole numbers from 0 to 65535."""
+        low, high, fractions = self._extent
+        return low >= 0 and high <= TOPS[-1] and not fractions
+
+    @cached_property
+    def range(self) -> Range:
+        """Black and white of all pictures with more than 8 bits."""
+        low, high, fractions = self._extent
         black, white = _range(low, high, fractions=fractions)
         self.notes[
             f"images of more than 8 bits hold {low:g} to {high:g}: {black:g} is read as 0 (black), {white:g} as 1 (white)"

@@ -39,6 +39,7 @@ class Method(ABC):
         ""  # what it needs beyond a pass of the budget's network per step, such as "a teacher"; for tables
     )
     title: ClassVar[str] = ""  # its name in figures and LaTeX tables, such as "Mean teacher"; a subclass doesn't inherit it
+    files: ClassVar[tuple[str, ...]] = ()  # options that name a file, whose content decides results
     outside: ClassVar[str] = ""  # what it knows from outside the training data, such as other weights; tables mark its rows
     # Yes-or-no facts that tables mention where they did not hold in all runs of a row: {"fired": "noise was suppressed"}.
     notes: ClassVar[Mapping[str, str]] = {}

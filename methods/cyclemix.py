@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.scale import relative_size
-from benchmark.methods.turns import sources, turned_labels, turned_maps
+from benchmark.methods.turns import rotated_labels, rotated_maps, sources
 from benchmark.methods.views import (
     Scale,
     cosine_distance,
@@ -60,16 +60,16 @@ class CycleMix(NetMethod):
         other = torch.from_numpy(self.rng.permutation(len(image))).to(image.device)
         mask = self._mask(batch, other)
         hole = holes(len(image), size, round(32 * relative_size(image, 212)), image.device)
-        turned = rotations(len(image), image.device)
-        there, back = sources(turned, size, linear=False), sources(turned.mT, size, linear=False)
+        rotation = rotations(len(image), image.device)
+        there, back = sources(rotation, size, linear=False), sources(rotation.mT, size, linear=False)
         made = (mask * image + (1 - mask) * image[other]) * ~hole[:, None]
         sets = torch.where(hole, everywhere, mixed_sets(mask[:, 0], batch.allowed, batch.allowed[other]))
-        logits, view = self.net(image), self.net(turned_maps(made, there))
-        probs, seen = logits.softmax(1), turned_maps(view.softmax(1), back)
+        logits, view = self.net(image), self.net(rotated_maps(made, there))
+        probs, seen = logits.softmax(1), rotated_maps(view.softmax(1), back)
         visible = (seen.detach().sum(1) > 0) & ~hole
         distance = (cosine_distance(seen, mask * probs + (1 - mask) * probs[other]) * visible).mean()
         loss = marks_loss(logits, batch.allowed, self.scale)
-        loss = loss + marks_loss(view, turned_labels(sets, there, everywhere), self.scale)
+        loss = loss + marks_loss(view, rotated_labels(sets, there, everywhere), self.scale)
         loss = loss + self.mixed * distance
         if not self.connected:
             return loss

@@ -32,7 +32,7 @@ class DMPLS(NetMethod):
     branch: str = ""  # a second network, such as smp:Unet/tu-pvt_v2_b0; not in the paper
 
     static: ClassVar[bool] = True
-    extra: ClassVar[str] = "a second decoder"
+    extra: ClassVar[str] = "a second decoder, or network"
 
     def __post_init__(self) -> None:
         """Check the name of the second network."""

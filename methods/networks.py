@@ -92,17 +92,8 @@ class Dual(nn.Module):
         return self.main.decoder(maps)[0], self.auxiliary(dropped)[0]
 
 
-class Pair(nn.Module):
-    """Two networks that see the same image; the first predicts."""
-
-    def __init__(self, main: Network, auxiliary: Network) -> None:
-        super().__init__()
-        self.main, self.auxiliary = main, auxiliary
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits of the main network."""
-        logits: Tensor = self.main(image)
-        return logits
+class Pair(Dual):
+    """Two networks that see the same image: the auxiliary one has an encoder of its own."""
 
     def both(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the main and of the auxiliary network."""

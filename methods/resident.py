@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmark.methods.augment import Augmentation, prefetch
 from benchmark.methods.batch import Batch, write_row
-from benchmark.methods.turns import sources, turned_labels, turned_maps
+from benchmark.methods.turns import rotated_labels, rotated_maps, sources
 
 AHEAD = 100  # steps whose turns are drawn at a time, while the steps before them are trained
 WARM_UP = 3  # steps of a kind before its graph is captured: libraries initialise themselves
@@ -86,13 +86,13 @@ class Resident:
         """Return the batch of the step that the counter names."""
         rows = self._row(self.rows)
         found = sources(self._row(self.turns), self.images.shape[-1], linear=self.augmentation.linear)
-        image = turned_maps(self.images.index_select(0, rows), found)
-        allowed = turned_labels(self.allowed.index_select(0, rows), found, self.augmentation.everything)
+        image = rotated_maps(self.images.index_select(0, rows), found)
+        allowed = rotated_labels(self.allowed.index_select(0, rows), found, self.augmentation.everything)
         memory = None
         if self.memory is not None:
             given = self.memory.index_select(0, rows)
             labels = given.dim() == 3
-            memory = turned_labels(given, found, self.augmentation.fill) if labels else turned_maps(given, found)
+            memory = rotated_labels(given, found, self.augmentation.fill) if labels else rotated_maps(given, found)
         step = self.count.clone()  # what a method keeps of it must not change with the counter
         return Batch(image, allowed.int(), rows, memory, step, self._row(self.numbers), kind)
 

@@ -1,6 +1,5 @@
 """SAM: masks that the Segment Anything Model makes of the marks, and a network trained on them."""
 
-import hashlib
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ class SegmentAnything(PartialCrossEntropyDice):
     points: int = 3  # of a mark, and as many of the marks of other classes, as points outside
 
     annotations: ClassVar[tuple[str, ...]] = ("point", "scribble", "block", "box")
+    files: ClassVar[tuple[str, ...]] = ("weights",)
     static: ClassVar[bool] = True
     extra: ClassVar[str] = "SAM, once before training"
     outside: ClassVar[str] = "its labels are made by SAM, whose weights were trained on other images"
@@ -50,7 +50,6 @@ class SegmentAnything(PartialCrossEntropyDice):
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Make masks of the marks, and train on them."""
         super().fit(masked(data, load(Path(self.weights)), self.points), budget, log)
-        self.report(sam_weights_sha256=hashlib.sha256(Path(self.weights).read_bytes()).hexdigest())
 
 
 def masked(data: WeakData, predictor: Any, points: int) -> WeakData:

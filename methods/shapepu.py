@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.scale import relative_size
-from benchmark.methods.turns import sources, turned_labels, turned_maps
+from benchmark.methods.turns import rotated_labels, rotated_maps, sources
 from benchmark.methods.views import Scale, cosine_distance, flips, holes, marks_loss, rotations
 from benchmark.seal.contract import Budget, Range, everything
 
@@ -23,7 +23,7 @@ class ShapePU(NetMethod):
     Loss: pCE of the image and of its view + invariance * mean (1 - cos) between both + from `start` on the negative loss:
     an unlabelled pixel below the (1 - share) quantile of a class's probabilities is not of that class. Mended here: shares
     are estimated on unlabelled pixels (the code reads the labelled ones); holes and corners are open (there background);
-    predictions are turned back in the reverse order, and each image is compared with its own (there with the batch's
+    predictions are rotated back in the reverse order, and each image is compared with its own (there with the batch's
     first); a class without marks in a batch excludes nothing (there NaN). `reference` restores the
     first three, and the scale.
     """
@@ -56,26 +56,26 @@ class ShapePU(NetMethod):
         shares = self._shares(batch) if batch.kind else None
         logits = self.net(image)
         hole = holes(len(image), image.shape[-1], round(32 * relative_size(image, 212)), image.device)
-        turned, flipped = rotations(len(image), image.device), flips(len(image), image.device)
-        there = sources(turned @ flipped, image.shape[-1], linear=False)  # first rotated, then flipped
+        rotation, flipped = rotations(len(image), image.device), flips(len(image), image.device)
+        there = sources(rotation @ flipped, image.shape[-1], linear=False)  # first rotated, then flipped
         unseen = 1 if self.reference else everything(self.classes)
-        sets = turned_labels(torch.where(hole, unseen, allowed), there, unseen)
-        view = self.net(turned_maps(image * ~hole[:, None], there))
+        sets = rotated_labels(torch.where(hole, unseen, allowed), there, unseen)
+        view = self.net(rotated_maps(image * ~hole[:, None], there))
         loss = marks_loss(logits, allowed, self.pixels) + marks_loss(view, sets, self.pixels)
-        loss = loss + self.invariance * self._distance(logits.softmax(1), view.softmax(1), turned, flipped, hole)
+        loss = loss + self.invariance * self._distance(logits.softmax(1), view.softmax(1), rotation, flipped, hole)
         if shares is None:
             return loss
         excluded = exclusions(logits.detach().softmax(1), allowed, shares)
         return loss + self.negative * partial_cross_entropy(logits, excluded)
 
-    def _distance(self, probs: Tensor, view: Tensor, turned: Tensor, flipped: Tensor, hole: Tensor) -> Tensor:
+    def _distance(self, probs: Tensor, view: Tensor, rotation: Tensor, flipped: Tensor, hole: Tensor) -> Tensor:
         """The distance of the image's prediction and the view's, over all pixels; 0 where the view shows nothing."""
         size = probs.shape[-1]
         if self.reference:  # rotates back first, and the batch's first prediction stands for all
-            back = turned_maps(view, sources(turned.mT @ flipped, size, linear=False))[:1].expand_as(view)
+            back = rotated_maps(view, sources(rotation.mT @ flipped, size, linear=False))[:1].expand_as(view)
             return (cosine_distance(probs, back) * ~hole).mean()
-        back = turned_maps(view, sources(flipped @ turned.mT, size, linear=False))
-        seen = (back.detach().sum(1) > 0) & ~hole  # probabilities sum to 1, and what was turned out of sight to 0
+        back = rotated_maps(view, sources(flipped @ rotation.mT, size, linear=False))
+        seen = (back.detach().sum(1) > 0) & ~hole  # probabilities sum to 1, and what was rotated out of sight to 0
         return (cosine_distance(probs, back) * seen).mean()
 
     @torch.no_grad()

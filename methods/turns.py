@@ -41,16 +41,16 @@ def _pixels(row: Tensor, column: Tensor, size: int) -> Tensor:
     return torch.where(inside, row * size + column, size * size).long().flatten(1)
 
 
-def turned_maps(maps: Tensor, found: Sources) -> Tensor:
+def rotated_maps(maps: Tensor, found: Sources) -> Tensor:
     """Augment maps (n, c, h, w); what lies outside is 0."""
     padded = torch.cat([maps.flatten(2), maps.new_zeros(*maps.shape[:2], 1)], 2)
-    turned = torch.zeros_like(maps).flatten(2)
+    rotated = torch.zeros_like(maps).flatten(2)
     for pixel, weight in zip(found.corners.unbind(1), found.weights.unbind(1), strict=True):
-        turned = turned + padded.gather(2, pixel[:, None].expand(-1, maps.shape[1], -1)) * weight[:, None].to(maps.dtype)
-    return turned.view_as(maps)
+        rotated = rotated + padded.gather(2, pixel[:, None].expand(-1, maps.shape[1], -1)) * weight[:, None].to(maps.dtype)
+    return rotated.view_as(maps)
 
 
-def turned_labels(labels: Tensor, found: Sources, fill: int) -> Tensor:
+def rotated_labels(labels: Tensor, found: Sources, fill: int) -> Tensor:
     """Augment integers (n, h, w) by the nearest pixel; what lies outside is `fill`."""
     padded = torch.cat([labels.flatten(1), labels.new_full((len(labels), 1), fill)], 1)
     return padded.gather(1, found.nearest).view_as(labels)

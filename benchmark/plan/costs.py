@@ -69,7 +69,7 @@ def _by_runs(job: Job, records: Iterable[Record], where: str, gpu: bool) -> Esti
         same = known["method"] == job.plugin.name and all(given[name] == budget[name] for name in KIND)
         if same and _on_gpu(record) is gpu and "wall_s" in record:
             ratio = round(abs(math.log(_pixels(given) / _pixels(budget))), 6)
-            distance = (known["options"] != dict(job.options), ratio, known["dataset"] != job.dataset)
+            distance = (known["options"] != job.identity()["options"], ratio, known["dataset"] != job.dataset)
             like.setdefault(distance, []).append(record)
     if not like:
         return None

@@ -48,6 +48,7 @@ class Job:
     revision: int | None  # of a method of this suite
     simulator: int  # version
     role: str = ""  # of its row in reports
+    files: tuple[str, ...] = ()  # options that name a file: its digest is in the identity
     extra: str = ""  # what the method needs beyond a pass of the network per step
     title: str = ""  # of the method in figures and LaTeX tables
 
@@ -56,7 +57,7 @@ class Job:
         return {
             "protocol": PROTOCOL,
             "method": self.plugin.name,
-            "options": dict(self.options),
+            "options": {name: _digest(value) if name in self.files else value for name, value in self.options.items()},
             "dataset": self.dataset,
             "dataset_options": dict(self.dataset_options),
             "annotation": self.annotation,
@@ -92,7 +93,10 @@ def _without_defaults(budget: Budget) -> dict[str, Any]:
 @cache
 def _digest(path: str) -> str:
     """Return the SHA-256 of a file; empty without one."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
+    if not path:
+        return ""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -342,6 +346,7 @@ def _job(
         revision=revision(row.plugin),
         simulator=forms.VERSION,
         role=plugins.role(row.cls),
+        files=getattr(row.cls, "files", ()),
         extra=getattr(row.cls, "extra", ""),
         title=plugins.title(row.cls),
     )

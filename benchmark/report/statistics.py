@@ -166,9 +166,9 @@ class Difference:
 
     def __neg__(self) -> "Difference":
         """The other's minus this one's."""
-        turned = tuple(-each for each in self.per_seed)
+        per_seed = tuple(-each for each in self.per_seed)
         return replace(
-            self, mean=-self.mean, low=-self.high, high=-self.low, per_seed=turned, superiority=1 - self.superiority
+            self, mean=-self.mean, low=-self.high, high=-self.low, per_seed=per_seed, superiority=1 - self.superiority
         )
 
 

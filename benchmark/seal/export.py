@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -95,17 +96,20 @@ def _is_flat(dataset: Dataset, scans: Iterable[str]) -> bool:
 
 
 def write_images(stem: Path, scan: Scan, dataset: Dataset, *, flat: bool) -> None:
-    """Write a scan's image in nnU-Net's layout: a picture of 8 bits if `flat`, else NIfTI with its own intensities."""
-    if flat:
-        planes = np.rint(scan.image[0] * 255).astype(np.uint8)
-        if len(planes) == 3:
-            Image.fromarray(planes.transpose(1, 2, 0)).save(f"{stem}_0000.png")
-        else:
-            for c, plane in enumerate(planes):
-                Image.fromarray(plane).save(f"{stem}_{c:04d}.png")
+    """Write a scan's image with its own intensities, in nnU-Net's layout: as pictures if `flat`, else as NIfTI.
+
+    A picture has 8 or 16 bits, and three channels are one picture in colour. Intensities without a file of that kind, from
+    0 to 1, are written in 8 bits.
+    """
+    channels = dataset.intensities(scan)
+    if not flat:
+        for c, channel in enumerate(channels):
+            write_nifti(Path(f"{stem}_{c:04d}.nii.gz"), channel, scan)
         return
-    for c, channel in enumerate(dataset.intensities(scan)):
-        write_nifti(Path(f"{stem}_{c:04d}.nii.gz"), channel, scan)
+    planes = [c[0] if c.dtype in (np.uint8, np.uint16) else np.rint(c[0] * 255).astype(np.uint8) for c in channels]
+    pictures = [np.dstack(planes[::-1])] if len(planes) == 3 else planes  # OpenCV's colours are blue, green, red
+    for c, picture in enumerate(pictures):
+        Path(f"{stem}_{c:04d}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
 
 
 def write_labels(stem: Path, labels: np.ndarray, scan: Scan, *, flat: bool) -> Path:

@@ -1,4 +1,4 @@
-"""Geometry of NIfTI files: every door reads a label map in the order in which its image is stored, or refuses."""
+"""Geometry of NIfTI files: every reader gives a label map in the order in which its image is stored, or refuses."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Pictures are read as one sees them, through every door and from every form of storage, or refused by name."""
+"""Pictures are read as one sees them, by every reader and from every form of storage, or refused by name."""
 
 import json
 import re
@@ -20,6 +20,7 @@ from benchmark.datasets.folder import Folder
 from benchmark.datasets.nnunet import NnUnet
 from benchmark.datasets.picture_files import Images, Masks
 from benchmark.score.external import read_map
+from benchmark.seal.export import export
 
 TURN = Image.Transpose
 STORED_AS = {  # how pixels are stored that an EXIF orientation brings upright
@@ -523,3 +524,48 @@ def test_grey_stored_as_colour_and_more_channels_than_the_set_has(tmp_path):
         Masks([path]).read(path)
     with pytest.raises(InputError, match=r"holds colours \[\[51, 51, 51\]"):
         Masks([path], colours=[[255, 0, 0]]).read(path)
+
+
+# ---------------------------------------------------------------------------------------------------- and written again
+
+GREYS = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) * 6 + 5  # 12 bits
+IMAGES = {  # what is stored -> what an export holds
+    "8 bits": (GREYS.astype(np.uint8), GREYS.astype(np.uint8)),
+    "12 bits": (GREYS, GREYS),
+    "12 bits in colour": (np.dstack([GREYS, GREYS // 2, GREYS // 3]), np.dstack([GREYS, GREYS // 2, GREYS // 3])),
+    "whole numbers below 0": (GREYS.astype(np.int32) - 100, None),
+    "fractions": (GREYS.astype(np.float32) / 5000, np.rint(GREYS.astype(np.float32) / 5000 * 65535).astype(np.uint16)),
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_an_export_holds_the_values_of_the_pictures(tmp_path, kind):
+    stored, wanted = IMAGES[kind]
+    for part in ("images", "masks"):
+        (tmp_path / "own" / part).mkdir(parents=True)
+    for name in "abcdefgh":
+        image = stored.copy()
+        image[0, 0] = image[0, 0] + (ord(name) - ord("a")) * (0.001 if image.dtype == np.float32 else 1)
+        colours = image[..., ::-1] if image.ndim == 3 else image
+        if stored.dtype == np.int32:
+            Image.fromarray(image).save(tmp_path / f"own/images/{name}.tif")
+        else:
+            cv2.imwrite(str(tmp_path / f"own/images/{name}.tif"), colours)
+        Image.fromarray((900 + ord(name) < GREYS).astype(np.uint8)).save(tmp_path / f"own/masks/{name}.png")
+    folder = Folder(tmp_path / "own")
+    out = export(folder, "full", "", tmp_path / "out")
+    scaled = stored.dtype in (np.int32, np.float32)  # so rounded
+    if wanted is None:
+        low, high = stored.min(), stored.max()
+        wanted = np.rint((stored - low) / (high - low) * 65535).astype(np.uint16)
+    written = sorted([*out.glob("imagesTr/*.png"), *out.glob("imagesTs/*.png")])
+    assert len(written) == 8
+    for path in written:
+        found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        found = found[..., ::-1] if found.ndim == 3 else found
+        assert found.dtype == wanted.dtype
+        assert np.abs(found[1:].astype(int) - wanted[1:]).max() <= scaled
+    again = NnUnet(out)
+    case = next(iter(again.patients()))
+    read, own = again.load(case).image, folder.load(case).image
+    assert np.abs(read - own).max() <= (1 / 255 if "8" in kind else 1 / 4095)

@@ -60,12 +60,12 @@ def test_image_sets_and_labels_stay_together(numbered, kind, least, most):
     exact = 0
     for augmentation, step in turns(kind=kind):
         augmented, augmented_sets = augmentation(step, 0, image[None].astype(np.float32), sets)
-        turned_labels = augmentation.memory(step, 0, labels)
+        rotated_labels = augmentation.memory(step, 0, labels)
         came_from = np.rint(augmented[0] * 1024).astype(int)
         if np.array_equal(np.sort(came_from.ravel()), np.arange(1024)):
             exact += 1
             assert np.array_equal(augmented_sets, sets.ravel()[came_from])
-            assert np.array_equal(turned_labels, labels.ravel()[came_from])
+            assert np.array_equal(rotated_labels, labels.ravel()[came_from])
     assert least < exact < most
 
 
@@ -77,10 +77,10 @@ def test_a_turn_invents_no_label_and_fills_with_nothing_known(kind, least, most)
     for augmentation, step in turns(kind=kind):
         ones = np.ones((1, 32, 32), np.float32)
         image, augmented_sets = augmentation(step, 0, ones, sets)
-        turned_labels = augmentation.memory(step, 0, labels)
+        rotated_labels = augmentation.memory(step, 0, labels)
         assert set(np.unique(augmented_sets)) <= {2, 7}
-        assert set(np.unique(turned_labels)) <= {1, IGNORE}
-        assert np.array_equal(augmented_sets == 7, turned_labels == IGNORE)
+        assert set(np.unique(rotated_labels)) <= {1, IGNORE}
+        assert np.array_equal(augmented_sets == 7, rotated_labels == IGNORE)
         assert (image[0][augmented_sets == 7] < 1).all()
         filled += (augmented_sets == 7).any()
     assert least < filled < most

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from benchmark.methods import cyclemix, helpnet, nnunet_style, sdt_net, shapepu, views
 from benchmark.methods.base import Batch
 from benchmark.methods.losses import partial_cross_entropy, partial_dice, squared_dice
-from benchmark.methods.turns import sources, turned_labels, turned_maps
+from benchmark.methods.turns import rotated_labels, rotated_maps, sources
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget
 from tests.support.losses import loss_at, scenes
@@ -86,14 +86,14 @@ def test_flips_are_the_four_of_a_square_and_their_own_inverse():
     torch.manual_seed(0)
     maps, matrices = torch.rand(40, 1, 5, 5), views.flips(40, CPU)
     found = sources(matrices, 5, linear=False)
-    made = turned_maps(maps, found)
+    made = rotated_maps(maps, found)
     kinds = [[], [2], [3], [2, 3]]
     seen = [
         next(i for i, axes in enumerate(kinds) if torch.equal(m, o.flip([a - 1 for a in axes])))
         for m, o in zip(made, maps, strict=True)
     ]
     assert set(seen) == {0, 1, 2, 3}
-    assert torch.equal(turned_maps(made, found), maps)
+    assert torch.equal(rotated_maps(made, found), maps)
 
 
 def test_the_transpose_of_a_rotation_turns_back():
@@ -102,7 +102,7 @@ def test_the_transpose_of_a_rotation_turns_back():
     torch.testing.assert_close(matrices @ matrices.mT, torch.eye(2).expand(50, 2, 2))
     assert (matrices[:, 0, 0].min(), matrices[:, 0, 0].max()) < (-0.9, 1)  # all around
     smooth = torch.linspace(0, 1, 33)[None, None, None].expand(50, 1, 33, 33)
-    back = turned_maps(turned_maps(smooth, sources(matrices, 33, linear=False)), sources(matrices.mT, 33, linear=False))
+    back = rotated_maps(rotated_maps(smooth, sources(matrices, 33, linear=False)), sources(matrices.mT, 33, linear=False))
     torch.testing.assert_close(back[..., 12:21, 12:21], smooth[..., 12:21, 12:21], rtol=0, atol=2 / 32)
 
 
@@ -334,14 +334,16 @@ def test_shapepu_is_the_published_sum(progress, scale, batch):
     method = built("shapepu", batch, scale=scale)
     torch.manual_seed(5)
     hole = views.holes(2, 32, 5, CPU)
-    turned, flipped = views.rotations(2, CPU), views.flips(2, CPU)
+    rotation, flipped = views.rotations(2, CPU), views.flips(2, CPU)
     assert (torch.linalg.det(flipped) < 0).all()  # one flip, which does not commute with a rotation
-    there = sources(turned @ flipped, 32, linear=False)
+    there = sources(rotation @ flipped, 32, linear=False)
     logits = method.net(batch.image)
-    view = method.net(turned_maps(batch.image * ~hole[:, None], there))
-    sets = turned_labels(batch.allowed.where(~hole, 7), there, 7)
-    back = turned_maps(view.softmax(1), sources((turned @ flipped).inverse(), 32, linear=False))
-    seen = (turned_maps(torch.ones(2, 1, 32, 32), sources((turned @ flipped).inverse(), 32, linear=False))[:, 0] > 0) & ~hole
+    view = method.net(rotated_maps(batch.image * ~hole[:, None], there))
+    sets = rotated_labels(batch.allowed.where(~hole, 7), there, 7)
+    back = rotated_maps(view.softmax(1), sources((rotation @ flipped).inverse(), 32, linear=False))
+    seen = (
+        rotated_maps(torch.ones(2, 1, 32, 32), sources((rotation @ flipped).inverse(), 32, linear=False))[:, 0] > 0
+    ) & ~hole
     cosine = (logits.softmax(1) * back).sum(1) / (logits.softmax(1).norm(dim=1) * back.norm(dim=1)).clamp(min=1e-8)
     apart = ((1 - cosine) * seen).sum() / seen.numel()
     expected = views.marks_loss(logits, batch.allowed, scale) + views.marks_loss(view, sets, scale) + 0.05 * apart
@@ -358,7 +360,7 @@ def test_shapepu_is_the_published_sum(progress, scale, batch):
 def test_as_published_holes_are_background_and_shares_those_of_the_marks(batch, monkeypatch):
     asked, seen = [], []
     monkeypatch.setattr(shapepu, "class_shares", lambda p, a, of: asked.append(of) or torch.tensor([0.5, 0.2, 0.3]))
-    monkeypatch.setattr(shapepu, "turned_labels", lambda sets, *given: seen.append((sets, given[1])) or sets)
+    monkeypatch.setattr(shapepu, "rotated_labels", lambda sets, *given: seen.append((sets, given[1])) or sets)
     for reference, estimate in ((True, "unlabelled"), (False, "labelled"), (False, "unlabelled")):
         method = built("shapepu", batch, reference=reference, estimate=estimate)
         assert torch.isfinite(loss_at(method, batch, 0.5))
@@ -435,17 +437,17 @@ def test_cyclemix_is_the_published_sum(options, batch):
             break
     assert 0 < mask.mean() < 1
     torch.manual_seed(3)
-    hole, turned = views.holes(2, 32, 5, CPU), views.rotations(2, CPU)
-    there, back = sources(turned, 32, linear=False), sources(turned.mT, 32, linear=False)
+    hole, rotation = views.holes(2, 32, 5, CPU), views.rotations(2, CPU)
+    there, back = sources(rotation, 32, linear=False), sources(rotation.mT, 32, linear=False)
     image = (mask * batch.image + (1 - mask) * batch.image[other]) * ~hole[:, None]
     sets = cyclemix.mixed_sets(mask[:, 0], batch.allowed, batch.allowed[other]).where(~hole, 7)
-    logits, view, scale = method.net(batch.image), method.net(turned_maps(image, there)), method.scale
-    seen, probs = turned_maps(view.softmax(1), back), logits.softmax(1)
-    inside = (turned_maps(torch.ones(2, 1, 32, 32), back)[:, 0] > 0) & ~hole
+    logits, view, scale = method.net(batch.image), method.net(rotated_maps(image, there)), method.scale
+    seen, probs = rotated_maps(view.softmax(1), back), logits.softmax(1)
+    inside = (rotated_maps(torch.ones(2, 1, 32, 32), back)[:, 0] > 0) & ~hole
     target = mask * probs + (1 - mask) * probs[other]
     apart = ((1 - F.cosine_similarity(seen, target)) * inside).sum() / inside.numel()
     expected = views.marks_loss(logits, batch.allowed, scale) + method.mixed * apart
-    expected = expected + views.marks_loss(view, turned_labels(sets, there, 7), scale)
+    expected = expected + views.marks_loss(view, rotated_labels(sets, there, 7), scale)
     kept = F.one_hot(views.largest_components(probs.argmax(1)), 3).permute(0, 3, 1, 2).float()
     expected = expected + method.connected * (1 - F.cosine_similarity(probs, kept)).mean()
     torch.manual_seed(3)

@@ -15,7 +15,7 @@ from benchmark.methods.augment import Augmentation, _pipeline
 from benchmark.methods.base import optimiser_of
 from benchmark.methods.batch import write_row
 from benchmark.methods.pce import PartialCrossEntropy
-from benchmark.methods.turns import sources, turned_labels, turned_maps
+from benchmark.methods.turns import rotated_labels, rotated_maps, sources
 from benchmark.plan import plugins
 from benchmark.seal.contract import IGNORE, Budget
 from benchmark.train.worker import seed_everything
@@ -35,12 +35,12 @@ class OnTheDevice(Augmentation):
 
     def __call__(self, step, row, image, allowed):
         found = self._sources(step, row, image.shape[-1])
-        labels = turned_labels(torch.tensor(allowed)[None], found, self.everything)
-        return turned_maps(torch.tensor(image)[None], found)[0].numpy(), labels[0].numpy()
+        labels = rotated_labels(torch.tensor(allowed)[None], found, self.everything)
+        return rotated_maps(torch.tensor(image)[None], found)[0].numpy(), labels[0].numpy()
 
     def memory(self, step, row, memory):
         found, given = self._sources(step, row, memory.shape[-1]), torch.tensor(memory)[None]
-        return (turned_maps(given, found) if memory.ndim == 3 else turned_labels(given, found, self.fill))[0].numpy()
+        return (rotated_maps(given, found) if memory.ndim == 3 else rotated_labels(given, found, self.fill))[0].numpy()
 
 
 def of_kind(kind, keep_axes, seed=0, fill=IGNORE, device=False):

@@ -23,7 +23,7 @@ from benchmark.report.figures.style import (
 )
 
 SIZE = np.array([205.0, 150.0])  # pt, about the size of a panel
-APART = np.array([8.5, 7.5])  # pt between the middles of two numbers, or of a number and a point
+GAP = np.array([8.5, 7.5])  # pt between the middles of two numbers, or of a number and a point
 FIRST = 8.0  # pt from a point to its number
 RADII, TURNS = (1, 1.5, 2, 2.5, 3, 4), np.arange(12) * np.pi / 6
 
@@ -73,7 +73,7 @@ def _numbered(panel: Any, x: pd.Series, y: pd.Series, texts: Sequence[str]) -> N
     for point, text in zip(points, texts, strict=True):
         around = [point + radius * FIRST * np.array([np.cos(turn), np.sin(turn)]) for radius in RADII for turn in TURNS]
         inside = [at for at in around if (at > 4).all() and (at < SIZE - 4).all()]
-        place = max(inside, key=lambda at: min(1.0, *(np.abs((at - other) / APART).max() for other in taken)))
+        place = max(inside, key=lambda at: min(1.0, *(np.abs((at - other) / GAP).max() for other in taken)))
         taken.append(place)
         line = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
         far = np.hypot(*(place - point)) > FIRST + 1
