@@ -288,7 +288,8 @@ def _has_inverse(affine: np.ndarray) -> bool:
 def check_root(dataset: Dataset) -> None:
     """Raise InputError if the folder of a data set is missing."""
     if not dataset.root.is_dir():
-        raise InputError(f"there is no folder {dataset.root}; get {dataset.name} from {dataset.source}")
+        get = f"get {dataset.name} from {dataset.source}"
+        raise InputError(f"there is no folder {dataset.root}; {get}, or name the folder that holds it with --data")
 
 
 def _at_hand(drawn: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
