@@ -260,7 +260,7 @@ def test_numbers_of_near_points_do_not_cover_each_other():
     cost._numbered(panel, x, y, [str(number) for number in range(25)])
     places = [panel.transAxes.inverted().transform(panel.transData.transform(at)) for at in zip(x, y, strict=True)]
     places = np.array(places) * cost.SIZE + [each.xyann for each in panel.texts]
-    apart = [np.abs((one - other) / cost.APART).max() for k, one in enumerate(places) for other in places[:k]]
+    apart = [np.abs((one - other) / cost.GAP).max() for k, one in enumerate(places) for other in places[:k]]
     assert min(apart) > 0.7
 
 
