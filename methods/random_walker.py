@@ -1,13 +1,11 @@
 """Random walker: a pixel gets the class of the mark that a walk which rarely crosses edges most likely meets first."""
 
 from dataclasses import dataclass
-from functools import cache
+from itertools import product
 from typing import Annotated, ClassVar
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import laplacian
-from scipy.sparse.linalg import splu
+from scipy.linalg import solveh_banded
 
 from benchmark.methods.propagation import LabelPropagation
 from benchmark.seal.contract import IGNORE, Range
@@ -38,45 +36,49 @@ class RandomWalker(LabelPropagation):
 def probabilities(image: np.ndarray, labels: np.ndarray, beta: float) -> np.ndarray:
     """Probabilities (k, h, w) that a walk meets a mark of each of the k marked classes, in their order, first.
 
-    Image (c, h, w), float64; labels (h, w), IGNORE where unmarked. One sparse factorisation is used for all classes
-    (Grady's equation 10); the last class is 1 minus the sum of the others.
+    Image (c, h, w), float64; labels (h, w), IGNORE where unmarked. One factorisation is used for all classes (Grady's
+    equation 10); the last class is 1 minus the sum of the others. The pixels are a chessboard: all neighbours of a white
+    pixel are black, so the white ones are eliminated first. The black ones, row by row, then have a band matrix.
     """
-    pixels = elimination_order(*labels.shape)
-    unmarked = labels.ravel()[pixels] == IGNORE
-    free, marks = pixels[unmarked], pixels[~unmarked]
-    certain = np.setdiff1d(labels, IGNORE) == labels.ravel()[:, None]  # 1 at marks of the class, 0 elsewhere
-    rows = graph_laplacian(image, beta)[free]
-    factors = splu(
-        rows[:, free].tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0, relax=1, panel_size=1,
-        options={"SymmetricMode": True, "Equil": False},
-    )  # fmt: skip
-    found = certain.astype(np.float64)
-    found[free, :-1] = factors.solve(-(rows[:, marks] @ found[marks, :-1]))
-    found[free, -1] = 1 - found[free, :-1].sum(1)
-    return found.T.reshape(-1, *labels.shape)
+    height, width = labels.shape
+    if width > height:  # the band is as wide as a row
+        return probabilities(image.swapaxes(1, 2), labels.T, beta).swapaxes(1, 2)
+    weights = edge_weights(image, beta)
+    marks = np.pad(labels.astype(np.int64), 2, constant_values=-1)  # two steps lead nowhere else; all below is flat
+    white = np.indices(marks.shape).sum(0).ravel() % 2 == 1
+    marks, free = marks.ravel(), marks.ravel() == IGNORE
+    degree = np.sum(list(weights.values()), axis=0)
+    share = np.divide(1, degree, out=np.zeros(marks.shape), where=free & white)
+
+    def inflow(values: np.ndarray) -> np.ndarray:
+        return sum(weight * np.roll(values, -step, 1) for step, weight in weights.items())
+
+    black = np.flatnonzero(free & ~white)
+    number = np.full(marks.shape, -1)
+    number[black] = np.arange(len(black))
+    band = np.zeros((len(black), width + 2)).T  # row i: the entries i below the diagonal
+    band[0] = degree[black]
+    for first, second in product(weights, repeat=2):  # by way of a white pixel
+        below = number[black + first + second] - number[black]
+        entries = weights[first][black] * (share * weights[second])[black + first]
+        there = (number[black + first + second] >= 0) & (below >= 0)
+        band[below[there], number[black][there]] -= entries[there]
+    found = (marks == np.setdiff1d(labels, IGNORE)[:-1, None]).astype(np.float64)
+    known = inflow(found + share * inflow(found))[:, black]
+    found[:, black] = solveh_banded(band, known.T, overwrite_ab=True, lower=True, check_finite=False).T
+    found += share * inflow(found)
+    found = np.concatenate([found, 1 - found.sum(0, keepdims=True)])
+    return found.reshape(-1, height + 4, width + 4)[:, 2:-2, 2:-2]
 
 
-def graph_laplacian(image: np.ndarray, beta: float) -> csr_array:
-    """Laplacian of the four-neighbour grid of an image (c, h, w), its weights normalised as scikit-image's."""
-    pixels = np.arange(image[0].size, dtype=np.int32).reshape(image.shape[1:])  # splu needs int32 indices
-    starts = np.concatenate([pixels[:-1].ravel(), pixels[:, :-1].ravel()])
-    ends = np.concatenate([pixels[1:].ravel(), pixels[:, 1:].ravel()])
-    change = np.concatenate([np.square(np.diff(image, axis=axis)).sum(0).ravel() for axis in (1, 2)])
-    weights = np.exp(-beta * change / (10 * image.std() * np.sqrt(len(image)))) + 1e-10
-    graph = coo_array((weights, (starts, ends)), shape=(pixels.size, pixels.size))
-    return laplacian(graph.tocsr(), symmetrized=True).tocsr()
+def edge_weights(image: np.ndarray, beta: float) -> dict[int, np.ndarray]:
+    """Weights of the edges of the four-neighbour grid of an image (c, h, w), normalised as scikit-image's.
 
-
-@cache
-def elimination_order(height: int, width: int) -> np.ndarray:
-    """The pixels of a grid in the order of nested dissection, which keeps its factors sparse (George, 1973)."""
-
-    def dissect(pixels: np.ndarray) -> np.ndarray:
-        if pixels.size <= 16:
-            return pixels.ravel()
-        if pixels.shape[0] < pixels.shape[1]:
-            pixels = pixels.T
-        middle = len(pixels) // 2
-        return np.concatenate([dissect(pixels[:middle]), dissect(pixels[middle + 1 :]), pixels[middle]])
-
-    return dissect(np.arange(height * width, dtype=np.int32).reshape(height, width))
+    By the step from a pixel to its neighbour, in the flat image with two pixels around it, to which no edge leads.
+    """
+    scale = 10 * image.std() * np.sqrt(len(image))
+    change = [np.square(np.diff(image, axis=axis)).sum(0) for axis in (1, 2)]
+    down, right = (np.exp(-beta * each / scale) + 1e-10 for each in change)
+    row = image.shape[2] + 4
+    down, right = np.pad(down, ((2, 3), (2, 2))).ravel(), np.pad(right, ((2, 2), (2, 3))).ravel()
+    return {row: down, -row: np.roll(down, row), 1: right, -1: np.roll(right, 1)}
