@@ -65,7 +65,8 @@ def probabilities(image: np.ndarray, labels: np.ndarray, beta: float) -> np.ndar
         band[below[there], number[black][there]] -= entries[there]
     found = (marks == np.setdiff1d(labels, IGNORE)[:-1, None]).astype(np.float64)
     known = inflow(found + share * inflow(found))[:, black]
-    found[:, black] = solveh_banded(band, known.T, overwrite_ab=True, lower=True, check_finite=False).T
+    if black.size:
+        found[:, black] = solveh_banded(band, known.T, overwrite_ab=True, lower=True, check_finite=False).T
     found += share * inflow(found)
     found = np.concatenate([found, 1 - found.sum(0, keepdims=True)])
     return found.reshape(-1, height + 4, width + 4)[:, 2:-2, 2:-2]
