@@ -14,8 +14,8 @@ import pandas as pd
 
 CHARACTERS = 150  # on a line of 17 cm, \small is then scaled to 0.7 at least, and its \scriptsize to 5 pt
 LINES = 45  # on a page of 25 cm
-WRAP = 45  # characters; longer texts are wrapped
-WRAPPED = r">{\scriptsize\raggedright\arraybackslash}p{0.35\linewidth}"
+WRAP, WRAP_ALONE = 45, 30  # characters; longer texts are wrapped, the second in a table that can't be split by columns
+WRAPPED = r">{\scriptsize\raggedright\arraybackslash}p{%.2f\linewidth}"
 FITTED = r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi"
 NUMBER = re.compile(r"[+−-]?[\d.,]+%?|n/a|unknown")
 NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
@@ -29,11 +29,13 @@ def typeset(cells: pd.DataFrame, title: str, notes: Iterable[str]) -> str:
     if cells.index.name != "data":
         table.insert(0, ("", str(cells.index.name or "")), table.index)
         table.index = pd.Index([""] * len(table))
-    groups, widths = [group for group, _ in table], [_width(table[head]) + 2 for head in table]
-    lines = table.map(len).max(axis=1) // WRAP + 1 + ~table.index.duplicated()  # the name of a section has a line, too
+    groups = [group for group, _ in table]
+    wrap = WRAP if any(groups) else WRAP_ALONE
+    widths = [_width(table[head], wrap) + 2 for head in table]
+    lines = table.map(len).max(axis=1) // wrap + 1 + ~table.index.duplicated()  # the name of a section has a line, too
     parts = _split(groups[1:], widths[1:], CHARACTERS - widths[0] if any(groups) else sum(widths))
     pages = _split([*table.index], [*lines], LINES)
-    tabulars = [_tabular(table.iloc[rows, [0, *(number + 1 for number in part)]]) for part in parts for rows in pages]
+    tabulars = [_tabular(table.iloc[rows, [0, *(number + 1 for number in part)]], wrap) for part in parts for rows in pages]
     body = "\\par\\bigskip\\noindent\n".join(f"\\sbox0{{{tabular}}}{FITTED}\n" for tabular in tabulars)
     below = "".join(f"\\par {escape(note)}\n" for note in notes)
     return (
@@ -56,16 +58,16 @@ def _split(groups: Sequence[str], sizes: Sequence[int], room: int) -> list[list[
     return parts
 
 
-def _width(column: pd.Series) -> int:
+def _width(column: pd.Series, wrap: int) -> int:
     """Width of a column in characters: of its longest text or line, and of the longest word of its heading."""
-    return max(min(WRAP, column.str.len().max()), *map(len, column.name[1].split()), 0)
+    return max(min(wrap, column.str.len().max()), *map(len, column.name[1].split()), 0)
 
 
-def _tabular(table: pd.DataFrame) -> str:
+def _tabular(table: pd.DataFrame, wrap: int) -> str:
     """Write one tabular, with a line with its name above each section, and a rule below headings over several columns."""
     groups = [escape(group) for group, _ in table]
-    formats = [_format(table[head]) for head in table]
-    heads = [_heading(table[head], side) for head, side in zip(table, formats, strict=True)]
+    formats = [_format(table[head], wrap) for head in table]
+    heads = [_heading(table[head], side, wrap) for head, side in zip(table, formats, strict=True)]
     spans = [[*own] for _, own in groupby(range(len(groups)), key=groups.__getitem__)]
     heads[0] = "".join(f"\\cmidrule(lr){{{own[0] + 1}-{own[-1] + 1}}}\n" for own in spans if groups[own[0]]) + heads[0]
     shown = table.map(_cell).set_axis(pd.MultiIndex.from_arrays([groups, heads]), axis=1).reset_index(drop=True)
@@ -79,14 +81,14 @@ def _tabular(table: pd.DataFrame) -> str:
     return str(style.to_latex(column_format="".join(formats), hrules=True, multicol_align="c")).rstrip()
 
 
-def _format(column: pd.Series) -> str:
+def _format(column: pd.Series, wrap: int) -> str:
     """How LaTeX aligns a column: numbers to the right, other texts to the left, long ones wrapped."""
-    return WRAPPED if column.str.len().max() > WRAP else "r" if all(map(NUMBER.fullmatch, column)) else "l"
+    return WRAPPED % (wrap / 130) if column.str.len().max() > wrap else "r" if all(map(NUMBER.fullmatch, column)) else "l"
 
 
-def _heading(column: pd.Series, side: str) -> str:
+def _heading(column: pd.Series, side: str, wrap: int) -> str:
     """The heading of a column, on several lines where it is longer than the texts below it."""
-    lines = [escape(line) for line in textwrap.wrap(column.name[1], max(_width(column), 8), break_long_words=False)]
+    lines = [escape(line) for line in textwrap.wrap(column.name[1], max(_width(column, wrap), 8), break_long_words=False)]
     stacked = r" \\ ".join(lines)
     return rf"\shortstack[{side if side == 'r' else 'l'}]{{{stacked}}}" if len(lines) > 1 else stacked
 
