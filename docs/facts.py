@@ -29,7 +29,7 @@ from benchmark.datasets.forms import ANNOTATOR_ERRORS, DENSITY, FORMS
 from benchmark.plan import plugins, trials
 from benchmark.plan import presets as preset_files
 from benchmark.report import published, runs, tables
-from benchmark.report.summary import MEAN, summarise
+from benchmark.report.summary import MEAN, Options, summarise
 from benchmark.score.evaluate import OVERLAPS, SURFACE_METRICS
 
 ROOT = Path(__file__).parents[1]
@@ -421,6 +421,32 @@ def score(line: Any) -> str:
     return text + (f" {line.unit}" if line.unit else "") + bracket + rest
 
 
+# ----------------------------------------------------------------------------------------------------- published claims
+
+OUTCOMES = {"better": "holds", "worse": "reverses", "alike": "no gain", "not told apart": "within noise"}
+TABLE_1 = "Luo et al., MICCAI 2022 (WSL4MIS)"
+
+
+def claims() -> str:
+    """What each method of WSL4MIS's table gains in mean Dice over `pce` there, and in the stored runs."""
+    printed = published.read()
+    printed = printed[(printed.paper == TABLE_1) & (printed.metric == "dice") & (printed.region == MEAN)]
+    printed = printed[printed.supervision == "weak"].set_index("method")
+    column, own = "acdc scribble:drawn", store.stored("reference-core")["reference-core"]
+    tests = summarise(runs.read_folder(own), Options(reference="pce"), ["dice"]).tests
+    found = {line.method: line for line in tests[tests.column == column].itertuples()}
+    lines = []
+    for name, line in printed[printed.here != "pce"].iterrows():
+        here = found.get(line.here)
+        gain = "" if here is None else f"{here.difference:+.2f} [{here.low:+.2f}, {here.high:+.2f}]"
+        outcome = "no such method here" if not line.here else "no runs yet" if here is None else ""
+        outcome = outcome or OUTCOMES.get(here.verdict, "no verdict: one seed")
+        lines.append(
+            [str(name), line.here and f"`{line.here}`", f"{line['mean'] - printed['mean']['pCE']:+.2f}", gain, outcome]
+        )
+    return table(["in the paper", "here", "gain there", "gain here", "outcome"], lines)
+
+
 # --------------------------------------------------------------------------------------------------------- data sets
 
 
@@ -481,6 +507,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "datasets": data_sets,
     "data_kinds": data_kinds,
     "reference": reference,
+    "claims": claims,
     "method": method,
     "dataset": data_set,
     "presets": presets,
