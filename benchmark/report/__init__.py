@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ from benchmark.report.explain import explained
 from benchmark.report.figures.cases import gallery
 from benchmark.report.figures.montage import montage
 from benchmark.report.figures.style import KINDS, FigureData
-from benchmark.report.front import Front, front
+from benchmark.report.front import Front, opening
 from benchmark.report.latex import paragraphs
 from benchmark.report.runs import Rows
 from benchmark.report.summary import DEFAULTS as COMPARED
@@ -88,7 +89,7 @@ def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Pa
             report, found = _write_one(folder, together, options, name, several)
         except InputError as error:
             raise InputError(f"{name}: {error}" if name else str(error)) from error
-        fronts |= {f"{report}/{path}": front for path, front in found.items()}
+        fronts |= {quote(f"{report}/{path}"): front for path, front in found.items()}
     if options.site:
         (together / "index.html").write_text(page.site(f"Reports on {whole}", fronts))
     return together if several or options.site else together / report
@@ -127,7 +128,9 @@ def _write_one(
 
 def _links(up: str, names: Collection[str], here: str = "") -> dict[str, str]:
     """The addresses of a site's pages, seen from one of them; that one has none."""
-    return {"All reports": f"{up}index.html"} | {each: f"{up}{each}/index.html" if each != here else "" for each in names}
+    return {"All reports": f"{up}index.html"} | {
+        each: f"{up}{quote(each)}/index.html" if each != here else "" for each in names
+    }
 
 
 def explain(results: Path, pair: tuple[str, str], options: ReportOptions = DEFAULTS) -> str:
@@ -212,7 +215,7 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
     for path in folder.iterdir():
         if path.is_file() and path.suffix[1:] not in options.formats:
             path.unlink()
-    return front(source) if options.site else {}
+    return opening(source) if options.site else {}
 
 
 def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOptions, links: Mapping[str, str]) -> None:
@@ -260,17 +263,18 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
 def _short(summary: Summary, metrics: Sequence[str]) -> str:
     """What a reader needs on the page of the table: what its numbers are, and the marks that are in it."""
     cells = summary.cells[summary.cells.metric.isin(metrics)]
-    over = " or ".join(text for text in dict.fromkeys(cells.over.dropna()))
+    over = [{OVER[False]: f"{OVER[False]}, given these runs"}.get(each, each) for each in cells.over.dropna().unique()]
     marks = {
-        "Bold: better than all others.": (cells.place == "best").any(),
+        "Bold: better than all other complete rows.": (cells.place == "best").any(),
         f"{tables.OPEN}: not told apart from the best.": (cells.place == "open").any(),
         f"{tables.ALIKE}: alike.": (cells.place == "alike").any(),
         f"{tables.DAGGER}: another budget.": (cells.own_budget != "").any(),
         "n/a: not planned, or not possible.": len(cells.drop_duplicates(["column", "method"]))
         < cells.column.nunique() * cells.method.nunique(),
     }
-    mean = f"Mean [{statistics.LEVEL:.0%} interval over {over}]." if over else ""
-    return " ".join([mean, *(text for text, there in marks.items() if there)]).strip()
+    mean = f"Mean [{statistics.LEVEL:.0%} interval over {' or over '.join(sorted(over))}]" if over else "Mean"
+    each = " (of each seed)" if cells.seeds.between(2, statistics.FEW_SEEDS - 1).any() else ""
+    return " ".join([f"{mean}{each}.", *(text for text, there in marks.items() if there)])
 
 
 def notes(read: Rows, summary: Summary) -> list[str]:

@@ -21,7 +21,7 @@ ORDER = ("dataset", "column", "scan")  # cases differ in the first of these if t
 Front = dict[str, Any]  # as the templates take it
 
 
-def front(source: FigureData) -> Front:
+def opening(source: FigureData) -> Front:
     """The title, what was compared, how many runs there are, and the matrix of the first metric."""
     read, rows = source.read, rows_of(source)
     known = source.cells.pivot(index="method", columns="column", values="mean").reindex(rows, columns=[*read.about])
@@ -127,7 +127,7 @@ def _legend(source: FigureData, scale: tuple[float, float], cells: Sequence[Mapp
     of_mean = [
         f"Number and dot: mean {source.label()}. {good}. Line: its {statistics.LEVEL:.0%} interval; "
         f"all have one scale, from {scale[0]:.{digits}f} to {scale[1]:.{digits}f}.",
-        "Bold: better than all others." * best,
+        "Bold: better than all other complete rows." * best,
         f"{tables.OPEN}: the best mean, and rows that are not told apart from it." * (tables.OPEN in marks),
         f"{tables.ALIKE}: alike." * (tables.ALIKE in marks),
         "Nothing is called best: there is too little for a verdict, or no method beats the location prior." * (not judged),

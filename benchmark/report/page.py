@@ -22,7 +22,7 @@ from benchmark.plan.jobs import PROTOCOL
 from benchmark.report import names
 from benchmark.report.figures.cases import LIMIT, Case
 from benchmark.report.figures.style import FigureData, SavedFigure
-from benchmark.report.front import Front, front, interesting, rows_of
+from benchmark.report.front import Front, interesting, opening, rows_of
 from benchmark.report.runs import Rows
 from benchmark.report.statistics import ALPHA, LEVEL, RESAMPLES
 from benchmark.report.summary import HEADLINE
@@ -74,7 +74,7 @@ def render(source: FigureData, made: Iterable[Table], folder: Path, content: Con
     drawn = [each for each in content.drawn if each.name != "matrix"]  # with which the page begins
     return _filled(
         "index.html",
-        front=front(source),
+        front=opening(source),
         shown=[browser["data"]["cases"][number] | {"number": number} for number in browser["data"]["open"]],
         links=content.links,
         selection=read.selection,
@@ -96,7 +96,7 @@ def render(source: FigureData, made: Iterable[Table], folder: Path, content: Con
 
 
 def site(title: str, fronts: Mapping[str, Front]) -> str:
-    """Return the HTML of the page that leads to several: what `front` gives of each, by its address."""
+    """Return the HTML of the page that leads to several: what `opening` gives of each, by its address."""
     return _filled("site.html", title=title, fronts=fronts)
 
 

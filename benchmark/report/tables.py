@@ -59,9 +59,12 @@ def main_table(
 
 
 def metric_tables(
-    cells: pd.DataFrame, metrics: Iterable[str], order: Sequence[str], known: Known = BUILT_IN
+    cells: pd.DataFrame, metrics: Sequence[str], order: Sequence[str], known: Known = BUILT_IN
 ) -> dict[str, pd.DataFrame]:
-    """The main table in parts by metric, each under its title, rows in this order; a title has the unit that all share."""
+    """The main table in parts by metric, the first of these first, each under its title, rows in this order.
+
+    A title has the unit that all columns share.
+    """
     own = cells[cells.region == MEAN]
     whole = main_table(cells, metrics, known=known)
     of = dict(zip(_headings(own, known), own.metric, strict=True))
@@ -71,7 +74,8 @@ def metric_tables(
     for column, heading in whole.columns:
         parts.setdefault(of[heading], []).append((column, heading))
     found = {}
-    for metric, keys in parts.items():
+    for metric in sorted(parts, key=lambda each: each != metrics[0]):
+        keys = parts[metric]
         headings = {heading for _, heading in keys}
         names = [column if len(headings) == 1 else f"{column}: {heading}" for column, heading in keys]
         title = headings.pop() if len(headings) == 1 else known[metric].title
