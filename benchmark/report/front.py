@@ -14,7 +14,7 @@ from benchmark.report.summary import MEAN
 from benchmark.store import RULES
 
 PALE, STRONG = (243, 247, 252), (107, 174, 214)  # of cells, both below the same dark print
-WIDE, TALL, DOT = 84, 10, 2.5  # px: an interval's drawing, and the radius of its dot
+LEFT, RIGHT = 3, 97  # of an interval's drawing, which is 100 wide
 SHOWN = 3  # cases
 ORDER = ("dataset", "column", "scan")  # cases differ in the first of these if they can
 
@@ -102,7 +102,7 @@ def _cell(source: FigureData, line: Any, shade: float, scale: tuple[float, float
         kind = "failed" if line.failed else "missing" if not line.runs else "undefined"
         return {"kind": kind, "text": whole, "says": whole}
     low, high = scale
-    places = [DOT + (WIDE - 2 * DOT) * (end - low) / ((high - low) or 1) for end in (line.low, line.mean, line.high)]
+    places = [LEFT + (RIGHT - LEFT) * (end - low) / ((high - low) or 1) for end in (line.low, line.mean, line.high)]
     colour = bytes(round(pale + (strong - pale) * shade) for pale, strong in zip(PALE, STRONG, strict=True))
     return {
         "kind": "mean",
@@ -110,7 +110,7 @@ def _cell(source: FigureData, line: Any, shade: float, scale: tuple[float, float
         "mark": tables.MARKS.get(line.place, ""),
         "best": line.place == "best",
         "colour": f"#{colour.hex()}",
-        "line": None if pd.isna(line.low) else f"M{places[0]:.1f} {TALL / 2:g}H{places[2]:.1f}",
+        "line": None if pd.isna(line.low) else f"M{places[0]:.1f} 5H{places[2]:.1f}",
         "dot": f"{places[1]:.1f}",
         "counts": tables.counts(line),
         "says": whole.replace("**", ""),

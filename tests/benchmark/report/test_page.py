@@ -323,10 +323,11 @@ def test_the_matrix_has_a_cell_for_each_row_and_column_with_the_mean_of_the_case
     assert '<span class="none">n/a</span>' in text
     assert "Hatched: planned, but not run." in text
     assert "Nothing is called best" in text
-    lines = re.findall(r'<path d="M([\d.]+) 5H([\d.]+)"/><circle cx="([\d.]+)"', text)
+    lines = re.findall(r'<path d="M([\d.]+) 5H([\d.]+)"/><path class="dot" d="M([\d.]+) 5h0"/>', text)
     assert len(lines) == 1, "a single patient has no interval"
     low, high, mean = map(float, lines[0])
-    assert 0 < low < mean < high < front.WIDE
+    assert (low, high) == (front.LEFT, front.RIGHT), "it has the scale for itself"
+    assert low < mean < high
 
 
 def test_the_print_in_a_cell_is_read_on_every_colour():
