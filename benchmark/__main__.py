@@ -178,6 +178,9 @@ def report(
     embed_images: Annotated[
         bool, typer.Option("--embed-images", help="Also show pixels of data sets that may not be redistributed.")
     ] = False,
+    site: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write reports there, and a page that leads to all.")
+    ] = None,
 ) -> None:
     """Write tables, figures and a page of a results folder."""
     from benchmark.report import FORMATS, ReportOptions, margins, write
@@ -192,11 +195,12 @@ def report(
         formats=_split(format_) or FORMATS,
         embed_images=embed_images,
         figures=_split(figures),
+        site=site is not None,
     )
     if any(explain):
         print(explain_pair(results, explain, options))
         return
-    print(f"report: {write(results, reports, options)}")
+    print(f"report: {write(results, site or reports, options)}")
 
 
 @app.command()

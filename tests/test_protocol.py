@@ -63,7 +63,7 @@ def test_a_checkpoint_chosen_on_the_test_set_shows_as_a_leak_delta_and_moves_no_
     assert leak["prior"] == 0
     assert dice(found, "wandering") == 0  # the last step's
     assert dice(summary(tmp_path / "results", "test"), "wandering") == pytest.approx(leak["wandering"])
-    text = (report.write(tmp_path / "results", tmp_path / "reports", MARKDOWN) / "table.md").read_text()
+    text = (report.write(tmp_path / "results", tmp_path / "reports", MARKDOWN) / "notes.md").read_text()
     assert "Model selection: the last step." in text
 
 
@@ -135,7 +135,8 @@ def test_an_own_learning_rate_needs_a_reason_and_has_a_dagger(tmp_path):
     run_sweep(make_plan(Request(preset=str(path))), tmp_path / "results")
     text = (report.write(tmp_path / "results", tmp_path, MARKDOWN) / "table.md").read_text()
     assert "| entropy† " in text
-    assert "† entropy is not trained like the others: as published." in text
+    notes = (tmp_path / "report/notes.md").read_text()
+    assert "† entropy is not trained like the others: as published." in notes
     assert "| pce " in text
 
 

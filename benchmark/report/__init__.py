@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -17,6 +18,8 @@ from benchmark.report.explain import explained
 from benchmark.report.figures.cases import gallery
 from benchmark.report.figures.montage import montage
 from benchmark.report.figures.style import KINDS, FigureData
+from benchmark.report.front import Front, opening
+from benchmark.report.latex import paragraphs
 from benchmark.report.runs import Rows
 from benchmark.report.summary import DEFAULTS as COMPARED
 from benchmark.report.summary import HEADLINE, MEAN, OVER, TOO_LITTLE, Options, Summary, patients, summarise
@@ -28,6 +31,7 @@ SHOWN = (  # of a column's budget
     *("steps", "batch", "size", "resize", "augmentation", "network", "optimiser", "lr", "warmup", "schedule", "tune"),
     "kernels",  # other than torch
 )
+NOTES = "More on these numbers: [notes](notes.md)"
 FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
 
@@ -42,15 +46,18 @@ class ReportOptions:
     formats: Sequence[str] = FORMATS
     embed_images: bool = False  # also images that may not be redistributed
     figures: Sequence[str] = ()  # files of more of them, or names of installed ones
+    site: bool = False  # a page above all reports, to which theirs lead back
 
     def __post_init__(self) -> None:
-        """Raise InputError for unknown metrics, formats or rules of selection."""
+        """Raise InputError for unknown metrics, formats or rules of selection, and for a site without pages."""
         for flag, given, known in (
             ("selection", [self.selection], RULES),
             ("format", self.formats, FORMATS),
         ):
             if unknown := [name for name in given if name not in known]:
                 raise InputError(f"--{flag} is {unknown[0]!r}{nearest(unknown[0], known)}; it must be {', '.join(known)}")
+        if self.site and "html" not in self.formats:
+            raise InputError("--format is without html, of which a --site is made; it must have html")
         figures.makers_of(self.figures)
 
 
@@ -71,22 +78,30 @@ def margins(text: str) -> tuple[float, float]:
 def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Path:
     """Write `reports/<name>/` completely, instead of an older one; return the folder. Tuned runs get a folder inside it.
 
-    Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`.
+    Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`. A site
+    has a report of each of them directly in `reports`, and a page that leads to all.
     """
-    several = within(results)
-    if not several:
-        return _write_one(open_results(results), reports, options)
-    together = reports / results.resolve().name
-    for name, folder in several.items():
+    several, whole = within(results), results.resolve().name
+    together = reports / whole if several and not options.site else reports
+    fronts: dict[str, Front] = {}
+    for name, folder in (several or {"": open_results(results)}).items():
         try:
-            _write_one(folder, together, options, name)
+            report, found = _write_one(folder, together, options, name, several)
         except InputError as error:
-            raise InputError(f"{name}: {error}") from error
-    return together
+            raise InputError(f"{name}: {error}" if name else str(error)) from error
+        fronts |= {quote(f"{report}/{path}"): front for path, front in found.items()}
+    if options.site:
+        (together / "index.html").write_text(page.site(f"Reports on {whole}", fronts))
+    return together if several or options.site else together / report
 
 
-def _write_one(results: ResultsFolder, reports: Path, options: ReportOptions, name: str = "") -> Path:
-    """Write the report on one results folder, to a folder of that name, else of its plan's name."""
+def _write_one(
+    results: ResultsFolder, reports: Path, options: ReportOptions, name: str = "", names: Collection[str] = ()
+) -> tuple[str, dict[str, Front]]:
+    """Write the report on one results folder, named so or as its plan, and return its name and the fronts of its pages.
+
+    names: of all reports that share a site.
+    """
     read = runs.read_folder(results, options.selection)
     if unknown := [name for name in options.metrics if name not in read.metrics]:
         raise InputError(
@@ -101,12 +116,21 @@ def _write_one(results: ResultsFolder, reports: Path, options: ReportOptions, na
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     equal, tuned = read.track("equal"), read.track("tuned")
+    links = _links("../", names, name) if options.site else {}
+    fronts = {"index.html": _write(equal if len(equal.runs) else tuned, results, staged, options, links)}
     if len(tuned.runs) and len(equal.runs):
-        _write(tuned, results, staged / "tuned", options)
-    _write(equal if len(equal.runs) else tuned, results, staged, options)
+        links = _links("../../", names) if options.site else {}
+        fronts["tuned/index.html"] = _write(tuned, results, staged / "tuned", options, links)
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)
-    return folder
+    return name, fronts
+
+
+def _links(up: str, names: Collection[str], here: str = "") -> dict[str, str]:
+    """The addresses of a site's pages, seen from one of them; that one has none."""
+    return {"All reports": f"{up}index.html"} | {
+        each: f"{up}{quote(each)}/index.html" if each != here else "" for each in names
+    }
 
 
 def explain(results: Path, pair: tuple[str, str], options: ReportOptions = DEFAULTS) -> str:
@@ -154,7 +178,8 @@ def show(results: Path, folders: Collection[str]) -> tuple[dict[str, pd.DataFram
     )
 
 
-def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOptions) -> None:
+def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOptions, links: Mapping[str, str]) -> Front:
+    """Write the report on one track; return what its page begins with."""
     folder.mkdir(exist_ok=True)
     summary = summarise(read, options.compared, options.metrics)
     numbers = {
@@ -179,16 +204,21 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
     for table in with_titles:
         (folder / f"{table.name}.tex").write_text(tables.latex(table))
     for table in made:
-        below = "".join(f"\n- {note}" for note in table.notes)
-        (folder / f"{table.name}.md").write_text(f"# {table.title}\n\n{tables.markdown(table.cells)}{below}\n")
+        below = f"\n{table.short}\n" if table.short else ""
+        (folder / f"{table.name}.md").write_text(f"# {table.title}\n\n{tables.markdown(table.cells)}{below}\n{NOTES}\n")
+    said = [f"## {table.title}\n\n" + "".join(f"- {note}\n" for note in table.notes) for table in made]
+    (folder / "notes.md").write_text("\n".join(["# Notes to the tables\n", *said]))
+    (folder / "notes.tex").write_text("".join(paragraphs(table.title, table.notes) for table in with_titles))
+    source = FigureData(read, summary, results, options.metrics[0])
     if set(options.formats) - {"md", "tex", "csv"}:
-        _draw(FigureData(read, summary, results, options.metrics[0]), with_titles, folder, options)
+        _draw(source, with_titles, folder, options, links)
     for path in folder.iterdir():
         if path.is_file() and path.suffix[1:] not in options.formats:
             path.unlink()
+    return opening(source) if options.site else {}
 
 
-def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOptions) -> None:
+def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOptions, links: Mapping[str, str]) -> None:
     """Write the figures, and the page with their SVG files."""
     pictures = gallery(source.read, source.results, embed=options.embed_images)
     paged = "html" in options.formats
@@ -198,20 +228,20 @@ def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOp
         *montage(pictures.examples(), source.read.roles, folder, kinds),
     ]
     if paged:
-        content = page.Content(drawn, pictures.cases(), pictures.left_out, source.results)
-        (folder / "index.html").write_text(page.render(source.read, made, folder, content))
+        content = page.Content(drawn, pictures.cases(), pictures.left_out, options.metrics, links)
+        (folder / "index.html").write_text(page.render(source, made, folder, content))
 
 
 def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], metrics: Sequence[str]) -> Iterator[Table]:
     """Yield the tables of these runs, the main table first."""
     budgets = _own_budgets(summary.cells)
-    main = tables.main_table(summary.cells, metrics, known=read.metrics)
-    yield Table("table", read.title or read.name, main, notes(read, summary))
+    main, short = tables.main_table(summary.cells, metrics, known=read.metrics), _short(summary, metrics)
+    yield Table("table", read.title or read.name, main, notes(read, summary), short)
     for number, column in enumerate(dict.fromkeys(summary.cells.column)):
         if summary.cells[summary.cells.column == column].region.nunique() > 2:  # more than one region and their mean
             name = f"regions{number}" if number else "regions"
             of_regions = tables.region_table(summary.cells, column, metrics, read.metrics)
-            yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE, *budgets])
+            yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE, *budgets], short)
     if len(summary.tests):
         yield Table("tests", "Differences to the reference", tables.test_table(summary), _test_notes(summary))
     if len(summary.ranks) > 1:
@@ -230,22 +260,39 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
         yield Table("published", "Published numbers and those of these runs", tables.published_table(frame), PUBLISHED_NOTES)
 
 
+def _short(summary: Summary, metrics: Sequence[str]) -> str:
+    """What a reader needs on the page of the table: what its numbers are, and the marks that are in it."""
+    cells = summary.cells[summary.cells.metric.isin(metrics)]
+    over = [{OVER[False]: f"{OVER[False]}, given these runs"}.get(each, each) for each in cells.over.dropna().unique()]
+    marks = {
+        "Bold: better than all other complete rows.": (cells.place == "best").any(),
+        f"{tables.OPEN}: not told apart from the best.": (cells.place == "open").any(),
+        f"{tables.ALIKE}: alike.": (cells.place == "alike").any(),
+        f"{tables.DAGGER}: another budget.": (cells.own_budget != "").any(),
+        "n/a: not planned, or not possible.": len(cells.drop_duplicates(["column", "method"]))
+        < cells.column.nunique() * cells.method.nunique(),
+    }
+    mean = f"Mean [{statistics.LEVEL:.0%} interval over {' or over '.join(sorted(over))}]" if over else "Mean"
+    each = " (of each seed)" if cells.seeds.between(2, statistics.FEW_SEEDS - 1).any() else ""
+    return " ".join([f"{mean}{each}.", *(text for text, there in marks.items() if there)])
+
+
 def notes(read: Rows, summary: Summary) -> list[str]:
-    """List the notes below the main table."""
+    """List what a reader must know of the main table, in short sentences."""
     cells = summary.cells
-    lines = [read.title] if read.title else []
-    lines += [
-        f"Mean over patients and seeds with a {statistics.LEVEL:.0%} interval. With fewer than {statistics.FEW_SEEDS} "
-        "seeds it is over patients, given these runs, and the mean of each seed is in parentheses; with more it is "
-        "over patients and seeds, and ± is the spread of the seeds' means. Failed to learn: runs whose Dice is not "
-        "above that of the location prior, or that predict a region in no scan.",
-        "HD95 (max): the larger of the 95th percentiles of the surface distances from prediction to truth and back. A "
-        "region that was not predicted counts as missed, with Dice and NSD 0 and the scan's diagonal as distance. "
-        "Median: over patients and seeds. HD95 of found: of each row over the cases that it found, with their number, "
-        "so not to be compared between rows. False regions: how often a region that is not in the scan was predicted.",
-        f"{_marks(summary)} Model selection: {RULES[read.selection]}.",
-    ]
     known = cells[cells.patients.notna()]
+    lines = [f"Each number is the mean over patients and seeds, with a {statistics.LEVEL:.0%} interval."]
+    if (known.seeds < statistics.FEW_SEEDS).any():
+        lines.append(
+            f"With fewer than {statistics.FEW_SEEDS} seeds, the interval is over patients, given these runs. The mean of "
+            "each seed is in parentheses."
+        )
+    if (known.seeds >= statistics.FEW_SEEDS).any():
+        lines.append(
+            f"With {statistics.FEW_SEEDS} seeds or more, the interval is over patients and seeds. ± is the standard "
+            "deviation of the means of the seeds."
+        )
+    lines += [*MEANINGS, *_marks(summary), f"Model selection: {RULES[read.selection]}."]
     for column, about in read.about.items():
         if len(of_column := known[known.column == column]):
             lines.append(_about(column, about, of_column, summary))
@@ -256,22 +303,36 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     return lines
 
 
+MEANINGS = [
+    "not run: planned, but not there. n/a: not planned, or the method does not learn from such marks.",
+    "A run failed to learn if its Dice is not above that of the location prior, or if it predicts a region in no scan.",
+    "HD95 (max) is the larger of two distances: the 95th percentile of the distances from the surface of the prediction to "
+    "that of the truth, and that of the way back. The median of a distance is over patients and seeds.",
+    "A region that was not predicted is missed. Its Dice and NSD are 0; its distance is the diagonal of the scan.",
+    "HD95 of found is over the cases in which the row found the region; their number is in parentheses. Rows found "
+    "different cases, so don't compare them.",
+    "False regions is how often a region was predicted that is not in the scan.",
+]
+
+
 def _stored(read: Rows) -> dict[str, list[str]]:
     """The rows of stored runs, by the name of their set."""
     known = read.runs[read.runs.stored != ""]
     return {str(name): list(dict.fromkeys(own.row)) for name, own in known.groupby("stored", sort=False)}
 
 
-def _marks(summary: Summary) -> str:
+def _marks(summary: Summary) -> list[str]:
     """Explain bold, and the marks of rows that may be best; by which margins."""
     share, distance = summary.comparing.options.margins if summary.comparing else Options().margins
-    return (
-        "Bold: better than every other row without gaps, by intervals of the differences that hold for all pairs of a "
-        "column at once, over patients and seeds; over patients, given these runs, for rows with runs that failed to "
-        f"learn, and where rows and seeds are few. Without bold, {tables.OPEN} is the best mean and the rows that are "
-        f"not told apart from it, not even in these runs, which says nothing about how close they are. {tables.ALIKE}: "
-        f"alike, the interval lies within {share:g} (distances: {distance:g} mm or px)."
-    )
+    return [
+        "Bold: better than every other row whose runs are all there. The intervals of the differences decide; they hold for "
+        "all pairs of a column at once.",
+        "These intervals are over patients and seeds. They are over patients, given these runs, for rows with runs that "
+        "failed to learn, and where rows and seeds are few.",
+        f"{tables.OPEN}: no row is bold; the best mean, and the rows that are not told apart from it, not even in these "
+        "runs. That does not mean that they are close.",
+        f"{tables.ALIKE}: alike; the interval of the difference lies within {share:g} (distances: {distance:g} mm or px).",
+    ]
 
 
 def _options_by_column(runs: pd.DataFrame) -> list[str]:
@@ -302,7 +363,7 @@ def _stated(runs: pd.DataFrame) -> list[str]:
                 if not all(held):
                     counted.append(f"{sum(held)} of {len(held)} run{'s' * (len(held) > 1)} of {column}")
             if counted:
-                lines.append(f"`{row}`: {text} in {', '.join(counted)}.")
+                lines.append(f"{row}: {text} in {', '.join(counted)}.")
     return lines
 
 
@@ -326,7 +387,7 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
         text += f" Uninformative in {titles}: no method beats the location prior by more than its interval"
         text += "; left out of ranks." if of_column.informative == "no" else "."
     if of_column.informative == "unknown":
-        text += " Without a row `prior` nobody can say whether the column is informative."
+        text += " Without the location prior nobody can say whether the column is informative."
     if of_column.informative == TOO_LITTLE:
         enough = count >= statistics.FEW_PATIENTS
         why = (
@@ -360,7 +421,7 @@ def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
         lines.append("External: predictions made elsewhere, under another budget; compared, but never marked best.")
     known = cells[cells["mean"].notna()].groupby("metric", observed=True).column.agg(set)
     for column in sorted(known.get("hd95", set()) - known.get("hd95_max", set())):
-        lines.append(f"{column}: these runs were scored before HD95 (max) was stored; `--metric hd95` shows the pooled one.")
+        lines.append(f"{column}: these runs were scored before HD95 (max) was stored; --metric hd95 shows the pooled one.")
     top = cells[(cells.region == MEAN) & cells.place.isin(["best", "open", "alike"])]
     groups = {key: tuple(own.method) for key, own in top.groupby(["column", "metric"], observed=True)}
     for column in dict.fromkeys(cells.column):
@@ -381,15 +442,18 @@ def _own_budgets(cells: pd.DataFrame) -> list[str]:
 def _test_notes(summary: Summary) -> list[str]:
     hopeless = summary.tests[summary.tests.p_holm.isna() & summary.tests.p.notna()]
     lines = [
-        f"Method minus reference, paired by patient and seed, with {statistics.LEVEL:.0%} intervals that hold for all "
-        "pairs of a column and metric at once. Verdict: alike where the interval lies within the margin, else better "
-        f"or worse where it excludes 0, else not told apart; none below {statistics.FEW_PATIENTS} patients, with one "
-        "seed or without variance. In these runs: over patients only, another seed may differ; this is said where "
-        "seeds are not covered, and where only so two rows are told apart. In parentheses: the difference of each "
-        "seed, from five seeds on the least, the median and the largest. P(better): share of pairs of patient and seed "
-        "in which the method is better, ties half. Beside it: Wilcoxon signed-rank of per-patient values averaged over "
-        "seeds, Holm-corrected over the rows of a column and metric; median difference; rank-biserial correlation from "
-        "-1 to 1; patients with a higher, equal or lower value. The test takes the seeds as they came.",
+        "Each number is the method minus the reference, paired by patient and seed. Its "
+        f"{statistics.LEVEL:.0%} interval holds for all pairs of a column and metric at once.",
+        "Verdict: alike if the interval lies within the margin; else better or worse if it excludes 0; else not told apart. "
+        f"There is none below {statistics.FEW_PATIENTS} patients, with one seed, or without variance.",
+        "In these runs: over patients only. Another seed may differ.",
+        f"In parentheses: the difference of each seed; with {statistics.FEW_SEEDS} seeds or more the least, the median and "
+        "the largest.",
+        "P(better): the share of pairs of patient and seed in which the method is better. Ties count half.",
+        "p: Wilcoxon's signed-rank test of the values of patients, averaged over seeds. Holm's correction is over the rows "
+        "of a column and metric. The test takes the seeds as they came.",
+        "Then: the median difference, the rank-biserial correlation from -1 to 1, and how many patients have a higher, an "
+        "equal or a lower value.",
     ]
     for column, own in hopeless.groupby("column", observed=True):
         least, count = own.least_p.min(), int(own.tests.iloc[0])
@@ -401,28 +465,30 @@ def _test_notes(summary: Summary) -> list[str]:
 def _rank_notes(summary: Summary) -> list[str]:
     left_out = summary.columns[summary.columns.informative == "no"].column
     lines = [
-        "Ranks of Dice over the columns that are informative, of rows whose runs are all there and were trained alike; "
-        "verdicts against every other row in every column; how often a row is first when patients (from five seeds on, "
-        "seeds, too) are drawn anew, among rows that have every column. Not told apart is not a tie."
+        "Ranks are of Dice, over the informative columns. Only rows count whose runs are all there and were trained alike.",
+        "Verdicts are against every other row in every column. Not told apart is not a tie.",
+        f"First in resamples: how often a row is first when patients are drawn anew (with {statistics.FEW_SEEDS} seeds or "
+        "more, seeds too), among rows that have every column.",
     ]
     return lines + ([f"Left out as uninformative: {', '.join(left_out)}."] if len(left_out) else [])
 
 
 AGREEMENT_NOTES = [
-    "Kendall's tau-b of mean Dice over the methods that both columns have, without `prior`: 1 for the same order, -1 for "
-    f"its reverse. In brackets, {statistics.LEVEL:.0%} of resamples of patients, from five seeds on also of seeds: "
-    "where methods are close, orders are chance, and the interval is wide."
+    "Kendall's tau-b of mean Dice over the methods that both columns have, without location priors. 1: the same order; -1: "
+    "its reverse.",
+    f"Brackets: {statistics.LEVEL:.0%} of resamples of patients, with {statistics.FEW_SEEDS} or more seeds also of seeds. "
+    "The interval is wide where methods are close, as their order is then chance.",
 ]
-AS_ABOVE = "Intervals, bold and marks as in the main table, which has the notes to its data."
+AS_ABOVE = "Intervals, bold and marks are as in the main table, which has the notes to its data."
 LEAK_NOTES = [
-    "Dice at the last step, and at the snapshot that each rule would have chosen: weakval by the marks of held-out "
-    "training patients, val by their dense masks, test by the test set itself. The leak delta is what a protocol that peeks "
-    "would have gained, with a 95% interval (over patients, from five seeds on also over seeds, the choice held fixed); "
-    "weakval − last is what honest selection costs or brings."
+    "Dice at the last step, and at the snapshot that each rule chose. weakval: by the marks of held-out training patients. "
+    "val: by their dense masks. test: by the test set itself.",
+    "The leak delta, test minus last, is what choosing on the test set would have gained. weakval minus last is what a fair "
+    f"choice costs or brings. Each has a {statistics.LEVEL:.0%} interval for the choice that was made.",
 ]
 PUBLISHED_NOTES = [
-    "Printed in papers, with the source of each in published.csv; never mixed with those of runs. The last column says "
-    "whether a number may be compared with that of the runs, and why not."
+    "These numbers were printed in papers; published.csv has the source of each. They are never mixed with those of runs.",
+    "The last column says whether a number may be compared with that of the runs, and why not.",
 ]
 
 

@@ -12,11 +12,11 @@ from benchmark.report.runs import Rows
 from benchmark.report.summary import HEADLINE, MEAN, Comparison, Summary, per_seed
 
 NOTES = [
-    "Rows of one plug-in; the row with its name is the base. Changed: options that differ from the base, the base's "
-    f"value in parentheses. Difference: row minus base, paired by patient and seed; its {statistics.LEVEL:.0%} "
-    "interval, which holds for all pairs of the column at once, decides as in the table of tests; in parentheses that of "
-    "each seed. P(better): share of pairs of patient and seed in which the row is better. There is none where runs of "
-    "either failed or are missing."
+    "The row with the name of the method is the base. Changed: the options that differ from it, its value in parentheses.",
+    f"Difference: row minus base, paired by patient and seed. Its {statistics.LEVEL:.0%} interval holds for all pairs of a "
+    "column at once, and decides as in the table of tests. In parentheses: the difference of each seed.",
+    "P(better): the share of pairs of patient and seed in which the row is better.",
+    "There is no difference where runs of either failed or are missing.",
 ]
 COLUMNS = [  # and those of cells
     *("plugin", "changed", "difference", "difference_low", "difference_high", "difference_seeds", "superiority", "verdict"),

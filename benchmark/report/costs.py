@@ -55,10 +55,11 @@ def costs(read: Rows) -> pd.DataFrame:
 def notes(read: Rows, frame: pd.DataFrame) -> list[str]:
     """List the notes below the table of costs."""
     lines = [
-        "Of the runs that are done. Training: seconds on the clock, without imports, mean ± spread over runs; prediction: "
-        "of all test scans of a run. Memory: the largest peak of any run's process, libraries included. Labelled pixels: "
-        "over the training scans of one run, background included; in parentheses, the share of a class. Beyond one network: "
-        "what a method needs beyond a forward and a backward pass of the budget's network per step."
+        "Only runs that are done count. Memory is the largest peak of any run's process, with its libraries.",
+        "Training: seconds on the clock, without imports, as mean ± standard deviation over runs. Prediction: of all test "
+        "scans of a run.",
+        "Labelled pixels are over the training scans of one run, background included. In parentheses: the share of a class.",
+        "Beyond one network: what a method needs more than a forward and a backward pass of the budget's network per step.",
     ]
     for column, own in frame.groupby("column", observed=True, sort=False):
         lines += _of_column(str(column), read.about[column], own)

@@ -37,12 +37,21 @@ def typeset(cells: pd.DataFrame, title: str, notes: Iterable[str]) -> str:
     pages = _split([*table.index], [*lines], LINES)
     tabulars = [_tabular(table.iloc[rows, [0, *(number + 1 for number in part)]], wrap) for part in parts for rows in pages]
     body = "\\par\\bigskip\\noindent\n".join(f"\\sbox0{{{tabular}}}{FITTED}\n" for tabular in tabulars)
-    below = "".join(f"\\par {escape(note)}\n" for note in notes)
+    below = _below(notes)
     return (
         f"% {escape(title)}: tabulars to \\input, inside a float or not; needs \\usepackage{{array,booktabs,graphicx}}\n"
         f"{{\\small\\setlength{{\\tabcolsep}}{{4pt}}\\noindent\n{body}\\par}}\n"
-        f"{{\\footnotesize\\raggedright\\smallskip\n{below}\\par}}\n"
+        + (f"{{\\footnotesize\\raggedright\\smallskip\n{below}\\par}}\n" if below else "")
     )
+
+
+def paragraphs(title: str, notes: Iterable[str]) -> str:
+    """A paragraph on a table, in a file of their own."""
+    return f"\\paragraph{{{escape(title)}}}\n{_below(notes)}\n"
+
+
+def _below(notes: Iterable[str]) -> str:
+    return "".join(f"\\par {escape(note)}\n" for note in notes)
 
 
 def _split(groups: Sequence[str], sizes: Sequence[int], room: int) -> list[list[int]]:

@@ -5,8 +5,8 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from PIL import Image
 from benchmark import __version__, store
 from benchmark.images import COLOURS, UNLABELLED
 from benchmark.plan.jobs import PROTOCOL
+from benchmark.report import names
 from benchmark.report.figures.cases import LIMIT, Case
-from benchmark.report.figures.style import SavedFigure
+from benchmark.report.figures.style import FigureData, SavedFigure
+from benchmark.report.front import Front, interesting, opening, rows_of
 from benchmark.report.runs import Rows
 from benchmark.report.statistics import ALPHA, LEVEL, RESAMPLES
-from benchmark.report.tables import Table
+from benchmark.report.summary import HEADLINE
+from benchmark.report.tables import Table, metric_tables
 from benchmark.store import ResultsFolder
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -36,6 +39,9 @@ SEEN_THROUGH, SOLID = 110, 255  # opacity of predictions, and of outlines and ma
 MADE_WITH = ("version", "commit", "processor", "device", "python", "torch", "numpy")
 UNKNOWN = "not recorded"
 LEADING = re.compile(r"[<>≤≥~]?\s*([+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+GAPS = {"not run": "missing", "n/a": "none"}  # and their looks
+DETAILS = re.compile(r" (?=[\[(])")  # an interval, and what is in parentheses
+MARKED = "°≈ "  # with which the rest of a bold cell begins
 GAP = re.compile(r"$|(n/a|nan|none|not|no|unknown|–|-)(\s|$)|\d+ of \d+ failed")
 NAMED = re.compile(r'(\sid="|href="#|url\(#)')  # where an SVG file refers to its own ids
 
@@ -49,14 +55,53 @@ class Content:
     drawn: Sequence[SavedFigure] = ()
     cases: Iterable[Case] = ()  # in the order in which the browser steps through them
     left_out: Sequence[str] = ()  # sentences: which columns have no pictures, and why
-    results: ResultsFolder | None = None  # for the output of failed runs and the records of runs
+    metrics: Sequence[str] = HEADLINE  # of the table of results
+    links: Mapping[str, str] = field(default_factory=dict)  # to the pages that share a site: name -> address
 
 
 TABLES_ALONE = Content()
 
 
-def render(read: Rows, made: Iterable[Table], folder: Path, content: Content = TABLES_ALONE) -> str:
-    """Return the HTML of the page; all names are escaped. The SVG files of the figures are read from `folder`."""
+def render(source: FigureData, made: Iterable[Table], folder: Path, content: Content = TABLES_ALONE) -> str:
+    """Return the HTML of the page; all names are escaped. The SVG files of the figures are read from `folder`.
+
+    made: the main table, of which the notes are shown, and the others.
+    """
+    read, records, order = source.read, _records(source.read, source.results), rows_of(source)
+    browser = _browser(content.cases, read, order)
+    main, *others = made
+    parts = metric_tables(source.summary.cells, content.metrics, order, read.metrics)
+    drawn = [each for each in content.drawn if each.name != "matrix"]  # with which the page begins
+    return _filled(
+        "index.html",
+        front=opening(source),
+        shown=[browser["data"]["cases"][number] | {"number": number} for number in browser["data"]["open"]],
+        links=content.links,
+        selection=read.selection,
+        results=[_table(Table(f"metric{n}", title, cells, [])) for n, (title, cells) in enumerate(parts.items())],
+        notes=main.notes,
+        tables=[_table(table) for table in others],
+        figures=[_figure(number, each, folder) for number, each in enumerate(drawn)],
+        browser=browser,
+        left_out=content.left_out,
+        gaps=_table(_gaps(read)),
+        outputs=_outputs(read, source.results),
+        set_aside=read.set_aside,
+        environments=_table(_environments(records.values())),
+        columns=[(column, _facts(read, column)) for column in read.about],
+        runs=_table(_runs(read, records)),
+        limits={"cases": MOST_CASES, "bytes": MOST_BYTES, "pixels": LONGEST, "tail": TAIL, "outputs": MOST_OUTPUTS},
+        rules={"protocol": PROTOCOL, "level": f"{LEVEL:.0%}", "alpha": f"{ALPHA:.0%}", "resamples": f"{RESAMPLES:,}"},
+    )
+
+
+def site(title: str, fronts: Mapping[str, Front]) -> str:
+    """Return the HTML of the page that leads to several: what `opening` gives of each, by its address."""
+    return _filled("site.html", title=title, fronts=fronts)
+
+
+def _filled(template: str, **facts: Any) -> str:
+    """Fill a template; its style and script are inside the page, and only that script may run."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -64,29 +109,10 @@ def render(read: Rows, made: Iterable[Table], folder: Path, content: Content = T
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    records = _records(read, content.results)
-    script = (TEMPLATES / "page.js").read_text()
-    return environment.get_template("index.html").render(
-        title=read.title or read.name,
-        selection=read.selection,
-        states=Counter(read.runs.drop_duplicates("folder").state),
-        methods=read.runs.row.nunique(),
-        tables=[_table(table) for table in made],
-        figures=[_figure(number, drawn, folder) for number, drawn in enumerate(content.drawn)],
-        browser=_browser(content.cases, read.cases),
-        left_out=content.left_out,
-        gaps=_table(_gaps(read)),
-        outputs=_outputs(read, content.results),
-        set_aside=read.set_aside,
-        environments=_table(_environments(records.values())),
-        columns=[(column, _facts(read, column)) for column in read.about],
-        runs=_table(_runs(read, records)),
-        limits={"cases": MOST_CASES, "bytes": MOST_BYTES, "pixels": LONGEST, "tail": TAIL, "outputs": MOST_OUTPUTS},
-        rules={"protocol": PROTOCOL, "level": f"{LEVEL:.0%}", "alpha": f"{ALPHA:.0%}", "resamples": f"{RESAMPLES:,}"},
-        version=__version__,
-        style=Markup((TEMPLATES / "page.css").read_text()),
-        script=Markup(script),
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    style, script = ((TEMPLATES / name).read_text() for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        style=Markup(style), script=Markup(script), digest=digest, version=__version__, **facts
     )
 
 
@@ -106,7 +132,7 @@ def _table(table: Table) -> Record:
         "groups": list(groups.items()),
         "heads": [str(head[-1]) if grouped else str(head) for head in cells.columns],
         "lines": [
-            (str(name), [(_bold(text), _value(text) if kind else None) for text, kind in zip(line, kinds, strict=True)])
+            (str(name), [(_marked(text), _value(text) if kind else None) for text, kind in zip(line, kinds, strict=True)])
             for name, *line in zip(cells.index, *columns, strict=True)
         ],
         "worded": [not kind and max(map(len, texts), default=0) > 30 for texts, kind in zip(columns, kinds, strict=True)],
@@ -126,11 +152,17 @@ def _value(text: str) -> float | None:
     return float(found[1].replace("−", "-")) if found else None
 
 
-def _bold(text: str) -> Markup:
-    """`**...**` as HTML; all else escaped."""
+def _marked(text: str) -> Markup:
+    """A cell as HTML: `**...**` bold, the interval and what is in parentheses behind a number small; all else escaped."""
+    if text in GAPS:
+        return Markup('<span class="{}">{}</span>').format(GAPS[text], text)
     before, mark, rest = text.partition("**")
     inside, closed, after = rest.partition("**")
-    return escape(before) + Markup("<b>{}</b>").format(inside) + escape(after) if mark and closed else escape(text)
+    if mark and closed:
+        return escape(before) + Markup("<b>{}</b>").format(inside) + _marked(after)
+    head, *small = DETAILS.split(text) if LEADING.match(text) or text[:1] in MARKED else [text]
+    parts = [Markup("<small>{}</small>").format(part.replace(", ", ",\u00a0") if part[0] == "[" else part) for part in small]
+    return escape(head) + Markup("").join(Markup(" ") + part for part in parts)
 
 
 # ------------------------------------------------------------------------------------------------------ figures
@@ -150,38 +182,47 @@ def _inlined(svg: str, prefix: str) -> Markup:
 # -------------------------------------------------------------------------------------------------------- cases
 
 
-def _browser(cases: Iterable[Case], scored: pd.DataFrame) -> Record:
+def _browser(cases: Iterable[Case], read: Rows, order: Sequence[str]) -> Record:
     """Select the cases within the limits, in the format of the page's script, and count the others of each column."""
-    units = {(line.column, line.scan): line.unit for line in scored.drop_duplicates(["column", "scan"]).itertuples()}
+    scored = read.cases.drop_duplicates(["column", "scan"])
+    units = {(line.column, line.scan): line.unit for line in scored.itertuples()}
     pictures: list[Record] = []
     left_out: Counter[str] = Counter()
     size = 0
     for case in cases:
         if not left_out and len(pictures) < MOST_CASES:
-            picture = _picture(case) | {"unit": units.get((case.column, case.scan), "")}
+            picture = _picture(case, order) | {
+                "unit": units.get((case.column, case.scan), ""),
+                "dataset": read.titles.get(("dataset", case.dataset), case.dataset),
+                "annotation": names.of_annotation(case.annotation),
+            }
             size += _bytes(picture)
             if size <= MOST_BYTES:
                 pictures.append(picture)
                 continue
         left_out[case.column] += 1
     colours = ["#" + bytes(colour).hex() for colour in COLOURS]
-    return {"data": {"cases": _named(pictures), "colours": colours}, "count": len(pictures), "left_out": left_out}
+    data = {"cases": _named(pictures), "colours": colours, "open": interesting(pictures, read.roles)}
+    return {"data": data, "count": len(pictures), "left_out": left_out}
 
 
-def _picture(case: Case) -> Record:
-    """A case with its pictures as data URIs."""
+def _picture(case: Case, order: Sequence[str] = ()) -> Record:
+    """A case with its pictures as data URIs, its rows in this order."""
     rows = [
         {
             "name": row,
             "picture": _png(_indices(_nearest(labels)), SEEN_THROUGH),
+            "empty": not labels.any(),
             "run": case.hashes.get(row, "")[:8],
             **{metric: _known(case.scores.get(row, {}).get(metric)) for metric in ("dice", "hd95_max")},
         }
-        for row, labels in case.predictions.items()
+        for row, labels in sorted(case.predictions.items(), key=lambda each: order.index(each[0]) if each[0] in order else 0)
     ]
+    truth = _indices(_nearest(case.truth))
     layers = {
         "image": _jpeg(case.image),
-        "truth": _png(_outline(_indices(_nearest(case.truth))), SOLID),
+        "filled": _png(truth, SEEN_THROUGH),
+        "truth": _png(_outline(truth), SOLID),
         "marks": _png(_thickest(np.where(case.marks == UNLABELLED, 0, case.marks + 1).astype(np.uint8)), SOLID),
     }
     facts = {key: getattr(case, key) for key in ("column", "dataset", "annotation", "patient", "scan", "split", "seed")}
@@ -269,14 +310,13 @@ def _uri(picture: Image.Image, kind: str, **how: Any) -> str:
 # ------------------------------------------------------------------------------------------ failures and records
 
 
-def _records(read: Rows, results: ResultsFolder | None) -> dict[str, Record]:
+def _records(read: Rows, results: ResultsFolder) -> dict[str, Record]:
     """Read the `run.json` of every run, by folder, also of stored runs."""
     found: dict[str, Record] = {}
-    if results is not None:
-        for name, runs in read.runs[read.runs.state != "missing"].groupby("stored", sort=False):
-            home = store.stored(str(name))[str(name)] if name else results
-            shown = set(runs.folder)
-            found |= {record["folder"]: record for record in home.records() if record["folder"] in shown}
+    for name, runs in read.runs[read.runs.state != "missing"].groupby("stored", sort=False):
+        home = store.stored(str(name))[str(name)] if name else results
+        shown = set(runs.folder)
+        found |= {record["folder"]: record for record in home.records() if record["folder"] in shown}
     return found
 
 
@@ -286,10 +326,8 @@ def _gaps(read: Rows) -> Table:
     return Table("gaps", "Runs that failed or are missing", cells.set_axis(pd.Index(gaps.folder, name="run")), [])
 
 
-def _outputs(read: Rows, results: ResultsFolder | None) -> list[Record]:
+def _outputs(read: Rows, results: ResultsFolder) -> list[Record]:
     """Return the end of the output of each failed run."""
-    if results is None:
-        return []
     found = []
     for run in read.runs[read.runs.state == "failed"].itertuples():
         texts = results.output(str(run.folder))

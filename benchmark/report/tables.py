@@ -1,7 +1,8 @@
 """Tables as text, from one summary: cells for people to read, as Markdown and LaTeX; the numbers go to CSV next to them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from benchmark.report.summary import HEADLINE, MEAN, OVER, Summary, worded
 from benchmark.score.metrics import BUILT_IN, Facts
 
 OPEN, ALIKE, DAGGER = "°", "≈", "†"
+MARKS = {"open": OPEN, "alike": ALIKE}  # of a place that is not the best
 
 Known = Mapping[str, Facts]  # metrics by name
 
@@ -24,7 +26,8 @@ class Table:
     name: str  # of its files
     title: str
     cells: pd.DataFrame
-    notes: list[str]
+    notes: list[str]  # in files of their own
+    short: str = ""  # the note that stands below the table
 
 
 def main_table(
@@ -53,6 +56,31 @@ def main_table(
     valued = named[named["mean"].notna()]  # no row has a value if the runs were scored before there was the metric
     stored = table.columns.isin([*zip(valued.column, valued.heading, strict=True)])
     return table.mask(table.eq("not defined") & ~stored, "n/a")
+
+
+def metric_tables(
+    cells: pd.DataFrame, metrics: Sequence[str], order: Sequence[str], known: Known = BUILT_IN
+) -> dict[str, pd.DataFrame]:
+    """The main table in parts by metric, the first of these first, each under its title, rows in this order.
+
+    A title has the unit that all columns share.
+    """
+    own = cells[cells.region == MEAN]
+    whole = main_table(cells, metrics, known=known)
+    of = dict(zip(_headings(own, known), own.metric, strict=True))
+    places = {_label(line): order.index(line.method) for line in own.itertuples()}
+    whole = whole.loc[sorted(whole.index, key=places.__getitem__)]
+    parts: dict[str, list[tuple[str, str]]] = {}
+    for column, heading in whole.columns:
+        parts.setdefault(of[heading], []).append((column, heading))
+    found = {}
+    for metric in sorted(parts, key=lambda each: each != metrics[0]):
+        keys = parts[metric]
+        headings = {heading for _, heading in keys}
+        names = [column if len(headings) == 1 else f"{column}: {heading}" for column, heading in keys]
+        title = headings.pop() if len(headings) == 1 else known[metric].title
+        found[title] = whole[keys].set_axis(pd.Index(names), axis=1)
+    return found
 
 
 def region_table(
@@ -86,7 +114,7 @@ def test_table(summary: Summary) -> pd.DataFrame:
             ],
             "P(better)": [f"{value:.2f}" for value in shown.superiority],
             "p (Holm)": [f"{p:.3g}" if not np.isnan(p) else "no test" for p in shown.p_holm],
-            "median": [_signed(value, _digits(known[of])) for value, of in zip(shown["median"], shown.metric, strict=True)],
+            "median": [_signed(value, digits(known[of])) for value, of in zip(shown["median"], shown.metric, strict=True)],
             "rank-biserial": [_signed(value, 2) for value in shown.rank_biserial],
             "patients higher / equal / lower": [
                 f"{w}/{t}/{x}" for w, t, x in zip(shown.wins, shown.ties, shown.losses, strict=True)
@@ -195,12 +223,12 @@ def cost_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def published_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Published numbers, each with the number of this suite if there is one."""
-    digits = [_digits(BUILT_IN[metric]) for metric in frame.metric]
+    places = [digits(BUILT_IN[metric]) for metric in frame.metric]
 
-    def number(value: float, places: int) -> str:
-        return "" if pd.isna(value) else f"{value:.{places}f}"
+    def number(value: float, after: int) -> str:
+        return "" if pd.isna(value) else f"{value:.{after}f}"
 
-    printed = zip(frame.published_mean, frame.published_std, digits, strict=True)
+    printed = zip(frame.published_mean, frame.published_std, places, strict=True)
     measured = zip(frame["mean"], frame.low, frame.high, frame.metric, strict=True)
     return pd.DataFrame(
         {
@@ -226,45 +254,48 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def latex(table: Table) -> str:
-    """The table for a paper."""
-    return typeset(table.cells, table.title, table.notes)
+    """The table for a paper, with its short note."""
+    return typeset(table.cells, table.title, [table.short] if table.short else [])
 
 
-def cell(line: object, known: Known = BUILT_IN) -> str:
+def cell(line: Any, known: Known = BUILT_IN) -> str:
     """One cell: mean, interval, means of few seeds and counts, or why there is none.
 
     `**` round the only best, ° where a row is not told apart from the best, ≈ where it is alike.
     """
-    mean, low, high, metric, spread = line.mean, line.low, line.high, line.metric, line.sd_seeds  # type: ignore[attr-defined]
-    runs, planned, failed, missed = line.runs, line.planned, line.failed, line.missed  # type: ignore[attr-defined]
+    mean, low, high, metric, spread = line.mean, line.low, line.high, line.metric, line.sd_seeds
+    runs, planned, failed, missed = line.runs, line.planned, line.failed, line.missed
     if failed:
         return f"{failed} of {planned} failed"
     if not runs:
         return "not run"
     if pd.isna(mean):
         return "none" if metric == "hd95_found" else "not defined"
-    digits, distance = _digits(known[metric]), known[metric].distance
-    few = line.seeds < statistics.FEW_SEEDS  # type: ignore[attr-defined]
-    text = f"{mean:.{digits}f}" + ("" if few or pd.isna(spread) else f" ± {spread:.{digits}f}")
-    place = line.place  # type: ignore[attr-defined]
-    text = f"**{text}**" if place == "best" else text + {"open": OPEN, "alike": ALIKE}.get(place, "")
-    text += "" if pd.isna(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    after, distance = digits(known[metric]), known[metric].distance
+    few = line.seeds < statistics.FEW_SEEDS
+    text = f"{mean:.{after}f}" + ("" if few or pd.isna(spread) else f" ± {spread:.{after}f}")
+    place = line.place
+    text = f"**{text}**" if place == "best" else text + MARKS.get(place, "")
+    text += "" if pd.isna(low) else f" [{low:.{after}f}, {high:.{after}f}]"
     counted = metric in ("hd95_found", "false_regions")
-    notes = [line.per_seed] if few and line.seeds > 1 and not counted else []  # type: ignore[attr-defined]
-    notes += [f"median {line.median:.{digits}f}"] if distance else []  # type: ignore[attr-defined]
-    notes += ["over patients"] if not few and line.over == "patients" and not pd.isna(low) else []  # type: ignore[attr-defined]
+    notes = [line.per_seed] if few and line.seeds > 1 and not counted else []
+    notes += [f"median {line.median:.{after}f}"] if distance else []
+    notes += ["over patients"] if not few and line.over == "patients" and not pd.isna(low) else []
     if metric == "hd95_found":
-        present = line.cases - line.absent  # type: ignore[attr-defined]
+        present = line.cases - line.absent
         notes.append(f"{present - missed:.0f} of {present:.0f}")
     elif metric == "false_regions":
-        notes.append(f"{line.ghosts:.0f} of {line.absent:.0f}")  # type: ignore[attr-defined]
+        notes.append(f"{line.ghosts:.0f} of {line.absent:.0f}")
     elif distance and missed:
         notes.append(f"{missed:.0f} missed")
-    unlearned = line.unlearned  # type: ignore[attr-defined]
-    notes += [f"{unlearned} of {runs} failed to learn"] if unlearned and not counted else []
-    notes += [f"{runs} of {planned} runs"] if runs < planned else []
-    notes += ["stale"] if line.stale else []  # type: ignore[attr-defined]
+    notes += counts(line)[counted and line.unlearned > 0 :]
     return text + (f" ({', '.join(notes)})" if notes else "")
+
+
+def counts(line: Any) -> list[str]:
+    """What a reader must know of the runs of a cell: how many failed to learn, are missing, or are stale."""
+    unlearned = [f"{line.unlearned} of {line.runs} failed to learn"] if line.unlearned else []
+    return unlearned + [f"{line.runs} of {line.planned} runs"] * (line.runs < line.planned) + ["stale"] * bool(line.stale)
 
 
 def _plain(text: object) -> str:
@@ -280,9 +311,9 @@ def _asked(metrics: Iterable[str], known: Known) -> list[str]:
     return asked
 
 
-def _label(line: object) -> str:
-    marks = DAGGER if line.own_budget else ""  # type: ignore[attr-defined]
-    return f"{line.method}{marks}" + (" (external)" if line.external else "")  # type: ignore[attr-defined]
+def _label(line: Any) -> str:
+    marks = DAGGER if line.own_budget else ""
+    return f"{line.method}{marks}" + (" (external)" if line.external else "")
 
 
 def _headings(shown: pd.DataFrame, known: Known) -> list[str]:
@@ -296,14 +327,15 @@ def _headings(shown: pd.DataFrame, known: Known) -> list[str]:
     ]
 
 
-def _digits(facts: Facts) -> int:
+def digits(facts: Facts) -> int:
+    """How many digits a metric has after the point."""
     return 1 if facts.distance else 3
 
 
 def _number(mean: float, low: float, high: float, facts: Facts, sign: str = "+") -> str:
-    digits = _digits(facts)
-    text = _signed(mean, digits, sign)
-    return text if pd.isna(low) else f"{text} [{_signed(low, digits, sign)}, {_signed(high, digits, sign)}]"
+    after = digits(facts)
+    text = _signed(mean, after, sign)
+    return text if pd.isna(low) else f"{text} [{_signed(low, after, sign)}, {_signed(high, after, sign)}]"
 
 
 def _signed(value: float, digits: int, sign: str = "+") -> str:

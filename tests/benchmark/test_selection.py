@@ -129,7 +129,7 @@ def test_the_report_shows_the_leak_delta_and_takes_the_selection_that_is_asked_f
             )
         chosen = {each["step"]: each["test_dice"] for each in run["snapshots"]}[run["selected"][rule]]
         assert mean == pytest.approx(chosen)
-    assert "an oracle" in (tmp_path / "test" / "report" / "table.md").read_text()
+    assert "an oracle" in (tmp_path / "test" / "report" / "notes.md").read_text()
 
 
 def test_scoring_again_scores_snapshots_too(kept):

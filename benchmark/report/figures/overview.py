@@ -25,6 +25,7 @@ from benchmark.report.figures.style import (
     wrapped,
 )
 from benchmark.report.statistics import ALIKE
+from benchmark.report.summary import MEAN
 
 ACROSS = 6  # columns of a matrix in a row
 CELL = 0.8  # inches, the width of a cell
@@ -45,15 +46,15 @@ def matrix(source: FigureData) -> FigureSpec | None:
     figure = Figure((margin + CELL * len(blocks[0]), height * len(blocks)), dpi=DPI, layout="constrained")
     panels = list(figure.subplots(len(blocks), 1, squeeze=False).flat)
     means = cells.pivot(index="method", columns="column", values="mean").reindex(methods)
-    signs = _signs(source)
-    shades = _shades(means, source.facts.better, [row for row in methods if source.read.roles.get(row) == PRIOR])
+    signs, gaps = _signs(source), _gaps(source)
+    shades = shades_of(means, source.facts.better, [row for row in methods if source.read.roles.get(row) == PRIOR])
     for panel, own in zip(panels, blocks, strict=True):
-        _cells(panel, means[own], shades[own], signs)
+        _cells(panel, means[own], shades[own], signs, gaps)
         panel.set_xlim(-0.5, len(blocks[0]) - 0.5)
     caption = (
         f"{described(source)}: mean over patients and seeds, the darker the better, rows in the order of their mean place. "
         "+ and −: better and worse than the reference (ref), =: alike; none: not told apart, or no verdict. "
-        "A dash: the row has no mean there."
+        "Not run: planned, but not there. A dash: not planned, or the method does not learn from such marks."
     )
     runs = source.shown(cells.column, cells.method)
     return FigureSpec("matrix", f"{source.label()} of all rows", caption, figure, source.origin(runs))
@@ -67,7 +68,15 @@ def _signs(source: FigureData) -> dict[tuple[str, str], str]:
     return {(row, column): SIGNS.get(verdict, "") for row, column, verdict in verdicts} | dict.fromkeys(references, "ref")
 
 
-def _shades(means: pd.DataFrame, better: int, priors: Sequence[str]) -> pd.DataFrame:
+def _gaps(source: FigureData) -> dict[tuple[str, str], str]:
+    """Of each planned row and column without a mean the reason."""
+    cells = source.summary.cells[source.summary.cells.metric == source.metric]
+    empty = cells[(cells.region == MEAN) & cells["mean"].isna()]
+    why = np.select([empty.failed > 0, empty.runs == 0], ["failed", "not run"], "undefined")
+    return dict(zip(zip(empty.method, empty.column, strict=True), why.tolist(), strict=True))
+
+
+def shades_of(means: pd.DataFrame, better: int, priors: Sequence[str]) -> pd.DataFrame:
     """How good each mean is, from 0 to 1, on one scale for all columns; location priors don't stretch it."""
     worth = means * (better or 1)
     scale = worth.drop(index=priors) if len(priors) < len(means) else worth
@@ -75,7 +84,13 @@ def _shades(means: pd.DataFrame, better: int, priors: Sequence[str]) -> pd.DataF
     return ((worth - low) / ((high - low) or 1)).clip(0, 1)
 
 
-def _cells(panel: Any, means: pd.DataFrame, shades: pd.DataFrame, signs: Mapping[tuple[str, str], str]) -> None:
+def _cells(
+    panel: Any,
+    means: pd.DataFrame,
+    shades: pd.DataFrame,
+    signs: Mapping[tuple[str, str], str],
+    gaps: Mapping[tuple[str, str], str],
+) -> None:
     """Draw one block of columns."""
     panel.imshow(
         colormaps[MAP](DARKEST * shades.fillna(0).to_numpy() + 0.05) * means.notna().to_numpy()[..., None],
@@ -87,9 +102,8 @@ def _cells(panel: Any, means: pd.DataFrame, shades: pd.DataFrame, signs: Mapping
         for place, column in enumerate(means.columns):
             value = means.loc[row, column]
             colour = "white" if shades.loc[row, column] > 0.7 else DARK
-            panel.text(
-                place, height, "–" if np.isnan(value) else f"{value:.{digits}f}", ha="center", va="center", color=colour
-            )
+            text = gaps.get((row, column), "–") if np.isnan(value) else f"{value:.{digits}f}"
+            panel.text(place, height, text, ha="center", va="center", color=colour)
             sign = signs.get((row, column), "")
             panel.text(place + 0.47, height, sign, ha="right", va="center", color=colour, fontsize=6 if sign == "ref" else 8)
     listed([panel], list(means.index))

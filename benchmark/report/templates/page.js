@@ -52,7 +52,7 @@ function sortable(table) {
   });
 }
 
-// Cases: choose one, step to its neighbours, and lay its pictures over each other.
+// Cases: choose one, step to its neighbours, and see what every method made of it.
 
 // Puts options [value, text] into a select; what was chosen stays chosen if its text is still there.
 function offer(select, options) {
@@ -65,7 +65,7 @@ function pairs(cases, value, name) {
   return [...new Map(cases.map(each => [each[value], each[name]]))];
 }
 
-function element(tag, content) {
+function element(tag, content = "") {
   const made = document.createElement(tag);
   made.textContent = content;
   return made;
@@ -75,60 +75,63 @@ function score(value, digits) {
   return value === null ? "not defined" : value.toFixed(digits);
 }
 
-function browse(place, { cases, colours }) {
+// One picture: layers [name, picture] over each other, with a name below.
+function tile(layers, name, below) {
+  const stage = element("div");
+  stage.className = "stage";
+  for (const [layer, picture] of layers) {
+    const image = element("img");
+    image.dataset.layer = layer;
+    image.src = picture;
+    image.alt = `${layer}: ${name}`;
+    stage.append(image);
+  }
+  const made = element("figure");
+  const caption = element("figcaption");
+  caption.append(element("strong", name), element("br"), below);
+  made.append(stage, caption);
+  return made;
+}
+
+function browse(place, { cases, colours, open }) {
   const named = name => place.querySelector(`[name="${name}"]`);
-  const [dataset, column, patient, row] = ["dataset", "column", "case", "row"].map(named);
-  const layers = [...place.querySelectorAll("[data-layer]")];
+  const [dataset, column, patient] = ["dataset", "column", "case"].map(named);
+  const tiles = place.querySelector(".tiles");
   const here = () => cases.filter(each => each.dataset === dataset.value && each.column === column.value);
 
-  function drawLayers(shown, method) {
-    const pictures = { ...shown.layers, prediction: method?.picture };
-    for (const layer of layers) {
-      const name = layer.dataset.layer;
-      if (pictures[name]) layer.src = pictures[name]; else layer.removeAttribute("src");
-      layer.alt = `${name} of ${shown.name}`;
-      layer.hidden = !named(name).checked || !pictures[name];
-    }
+  function draw({ layers, rows, name, unit }) {
+    const wanted = ["image", "prediction", "truth", "marks"].filter(layer => named(layer).checked);
+    const below = each => `Dice ${score(each.dice, 3)}, HD95 (max) ${score(each.hd95_max, 1)}${each.hd95_max === null ? "" : ` ${unit}`}`;
+    tiles.replaceChildren(
+      tile([["image", layers.image]], "Image", name),
+      tile([["image", layers.image], ["marks", layers.marks]], "Marks", "of a training scan like this"),
+      tile([["image", layers.image], ["filled", layers.filled]], "Truth", "in all classes"),
+      ...rows.map(each => {
+        const pictures = { ...layers, prediction: each.picture };
+        const made = tile(wanted.map(layer => [layer, pictures[layer]]), each.name, below(each));
+        made.title = `run ${each.run}`;
+        return made;
+      }),
+    );
   }
 
   function listClasses(shown) {
     place.querySelector(".legend").replaceChildren(...shown.classes.map((name, number) => {
-      const entry = element("li", "");
-      const swatch = element("i", "");
+      const entry = element("li");
+      const swatch = element("i");
       swatch.style.backgroundColor = colours[number % colours.length];
       entry.append(swatch, number ? name : `${name} (marks only)`);
       return entry;
     }));
   }
 
-  function listScores(shown, method) {
-    place.querySelector(".scores tbody").replaceChildren(...shown.rows.map(each => {
-      const line = document.createElement("tr");
-      const head = element("th", "");
-      head.scope = "row";
-      head.append(element("span", each.name));
-      line.append(head, ...[score(each.dice, 3), score(each.hd95_max, 1), each.run].map(cell => element("td", cell)));
-      if (each === method) line.setAttribute("aria-current", "true");
-      return line;
-    }));
-    place.querySelector(".scores th:nth-child(3)").textContent = shown.unit ? `HD95 (max, ${shown.unit})` : "HD95 (max)";
-  }
-
-  function say(shown, method) {
-    const unit = shown.unit && method?.hd95_max != null ? ` ${shown.unit}` : "";
-    const scores = method ? `${method.name}: Dice ${score(method.dice, 3)}, HD95 (max) ${score(method.hd95_max, 1)}${unit}.` : "";
-    const where = `Patient ${shown.patient}, scan ${shown.scan}, slice ${shown.slice} of ${shown.slices}; split ${shown.split}, seed ${shown.seed}.`;
-    place.querySelector(".said").replaceChildren(element("strong", scores), document.createElement("br"), where);
-    place.querySelector(".place").textContent = `${patient.selectedIndex + 1} of ${patient.length}`;
-  }
-
   function show() {
     const shown = cases[patient.value];
-    const method = shown.rows.find(each => each.name === row.value);
-    drawLayers(shown, method);
+    draw(shown);
     listClasses(shown);
-    listScores(shown, method);
-    say(shown, method);
+    place.querySelector(".said").textContent =
+      `Patient ${shown.patient}, scan ${shown.scan}, slice ${shown.slice} of ${shown.slices}; split ${shown.split}, seed ${shown.seed}.`;
+    place.querySelector(".place").textContent = `${patient.selectedIndex + 1} of ${patient.length}`;
   }
 
   // Each choice settles what the next one offers.
@@ -136,24 +139,53 @@ function browse(place, { cases, colours }) {
     () => offer(dataset, pairs(cases, "dataset", "dataset")),
     () => offer(column, pairs(cases.filter(each => each.dataset === dataset.value), "column", "format")),
     () => offer(patient, here().map(each => [cases.indexOf(each), each.name])),
-    () => offer(row, cases[patient.value].rows.map(each => [each.name, each.name])),
     show,
   ];
   const from = number => steps.slice(number).forEach(step => step());
-  [dataset, column, patient, row].forEach((select, number) => select.addEventListener("change", () => from(number + 1)));
+  [dataset, column, patient].forEach((select, number) => select.addEventListener("change", () => from(number + 1)));
   for (const [name, step] of [["previous", -1], ["next", 1]]) {
     named(name).addEventListener("click", () => {
       patient.selectedIndex = (patient.selectedIndex + step + patient.length) % patient.length; // round the end
-      from(3);
+      show();
     });
   }
   place.querySelector("fieldset").addEventListener("change", show);
-  from(0);
+
+  // The cursor of one picture is seen in all.
+  tiles.addEventListener("pointermove", event => {
+    const box = event.target.closest(".stage")?.getBoundingClientRect();
+    tiles.classList.toggle("pointed", Boolean(box));
+    if (!box) return;
+    tiles.style.setProperty("--x", `${100 * (event.clientX - box.left) / box.width}%`);
+    tiles.style.setProperty("--y", `${100 * (event.clientY - box.top) / box.height}%`);
+  });
+  tiles.addEventListener("pointerleave", () => tiles.classList.remove("pointed"));
+
+  function go(number) {
+    steps[0]();
+    dataset.value = cases[number].dataset;
+    steps[1]();
+    column.value = cases[number].column;
+    steps[2]();
+    patient.value = number;
+    show();
+  }
+  for (const link of document.querySelectorAll("a[data-case]")) link.addEventListener("click", () => go(link.dataset.case));
+  go(open[0]);
   document.querySelector(".unscripted").hidden = true;
   place.hidden = false;
 }
 
+// A link to a part unfolds it, and paper shows all of them.
+function unfold(link) {
+  const part = document.getElementById(link.slice(1));
+  if (part?.tagName === "DETAILS") part.open = true;
+}
+
 document.querySelectorAll(".grid").forEach(filterable);
 document.querySelectorAll(".grid table").forEach(sortable);
+for (const link of document.querySelectorAll('a[href^="#"]')) link.addEventListener("click", () => unfold(link.hash));
+unfold(location.hash);
+addEventListener("beforeprint", () => document.querySelectorAll(".part").forEach(part => { part.open = true; }));
 const data = document.getElementById("case-data");
 if (data) browse(document.querySelector(".browser"), JSON.parse(data.textContent));

@@ -1,8 +1,10 @@
 """What is written: tables, figure and page, over runs with gaps, failures, hostile names and a single patient."""
 
+import html
 import json
 import re
 import shutil
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -70,7 +72,8 @@ def test_a_report_is_a_folder_of_tables_a_figure_and_a_page(results, tmp_path):
     assert folder == tmp_path / "reports" / "mine"
     names = {path.name for path in folder.iterdir()}
     drawn = {f"{name}.{kind}" for name in ("matrix", "intervals", "paired") for kind in ("pdf", "png", "svg")}
-    assert names == {"table.md", "table.tex", "table.csv", "patients.csv", "columns.csv", "runs.csv", "index.html", *drawn}
+    texts = {f"{name}.{kind}" for name in ("table", "notes") for kind in ("md", "tex")}
+    assert names == {"table.csv", "patients.csv", "columns.csv", "runs.csv", "index.html", *texts, *drawn}
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["mine"]
     numbers = pd.read_csv(folder / "table.csv")
     line = numbers[(numbers.method == "pce") & (numbers.metric == "dice")].iloc[0]
@@ -139,6 +142,51 @@ def test_the_page_names_failures_with_their_reason(results, tmp_path):
     assert "A title" in page
 
 
+def test_long_notes_are_in_a_file_of_their_own(results, tmp_path):
+    out = report.write(results, tmp_path, TEXTS)
+    notes = (out / "notes.md").read_text()
+    assert notes.startswith("# Notes to the tables\n\n## A title\n\n- Each number is the mean over patients and seeds")
+    assert "n/a: not planned" in notes
+    sentences = re.split(r"[.:;]\s", re.sub(r"Budget: .*", "", notes))
+    assert max(len(each.split()) for each in sentences) < 40
+    for name in ("table.md", "table.tex"):
+        text = (out / name).read_text()
+        assert "Mean [95" in text
+        assert "medpy" not in text
+        assert "failed to learn if" not in text
+    assert "[notes](notes.md)" in (out / "table.md").read_text()
+    shown = re.sub(
+        r"<script.*?</script>|<style.*?</style>|<svg.*?</svg>", "", (out / "index.html").read_text(), flags=re.DOTALL
+    )
+    assert "`" not in shown + notes
+
+
+def test_reports_that_share_a_site_lead_to_each_other(results, tmp_path):
+    both = tmp_path / "my <b>results"
+    for name in ("first", "sec <i>ond"):
+        shutil.copytree(results, both / name)
+    plan = json.loads((both / "first/plan.json").read_text()) | {"title": "Title <b>"}
+    (both / "first/plan.json").write_text(json.dumps(plan))
+    out = report.write(both, tmp_path / "out", ReportOptions(formats=["html"], site=True))
+    assert out == tmp_path / "out"
+    whole = (out / "index.html").read_text()
+    assert "<b>" not in re.sub(r"<td[^>]*><b>", "", whole)
+    assert "Title &lt;b&gt;" in whole
+    assert whole.count('<table class="matrix"') == whole.count('class="sentence"') == 2
+    assert re.search('class="sentence">4 methods on OCTA phantom with simulated scribbles: 4 patients, 2 seeds', whole)
+    for page in (out / "index.html", out / "first/index.html", out / "sec <i>ond/index.html"):
+        text = page.read_text()
+        links = [html.unescape(link) for link in re.findall(r'<a href="([^"#]+)"', text)]
+        assert len(links) == 2
+        assert all((page.parent / unquote(link)).resolve().is_file() for link in links), links
+        targets = re.findall(r'<a href="#([^"]+)"', text)
+        assert all(f'id="{target}"' in text for target in targets)
+    alone = report.write(both / "first", tmp_path / "alone", ReportOptions(formats=["html"], site=True))
+    assert [path.name for path in sorted(alone.iterdir())] == ["index.html", "mine"]
+    with pytest.raises(InputError, match="--format is without html"):
+        ReportOptions(formats=["md"], site=True)
+
+
 def test_notes_say_what_a_reader_must_know(results):
     read = runs.read(results)
     said = " ".join(report.notes(read, summarise(read)))
@@ -174,9 +222,8 @@ def test_where_the_other_hd95_has_another_top_group_a_note_says_so(tmp_path):
 def test_without_an_attainable_p_the_table_says_that_there_is_no_test(tmp_path):
     rows_of = {"pce": [(0.5, 3, 3)] * 4, "entropy": [(0.6 + n / 100, 4, 4) for n in range(4)]}
     folder = report.write(written(tmp_path, **rows_of), tmp_path / "reports", ReportOptions(formats=["md"]))
-    text = (folder / "tests.md").read_text()
-    assert "no test; the smallest attainable p is 0.125, 0.125 corrected for 1 row." in text
-    assert "| no test " in text
+    assert "no test; the smallest attainable p is 0.125, 0.125 corrected for 1 row." in (folder / "notes.md").read_text()
+    assert "| no test " in (folder / "tests.md").read_text()
 
 
 def test_a_column_in_which_nobody_beats_the_prior_is_called_uninformative(tmp_path):
@@ -238,15 +285,15 @@ def test_a_single_patient_has_a_mean_and_no_interval(tmp_path):
     assert report.write(tmp_path / "results", tmp_path, TEXTS).is_dir()
 
 
-def test_what_runs_state_is_below_the_table_and_in_the_list_of_runs(results, tmp_path):
+def test_what_runs_state_is_in_the_notes_and_in_the_list_of_runs(results, tmp_path):
     folder = results / "runs/d/a/m0/r"
     assert "facts" not in pd.read_csv(report.write(results, tmp_path, TEXTS) / "runs.csv")
     worker = {"facts": {"fired": False}, "notes": {"fired": "noise & 50% was suppressed"}}
     (folder / "run.json").write_text(json.dumps(record("pce") | {"worker": worker}))
     out = report.write(results, tmp_path, TEXTS)
     note = "noise & 50% was suppressed in 0 of 1 run of octa_phantom scribble:sim."
-    assert f"- `pce`: {note}" in (out / "table.md").read_text()
-    assert r"noise \& 50\% was suppressed" in (out / "table.tex").read_text()
+    assert f"- pce: {note}" in (out / "notes.md").read_text()
+    assert r"noise \& 50\% was suppressed" in (out / "notes.tex").read_text()
     on_page = "noise &amp; 50% was suppressed in 0 of 1 run of OCTA phantom, simulated scribbles."
     assert on_page in (out / "index.html").read_text()
     assert '{"fired": false}' in pd.read_csv(out / "runs.csv").facts.tolist()

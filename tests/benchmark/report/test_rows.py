@@ -113,7 +113,7 @@ def test_a_fact_that_does_not_hold_in_all_runs_of_a_column_is_noted(results):
         stated(True, dataset="other"), stated(False, dataset="third"),
     )  # fmt: skip
     assert report._stated(read.runs) == [
-        "`net`: noise was suppressed in 1 of 3 runs of octa_phantom scribble:sim, 0 of 1 run of third scribble:sim."
+        "net: noise was suppressed in 1 of 3 runs of octa_phantom scribble:sim, 0 of 1 run of third scribble:sim."
     ]
     assert json.loads(read.runs.facts[read.runs.row == "net"].iloc[0]) == {"fired": True, "share": 0.5}
     assert set(read.runs.facts[read.runs.row == "pce"]) == {""}
