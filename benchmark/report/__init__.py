@@ -160,7 +160,7 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
     numbers = {
         "table": summary.cells,
         "patients": patients(read.cases, read.metrics),
-        **{name: getattr(summary, name) for name in ("tests", "ranks", "agreement", "columns", "leaks")},
+        **{name: getattr(summary, name) for name in ("tests", "ranks", "agreement", "columns", "leaks", "sites")},
         "ablations": ablations.ablations(read, summary, options.metrics),
         "costs": costs.costs(read),
         "published": published.compare(summary.cells, published.read()),
@@ -212,6 +212,9 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
             name = f"regions{number}" if number else "regions"
             of_regions = tables.region_table(summary.cells, column, metrics, read.metrics)
             yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE, *budgets])
+    for number, (column, own) in enumerate(summary.sites.groupby("column", sort=False)):
+        of_sites = tables.main_table(own.assign(column=own.site), metrics, known=read.metrics)
+        yield Table(f"sites{number or ''}", f"{column}: sites", of_sites, [SITE_NOTE, AS_ABOVE, *budgets])
     if len(summary.tests):
         yield Table("tests", "Differences to the reference", tables.test_table(summary), _test_notes(summary))
     if len(summary.ranks) > 1:
@@ -413,6 +416,7 @@ AGREEMENT_NOTES = [
     f"its reverse. In brackets, {statistics.LEVEL:.0%} of resamples of patients, from five seeds on also of seeds: "
     "where methods are close, orders are chance, and the interval is wide."
 ]
+SITE_NOTE = "Of the patients of each site alone; methods are compared within a site."
 AS_ABOVE = "Intervals, bold and marks as in the main table, which has the notes to its data."
 LEAK_NOTES = [
     "Dice at the last step, and at the snapshot that each rule would have chosen: weakval by the marks of held-out "
