@@ -89,8 +89,10 @@ def parse_sites(text: str) -> Annotation | Mixed:
 
 def check_sites(text: str, dataset: Dataset) -> None:
     """Raise InputError if an annotation for each site is not as many as the data set has sites."""
-    count, sites = text.count("/") + 1, sorted(set(site_names(dataset).values()))
-    if count not in (1, len(sites)):
+    if (count := text.count("/") + 1) == 1:
+        return
+    sites = sorted(set(site_names(dataset).values()))
+    if count != len(sites):
         has = (
             f"has {len(sites)} ({', '.join(sites)})"
             if sites
