@@ -129,6 +129,7 @@ class Run(Sound):
     worker: Worker = Worker()
     regions: list[str] = []
     scans: list[str] = []
+    sites: list[str] = []  # of these scans; empty where all are from one
     val_scans: list[str] = []
     snapshots: list[Snapshot] = []
     selected: Selected | None = None

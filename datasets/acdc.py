@@ -30,8 +30,8 @@ class Acdc(Dataset):
     scribbles are `patientPPP_frameFF_scribble.nii.gz` in the folders of the images.
 
     Patients 74 and 76 have the same images and count as one patient, so there are 99. The splits `strat5/0..4` are
-    stratified by pathology. The splits `wsl4mis/0..4` are the published contiguous folds: each tests on one pathology that
-    is not in its training part.
+    stratified by pathology, which stands for the site. The splits `wsl4mis/0..4` are the published contiguous folds: each
+    tests on one pathology that is not in its training part.
     """
 
     root: Path
@@ -49,6 +49,7 @@ class Acdc(Dataset):
     source = "https://github.com/HiLab-git/WSL4MIS, data/ACDC: ACDC_training_volumes/ into acdc/"
     citation = "Bernard et al., TMI 2018 (images); Valvano et al., TMI 2021 (scribbles); Luo et al., MICCAI 2022 (files)"
     drawn = ("scribble",)
+    sites_in_names = True
 
     def patients(self) -> dict[str, list[str]]:
         """Return the two frames of each patient; frame numbers differ between patients."""
@@ -56,6 +57,10 @@ class Acdc(Dataset):
         for name in self._files:
             found[_patient(name)].append(name)
         return dict(found)
+
+    def sites(self) -> dict[str, str]:
+        """Return the pathology of each patient: the groups differ as sites do."""
+        return super().sites() or {patient: _group(patient) for patient in self.patients()}
 
     def splits(self) -> list[str]:
         """Return the folds of `strat5` and of `wsl4mis`."""
@@ -118,7 +123,7 @@ class Acdc(Dataset):
         for folder in sorted(self.root.glob("patient[0-9][0-9][0-9]")):
             info = folder / "Info.cfg"
             group = re.search(r"^Group:\s*(\w+)", info.read_text(errors="replace"), re.M) if info.is_file() else None
-            expected = GROUPS[(int(folder.name[-3:]) - 1) // 20 % len(GROUPS)]
+            expected = _group(folder.name)
             if group and group[1] != expected:
                 raise InputError(f"{info} says {group[1]}; patients come in blocks of 20, and {folder.name} is {expected}")
             found |= {n: p for n, p in by_stem(folder, NIFTI).items() if re.fullmatch(FRAME, n)}
@@ -150,6 +155,11 @@ def write_spacing(nifti: Path, root: Path) -> Path:
     lines = [",".join([name, *(f"{value:.6g}" for value in spacing)]) for name, spacing in sizes.items()]
     path.write_text("\n".join(["scan,slices,rows,columns", *lines]) + "\n")
     return path
+
+
+def _group(patient: str) -> str:
+    """Return the pathology of a patient by the number."""
+    return GROUPS[(int(patient[-3:]) - 1) // 20 % len(GROUPS)]
 
 
 def _patient(scan: str) -> str:

@@ -1,7 +1,7 @@
 """Annotations: how they are written, and the sets of classes that they leave possible.
 
 An annotation is written `FORM[:MAKER][@DENSITY][+OPTION=VALUE...]`: `scribble:drawn`, `point@0.5+noise=0.1`, `slices:5`.
-The forms and their options are those of `forms.py`.
+The forms and their options are those of `forms.py`. `scribble/point/box` is one for each site, in the order of their names.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.base import SplitSummary
+from benchmark.datasets.base import Dataset, SplitSummary, site_names
 from benchmark.datasets.forms import ANNOTATIONS, DENSITY, FORMS, Form
 from benchmark.inputs import nearest
 from benchmark.seal.contract import IGNORE, everything
@@ -54,6 +54,52 @@ class Annotation:
             return ""
         return self.form if self.maker == "drawn" else f"{self.form}:{self.maker}"
 
+    @property
+    def parts(self) -> "tuple[Annotation, ...]":
+        """Itself, at all sites."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """How training scans are annotated at each site."""
+
+    parts: tuple[Annotation, ...]  # by the number of the site
+
+    def __str__(self) -> str:
+        """Return it as it is written."""
+        return "/".join(map(str, self.parts))
+
+    @property
+    def title(self) -> str:
+        """Its name in figures and LaTeX tables."""
+        return " / ".join(part.title for part in self.parts)
+
+
+def of_sites(parts: Iterable[Annotation]) -> Annotation | Mixed:
+    """Return the annotation of sites with these; one that is the same at all sites is that one."""
+    each = tuple(parts)
+    return each[0] if len(set(each)) == 1 else Mixed(each)
+
+
+def parse_sites(text: str) -> Annotation | Mixed:
+    """Read an annotation, or one for each site; raises InputError that says what can be written."""
+    return of_sites(map(parse, text.split("/")))
+
+
+def check_sites(text: str, dataset: Dataset) -> None:
+    """Raise InputError if an annotation for each site is not as many as the data set has sites."""
+    if (count := text.count("/") + 1) == 1:
+        return
+    sites = sorted(set(site_names(dataset).values()))
+    if count != len(sites):
+        has = (
+            f"has {len(sites)} ({', '.join(sites)})"
+            if sites
+            else f"names none; --set {dataset.name}.sites={count} makes them"
+        )
+        raise InputError(f"{text!r} is for {count} sites, and {dataset.name} {has}; one form is for all sites")
+
 
 def parse(text: str) -> Annotation:
     """Read an annotation; raises InputError that says what can be written."""
@@ -91,9 +137,14 @@ def _options(form: Form, given: dict[str, str], text: str) -> tuple[tuple[str, f
     return tuple((name, values[name]) for name in defaults if values.get(name, defaults[name]) != defaults[name])
 
 
-def resolve(text: str, drawn: Iterable[str], name: str) -> Annotation:
+def resolve(text: str, drawn: Iterable[str], name: str) -> Annotation | Mixed:
     """Read an annotation and set its maker: drawn by people where the data set `name` has such marks, else simulated."""
-    annotation, there = parse(text), list(drawn)
+    there = list(drawn)
+    return of_sites(_resolve(part, there, name) for part in text.split("/"))
+
+
+def _resolve(text: str, there: list[str], name: str) -> Annotation:
+    annotation = parse(text)
     if not annotation.maker and ":sim" not in text and annotation.form in there:
         annotation = replace(annotation, maker="drawn")
     elif not annotation.maker and FORMS[annotation.form].names_maker:
@@ -106,9 +157,9 @@ def resolve(text: str, drawn: Iterable[str], name: str) -> Annotation:
     return annotation
 
 
-def check_simulable(annotation: Annotation, look: SplitSummary, where: str) -> None:
+def check_simulable(annotation: Annotation | Mixed, look: SplitSummary, where: str) -> None:
     """Raise InputError if a scan lacks the dense mask that an annotation would be made of."""
-    needs_mask = not annotation.drawn or annotation["noise"]
+    needs_mask = any(not part.drawn or part["noise"] for part in annotation.parts)
     if look.maskless and needs_mask:
         has = ", ".join(name if ":" in name else f"{name}:drawn" for name in look.drawn) or "nothing drawn either"
         raise InputError(f"{where}: {look.maskless} has no dense mask to make {annotation} of; there is {has}")

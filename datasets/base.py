@@ -95,6 +95,8 @@ class Dataset(ABC):
     drawn: tuple[str, ...] = ()  # names of annotations that people drew, on some scans or on all
     usual_form: str = "scribble"  # of annotation: the one that its task is published with
     by_path: bool = False  # the folder is given as `NAME:PATH`; else it has the name of the set
+    cut: int = 0  # option `sites` of all sets: the number of sites that patients are dealt to; 0: as the files say
+    sites_in_names: bool = False  # whether the names of scans settle their sites; else fingerprints hold these
 
     @abstractmethod
     def patients(self) -> dict[str, list[str]]:
@@ -119,6 +121,13 @@ class Dataset(ABC):
     def reading(self) -> list[str]:
         """Return lines that say how the scans so far were read, where their files don't settle it."""
         return []
+
+    def sites(self) -> dict[str, str]:
+        """Return the name of the site that each patient is from, without reading pixels; empty: all are from one.
+
+        A set that names sites returns `super().sites() or {...}`: the option `sites` goes first.
+        """
+        return hashed_sites(self.patients(), self.cut) if self.cut else {}
 
     def find_split(self, name: str) -> Split:
         """Return a split; of `NAME@val` the held-out scans are scored, so that settings are not chosen on test scans."""
@@ -198,6 +207,31 @@ def hashed_folds(patients: Mapping[str, list[str]], count: int) -> list[Split]:
         parts = ([p for p in rest if p not in set(val)], val, test)
         folds.append(Split(*(tuple(scan for patient in part for scan in patients[patient]) for part in parts)))
     return folds
+
+
+def hashed_sites(patients: Iterable[str], count: int) -> dict[str, str]:
+    """Deal patients to sites of equal size, to within one, by a hash of their names that is not that of `hashed_folds`."""
+    order = sorted(patients, key=lambda patient: hashlib.sha256(f"site {patient}".encode()).digest())
+    if len(order) < count:
+        raise InputError(f"there are {len(order)} patients, too few for {count} sites")
+    return {patient: f"site{place % count + 1:0{len(str(count))}d}" for place, patient in enumerate(order)}
+
+
+def site_names(dataset: Dataset) -> dict[str, str]:
+    """Return the name of the site of each scan; empty where all are from one."""
+    patients, sites = dataset.patients(), dataset.sites()
+    if len(set(sites.values())) < 2:
+        return {}
+    if missing := sorted(patients.keys() ^ sites.keys()):
+        raise InputError(f"{dataset.name}: patient {missing[0]} is missing in patients() or sites(); both name each patient")
+    return {scan: sites[patient] for patient, scans in patients.items() for scan in scans}
+
+
+def site_numbers(dataset: Dataset) -> dict[str, int]:
+    """Return the number of the site of each scan, from 0 in the sorted order of names; empty where all are from one."""
+    names = site_names(dataset)
+    order = {site: number for number, site in enumerate(sorted(set(names.values())))}
+    return {scan: order[site] for scan, site in names.items()}
 
 
 def check_name(name: str, what: str) -> None:
@@ -355,7 +389,9 @@ class Inventory:
                     f"split {name} of {self.dataset.name}: {earlier} in {roles[earlier]} and {scan} in {role} "
                     "hold identical pixels; they belong to one part"
                 )
-        total = "".join(f"{role} {seen[scan].everything}\n" for scan, role in roles.items())
+        sites = {} if self.dataset.sites_in_names else site_names(self.dataset)
+        of_site = {scan: f" {site}" for scan, site in sites.items()}
+        total = "".join(f"{role} {seen[scan].everything}{of_site.get(scan, '')}\n" for scan, role in roles.items())
         drawn = [name for name in seen[split.train[0]].drawn if all(name in seen[scan].drawn for scan in split.train)]
         maskless = next((scan for scan in split.train if not seen[scan].masked), "")
         warnings = tuple(

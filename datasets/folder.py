@@ -34,6 +34,7 @@ class Facts:
     regions: dict[str, list[int]] = field(default_factory=dict)  # regions that are scored; default: each class
     channels: Literal[0, 1, 3] = 0  # 1 or 3; default: the first image's
     patient: str = ""  # regular expression; its first group in an image's name is the patient
+    site: str = ""  # as `patient`: the site that the image is from; all images of a patient are from one
     modality: str = "unknown"
     tolerance: Distance = 2.0
     redistribute: bool = False
@@ -61,10 +62,11 @@ class Folder(UserDataset):
         path = self.root / "dataset.toml"
         given = read_toml(path) if path.is_file() else {}
         facts = self.facts = checked(Facts, _hoisted(given), str(path))
-        try:
-            re.compile(facts.patient)
-        except (re.error, OverflowError) as error:
-            raise InputError(f"{path}: patient is not a regular expression: {error}") from error
+        for key in ("patient", "site"):
+            try:
+                re.compile(getattr(facts, key))
+            except (re.error, OverflowError) as error:
+                raise InputError(f"{path}: {key} is not a regular expression: {error}") from error
         first = next(iter(self._files.values()))
         for key in ("colours", "values"):
             table = getattr(facts, key)
@@ -87,6 +89,16 @@ class Folder(UserDataset):
         for name in self._files:
             found[self._patient(name)].append(name)
         return dict(found)
+
+    def sites(self) -> dict[str, str]:
+        """Find the site of each patient by the pattern in `dataset.toml`."""
+        found = dict[str, str]()
+        for patient, names in self.patients().items() if self.facts.site and not self.cut else ():
+            sites = sorted({self._matched("site", name) for name in names})
+            if len(sites) > 1:
+                raise InputError(f"{self.root}: patient {patient} has images of {' and '.join(sites)}; one site has all")
+            found[patient] = sites[0]
+        return super().sites() or found
 
     def splits(self) -> list[str]:
         """Return the splits of `dataset.toml`, else five folds."""
@@ -123,11 +135,14 @@ class Folder(UserDataset):
         return [*self._images.notes, *self._masks.notes]
 
     def _patient(self, name: str) -> str:
-        if not self.facts.patient:
-            return name
-        match = re.search(self.facts.patient, name)
+        return self._matched("patient", name) if self.facts.patient else name
+
+    def _matched(self, key: str, name: str) -> str:
+        """Return the first group that a pattern of `dataset.toml` finds in an image's name."""
+        pattern = getattr(self.facts, key)
+        match = re.search(pattern, name)
         if match is None or not match.groups():
-            raise InputError(f"the pattern for patients, {self.facts.patient!r}, finds no group in the name {name!r}")
+            raise InputError(f"the pattern for {key}s, {pattern!r}, finds no group in the name {name!r}")
         return str(match[1])
 
     def _labels(self, path: Path) -> np.ndarray:

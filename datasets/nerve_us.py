@@ -27,7 +27,7 @@ class NerveUs(Pictures):
     citation = "Kandaouroff, 2025 (USGRA)"
 
     def _pairs(self) -> dict[str, tuple[Path, Path]]:
-        return in_parts(self.root)
+        return self._of_sites(in_parts)
 
     def _own_splits(self) -> list[str]:
         return ["official", "val40"]

@@ -26,7 +26,7 @@ class Odoc(Pictures):
     citation = "Sivaswamy et al., ISBI 2014 (Drishti-GS1); HDF5 files: Liu et al., JBHI 2024"
 
     def _pairs(self) -> dict[str, tuple[Path, Path]]:
-        return in_parts(self.root)
+        return self._of_sites(in_parts)
 
     def _own_splits(self) -> list[str]:
         return ["official", "val10"]

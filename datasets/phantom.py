@@ -1,7 +1,7 @@
 """Procedural phantoms: synthetic images that need no download and are hard enough to separate methods.
 
 They were fixed before the methods were written. They test the suite and are never evidence for a method. A scan depends
-only on its name and the size.
+only on its name and the size, and with the option `sites` on the look of its site.
 """
 
 import hashlib
@@ -16,6 +16,8 @@ from benchmark import InputError
 from benchmark.datasets.base import Dataset, Scan, Split
 
 Pair = tuple[np.ndarray, np.ndarray]  # image (channels, size, size) before clipping, mask (size, size)
+# a look per site: exponent of brightness, blur as a share of the size, width of vessels and grain; the first is the usual
+LOOKS = ((1.0, 0.0, 1.0), (0.6, 0.0, 1.6), (1.7, 0.01, 1.0), (0.8, 0.02, 0.7), (1.3, 0.005, 1.3))
 
 
 @dataclass
@@ -47,6 +49,12 @@ class Phantom(Dataset):
         """Return one scan per patient."""
         return {name: [name] for name in self._names()}
 
+    def sites(self) -> dict[str, str]:
+        """Deal images in turn to the sites of the option `sites`; each site has one of LOOKS."""
+        if self.cut > len(LOOKS):
+            raise InputError(f"{self.name}: sites is {self.cut}; phantoms have 1 to {len(LOOKS)} looks")
+        return {name: f"site{_look(name, self.cut) + 1}" for name in self._names()} if self.cut else {}
+
     def splits(self) -> list[str]:
         """Return the only split, `default`."""
         return ["default"]
@@ -57,15 +65,16 @@ class Phantom(Dataset):
         return Split(names[: self.train], names[self.train : -self.test], names[-self.test :])
 
     def load(self, name: str) -> Scan:
-        """Draw the scan; the same name and size give the same pixels."""
+        """Draw the scan; the same name, size and look give the same pixels."""
+        gamma, blur, fine = LOOKS[_look(name, self.cut)]
         seed = int.from_bytes(hashlib.sha256(f"{self.name} {name}".encode()).digest()[:8], "big")
-        image, mask = self.draw(np.random.default_rng(seed), self.size)
-        image = np.clip(image, 0, 1).astype(np.float32)
-        return Scan(name, name, image[None], mask.astype(np.uint8)[None])
+        image, mask = self.draw(np.random.default_rng(seed), self.size, fine)
+        image = np.clip(ndimage.gaussian_filter(image, (0, blur * self.size, blur * self.size)), 0, 1) ** gamma
+        return Scan(name, name, image.astype(np.float32)[None], mask.astype(np.uint8)[None])
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator, size: int) -> Pair:
-        """Draw an image and its mask."""
+    def draw(self, rng: np.random.Generator, size: int, fine: float = 1.0) -> Pair:
+        """Draw an image and its mask; `fine`: factor of the width of vessels and grain."""
 
     def _names(self) -> tuple[str, ...]:
         return tuple(f"phantom{number:04d}" for number in range(self.train + self.val + self.test))
@@ -82,13 +91,13 @@ class OctaPhantom(Phantom):
     regions = {"faz": (1,)}
     channels = 1
 
-    def draw(self, rng: np.random.Generator, size: int) -> Pair:
+    def draw(self, rng: np.random.Generator, size: int, fine: float = 1.0) -> Pair:
         """Draw capillaries as the zero lines of smooth noise, which fade towards the zone."""
         zone = _blob(rng, size, centre=_centre(rng, 0.2), radius=rng.uniform(0.13, 0.24), roughness=0.16)
         capillaries = sum(
-            np.exp(-((_noise(rng, size, scale) / width) ** 2)) for scale, width in ((0.022, 0.22), (0.035, 0.16))
+            np.exp(-((_noise(rng, size, scale) / (width * fine)) ** 2)) for scale, width in ((0.022, 0.22), (0.035, 0.16))
         )
-        trunks = np.exp(-((_noise(rng, size, 0.11) / 0.07) ** 2)) * (_noise(rng, size, 0.2) > -0.3)
+        trunks = np.exp(-((_noise(rng, size, 0.11) / (0.07 * fine)) ** 2)) * (_noise(rng, size, 0.2) > -0.3)
         perfused = ndimage.gaussian_filter(1 - zone.astype(float), rng.uniform(0.012, 0.025) * size)
         for _ in range(rng.integers(1, 4)):  # drop-outs: as dark as the zone, but background
             dropout = _blob(rng, size, rng.uniform(0.05, 0.95, 2), rng.uniform(0.04, 0.09), 0.25) & ~zone
@@ -111,7 +120,7 @@ class FundusPhantom(Phantom):
     regions = {"cup": (1,), "disc": (1, 2)}
     channels = 3
 
-    def draw(self, rng: np.random.Generator, size: int) -> Pair:
+    def draw(self, rng: np.random.Generator, size: int, fine: float = 1.0) -> Pair:
         """Blend coloured layers with soft edges."""
         centre, radius = _centre(rng, 0.18), rng.uniform(0.17, 0.27)
         disc = _blob(rng, size, centre, radius, 0.05) & self.shows_disc(rng)
@@ -129,7 +138,7 @@ class FundusPhantom(Phantom):
         for _ in range(rng.integers(0, 4)):  # exudates: as bright as the cup
             lesion = _blob(rng, size, rng.uniform(0, 1, 2), rng.uniform(0.02, 0.06), 0.3) & ~disc
             image = _blend(image, lesion, (0.92, 0.72, 0.42), 0.8, 0.4 * soft)
-        image = _blend(image, _vessels(rng, size, centre), (0.42, 0.10, 0.07), 0.75, 0.6)
+        image = _blend(image, _vessels(rng, size, centre, fine), (0.42, 0.10, 0.07), 0.75, 0.6)
         return image + 0.03 * rng.standard_normal(image.shape), np.where(cup, 1, np.where(disc, 2, 0))
 
     def shows_disc(self, rng: np.random.Generator) -> bool:
@@ -160,11 +169,11 @@ class PolypPhantom(Phantom):
     regions = {"polyp": (1,)}
     channels = 3
 
-    def draw(self, rng: np.random.Generator, size: int) -> Pair:
+    def draw(self, rng: np.random.Generator, size: int, fine: float = 1.0) -> Pair:
         """Draw the polyp mostly by its shading; folds have similar shading."""
         polyp = _blob(rng, size, _centre(rng, 0.28), rng.uniform(0.1, 0.24), 0.14)
         base = np.array([0.66, 0.36, 0.30]) + rng.uniform(-0.06, 0.06, 3)
-        image = base[:, None, None] * (1 + 0.16 * _noise(rng, size, 0.18) + 0.05 * _noise(rng, size, 0.015))
+        image = base[:, None, None] * (1 + 0.16 * _noise(rng, size, 0.18) + 0.05 * _noise(rng, size, 0.015 * fine))
         folds = np.exp(-((_noise(rng, size, 0.16) / rng.uniform(0.12, 0.25)) ** 2))
         image *= 1 - 0.35 * folds
         tint = base + np.array([0.07, -0.02, -0.01]) * rng.uniform(0.4, 1.6) * rng.choice([-1, 1], p=[0.25, 0.75])
@@ -194,10 +203,10 @@ class TexturePhantom(Phantom):
     regions = {"region": (1,)}
     channels = 1
 
-    def draw(self, rng: np.random.Generator, size: int) -> Pair:
+    def draw(self, rng: np.random.Generator, size: int, fine: float = 1.0) -> Pair:
         """Draw fine texture inside and coarse outside, of the same distribution; bright patches cross both."""
         region = _blob(rng, size, _centre(rng, 0.2), rng.uniform(0.17, 0.3), 0.15)
-        grain = np.where(region, _uniform(_noise(rng, size, 0.009)), _uniform(_noise(rng, size, 0.024)))
+        grain = np.where(region, *(_uniform(_noise(rng, size, scale * fine)) for scale in (0.009, 0.024)))
         patches = _noise(rng, size, 0.09) > 0  # edges that colour affinity follows, unrelated to the region
         image = 0.2 + 0.4 * grain + 0.3 * ndimage.gaussian_filter(patches.astype(float), 0.8)
         return (image + 0.02 * rng.standard_normal((size, size)))[None], region
@@ -239,12 +248,17 @@ def _blend(
     return (1 - alpha) * image + alpha * np.asarray(colour)[:, None, None] * (0.5 + 0.5 * shade)
 
 
-def _vessels(rng: np.random.Generator, size: int, centre: np.ndarray) -> np.ndarray:
+def _look(name: str, sites: int) -> int:
+    """Return the number of the site of an image."""
+    return int(name[-4:]) % max(1, sites)
+
+
+def _vessels(rng: np.random.Generator, size: int, centre: np.ndarray, fine: float) -> np.ndarray:
     """Draw curved vessels from the centre of the disc outwards, thinner with distance."""
     drawn = np.zeros((size, size), bool)
     rows, columns = np.mgrid[:size, :size]
     for start in rng.uniform(0, 2 * np.pi, rng.integers(5, 9)):
-        position, heading, width = centre * size, start, rng.uniform(0.012, 0.022) * size
+        position, heading, width = centre * size, start, rng.uniform(0.012, 0.022) * size * fine
         while width > 0.7 and np.all((position > -5) & (position < size + 5)):
             drawn |= (rows - position[0]) ** 2 + (columns - position[1]) ** 2 < width**2
             position = position + np.array([np.sin(heading), np.cos(heading)])

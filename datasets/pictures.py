@@ -1,7 +1,7 @@
 """Base class of sets of pictures: folders of images and masks, or ProCNS's HDF5 files with drawn annotations."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,8 @@ class Pictures(Dataset):
 
     If `train/*.h5` and `test/*.h5` exist (ProCNS, FedICRA: `image`, `mask` and drawn annotations, where the number of
     classes is the value of unlabelled pixels), they are read and `official` is the only split. Else the files have the
-    layout of their source.
+    layout of their source. Where folders below the root hold `train/`, as those of FedICRA do, each is a site, whose name
+    its images' names begin with.
     """
 
     root: Path
@@ -56,14 +57,20 @@ class Pictures(Dataset):
         """Return each image as one patient."""
         return {name: [name] for name in self._files}
 
+    def sites(self) -> dict[str, str]:
+        """Return the folder of each image, where folders are sites."""
+        paths = {name: path for name, (path, _) in self._files.items()} if self._site_folders else {}
+        return super().sites() or {name: path.relative_to(self.root).parts[0] for name, path in paths.items()}
+
     def splits(self) -> list[str]:
-        """Return `official` for HDF5 files, else the splits of the set."""
-        return ["official"] if self._hdf5 else self._own_splits()
+        """Return `official` for HDF5 files and for sites in folders, else the splits of the set."""
+        return ["official"] if self._hdf5 or self._site_folders else self._own_splits()
 
     def split(self, name: str) -> Split:
         """Return the images of each part."""
         if name == "official":
-            train, test = (tuple(n for n in self._files if n.startswith(f"{part}_")) for part in PARTS)
+            parts = {name: path.relative_to(self.root).parts for name, (path, _) in self._files.items()}
+            train, test = (tuple(name for name, folders in parts.items() if part in folders[:2]) for part in PARTS)
             return Split(train, (), test)
         return Split(**stored_split(self.name, name, self._files, self.root))
 
@@ -114,11 +121,23 @@ class Pictures(Dataset):
 
     @cached_property
     def _hdf5(self) -> dict[str, tuple[Path, Path]]:
-        return {
-            f"{part}_{stem}": (path, path)
-            for part in PARTS
-            for stem, path in by_stem(self.root / part, (".h5", ".hdf5")).items()
-        }
+        return self._of_sites(
+            lambda root: {
+                f"{part}_{stem}": (path, path)
+                for part in PARTS
+                for stem, path in by_stem(root / part, (".h5", ".hdf5")).items()
+            }
+        )
+
+    @cached_property
+    def _site_folders(self) -> list[Path]:
+        return sorted(path.parent for path in self.root.glob("*/train"))
+
+    def _of_sites(self, find: Callable[[Path], dict[str, tuple[Path, Path]]]) -> dict[str, tuple[Path, Path]]:
+        """Return what there is in the folder of each site, by its name and theirs; in the root if there are no sites."""
+        if not self._site_folders:
+            return find(self.root)
+        return {f"{site.name}_{name}": found for site in self._site_folders for name, found in find(site).items()}
 
 
 def in_parts(root: Path) -> dict[str, tuple[Path, Path]]:

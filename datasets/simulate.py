@@ -5,7 +5,7 @@ A set is an integer; bit k says that class k is possible. One bit is a label; al
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +14,8 @@ from skimage.graph import MCP_Geometric
 from skimage.measure import label as components
 
 from benchmark import InputError
-from benchmark.datasets.annotations import Annotation, parse, set_type, to_labels
-from benchmark.datasets.base import Dataset, Scan, load_alone
+from benchmark.datasets.annotations import Annotation, Mixed, parse, set_type, to_labels
+from benchmark.datasets.base import Dataset, Scan, load_alone, site_numbers
 from benchmark.datasets.forms import FORMS
 from benchmark.seal.contract import everything
 
@@ -39,21 +39,29 @@ def stream(seed: int, name: str) -> np.random.Generator:
 class Annotator:
     """Annotates the training scans of a split; the same seed gives the same marks."""
 
-    def __init__(self, dataset: Dataset, train: Iterable[str], annotation: Annotation, seed: int) -> None:
-        self.classes, self.annotation, self.seed = len(dataset.classes), annotation, seed
-        self.chosen: Mapping[str, set[int]] = {}
-        if annotation.count:
-            self.chosen = choose_slices(dataset, train, annotation.count, seed)
+    def __init__(self, dataset: Dataset, train: Iterable[str], annotation: Annotation | Mixed, seed: int) -> None:
+        self.classes, self.parts, self.seed = len(dataset.classes), annotation.parts, seed
+        self.sites = site_numbers(dataset) if len(self.parts) > 1 else {}
+        self.chosen: dict[str, set[int]] = {}
+        names = list(train)
+        for number, part in enumerate(self.parts):
+            if part.count:
+                own = [name for name in names if self.sites.get(name, 0) == number]
+                self.chosen |= choose_slices(dataset, own, part.count, seed)
+
+    def of(self, name: str) -> Annotation:
+        """Return the annotation of a scan."""
+        return self.parts[self.sites.get(name, 0)]
 
     def __call__(self, scan: Scan) -> np.ndarray:
         """Return the sets (slices, height, width) of a scan."""
-        rng = stream(self.seed, scan.name)
-        if self.annotation.drawn:
-            return degrade(scan.drawn[self.annotation.drawn], scan.mask, self.classes, self.annotation, rng)
+        rng, annotation = stream(self.seed, scan.name), self.of(scan.name)
+        if annotation.drawn:
+            return degrade(scan.drawn[annotation.drawn], scan.mask, self.classes, annotation, rng)
         if scan.mask is None:
-            raise InputError(f"scan {scan.name} has no dense mask to make {self.annotation} of")
-        if not self.annotation.count:
-            return weaken(scan.mask, self.classes, str(self.annotation), rng)
+            raise InputError(f"scan {scan.name} has no dense mask to make {annotation} of")
+        if not annotation.count:
+            return weaken(scan.mask, self.classes, str(annotation), rng)
         allowed = np.full(scan.mask.shape, everything(self.classes), set_type(self.classes))
         for number in self.chosen.get(scan.name, ()):
             allowed[number] = weaken(scan.mask[number][None], self.classes, "full", rng)[0]

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import InputError
-from benchmark.datasets.annotations import parse, resolve, to_labels
+from benchmark.datasets.annotations import parse, parse_sites, resolve, to_labels
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, near_duplicates
 from benchmark.datasets.forms import FORMS
 from benchmark.datasets.plausibility import implausible
@@ -167,7 +167,7 @@ def _share(part: Any, whole: Any) -> str:
 def sheet(dataset: Dataset, scans: Iterable[Scan], annotations: Iterable[str] = ()) -> Image.Image:
     """Return a contact sheet: a row per scan with its middle slice, with the mask, and with each annotation."""
     rows = []
-    chosen = [parse(text) for text in annotations]
+    chosen = [parse_sites(text) for text in annotations]
     for scan in scans:
         middle = len(scan.image) // 2
         grey = as_picture(scan.image[middle])

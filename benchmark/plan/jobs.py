@@ -21,7 +21,7 @@ from benchmark.seal.contract import LATER, Budget
 from benchmark.store import ResultsFolder, plain, stored
 
 if TYPE_CHECKING:
-    from benchmark.datasets.annotations import Annotation
+    from benchmark.datasets.annotations import Annotation, Mixed
     from benchmark.datasets.base import Dataset, Inventory
 
 AGAIN = {"": (), "stale": ("stale",), "all": ("stale", "done")}  # states that `rerun` repeats, beside failed runs
@@ -198,16 +198,17 @@ def _surveys(preset: Preset, settings: Settings, methods: list[str]) -> "dict[st
 
     No method is imported, as that imports torch, and no scan is read.
     """
-    from benchmark.datasets.annotations import parse, resolve
+    from benchmark.datasets.annotations import check_sites, parse_sites, resolve
 
     for text in dict.fromkeys(text for part in preset.parts for text in part.annotations):
-        parse(text)
+        parse_sites(text)
     surveys = settings.surveys(dict.fromkeys(name for part in preset.parts for name in part.datasets))
     named = [plugins.data_set(text).name for text in surveys]  # nnunet:PATH takes its options as nnunet
     settings.check_names(methods, [*dict.fromkeys([*named, *(survey.dataset.name for survey in surveys.values())])])
     for part in preset.parts:
         for text, dataset in product(part.annotations, (surveys[name].dataset for name in part.datasets)):
             resolve(text, dataset.drawn, dataset.name)
+            check_sites(text, dataset)
     return surveys
 
 
@@ -230,11 +231,11 @@ def _learners(part: Part, settings: Settings, datasets: "Iterable[Dataset]") -> 
     """Check options and budgets of a part; yield the rows that learn from its annotations, on each data set."""
     from benchmark.datasets import annotations, forms
 
-    given = {annotations.parse(text).form for text in part.annotations}
+    given = [{each.form for each in annotations.parse_sites(text).parts} for text in part.annotations]
     for row, dataset in product(settings.rows(part.methods), datasets):
         budget = settings.budget(row, dataset.name, part.budget)[0]
         settings.options(row, dataset.name)
-        if given.intersection(forms.learnt(row.cls.annotations)):
+        if any(every.issubset(forms.learnt(row.cls.annotations)) for every in given):
             yield row, budget, dataset
 
 
@@ -257,7 +258,7 @@ def _add(
             annotation = annotations.resolve(text, look.drawn, name)
             annotations.check_simulable(annotation, look, f"split {split} of {name}")
             for seed, row in product(part.seeds, rows):
-                if annotation.form in forms.learnt(row.cls.annotations):
+                if {each.form for each in annotation.parts}.issubset(forms.learnt(row.cls.annotations)):
                     job = _job(settings, row, survey, annotation, split, seed, look.fingerprint, part.budget)
                     planned.jobs[str(job.folder)] = job
                 else:
@@ -319,7 +320,7 @@ def _job(
     settings: Settings,
     row: Row,
     survey: "Inventory",
-    annotation: "Annotation",
+    annotation: "Annotation | Mixed",
     split: str,
     seed: int,
     data: str,

@@ -141,7 +141,10 @@ def data_set(text: str) -> Plugin:
 
 
 def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = None) -> Any:
-    """Return an instance of the data set of `text`: its folder is PATH, or else `data` / its name."""
+    """Return an instance of the data set of `text`: its folder is PATH, or else `data` / its name.
+
+    Any data set has the option `sites`: the number of sites that its patients are dealt to.
+    """
     plugin, path = data_set(text), "" if text.endswith(".py") else text.partition(":")[2]
     cls: Any = plugin.load()
     if cls.by_path != bool(path):
@@ -149,7 +152,13 @@ def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = Non
         raise InputError(f"{text!r} must be {right}" + ("" if path else ", where PATH is its folder"))
     if path and not Path(path).exists():
         raise InputError(f"there is no folder {path}")
-    return configure(cls, options or {}, root=Path(path) if path else data / plugin.name)
+    own = dict(options or {})
+    sites = own.pop("sites", 0)
+    if type(sites) is not int or sites < 0:
+        raise InputError(f"sites of {plugin.name} is {sites!r}; it must be a whole number from 1")
+    dataset = configure(cls, own, root=Path(path) if path else data / plugin.name)
+    dataset.cut = sites
+    return dataset
 
 
 def groups() -> dict[str, list[str]]:
@@ -231,6 +240,12 @@ def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
 def options_of(instance: Any) -> dict[str, Any]:
     """Return the options of an instance."""
     return {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance) if f.init}
+
+
+def options_of_data(dataset: Any) -> dict[str, Any]:
+    """Return the options of a data set; `sites`, which any has, where it is given."""
+    options = options_of(dataset) | ({"sites": dataset.cut} if dataset.cut else {})
+    return {name: value for name, value in options.items() if name != "root"}
 
 
 def source_of(module: str) -> Path:

@@ -245,7 +245,7 @@ class Settings:
             for other in (survey.dataset for survey in found.values()):
                 if other.name == dataset.name and other.root != dataset.root:
                     raise InputError(f"two data sets are called {dataset.name}: {other.root} and {dataset.root}")
-            found[text] = Inventory(dataset, {k: v for k, v in plugins.options_of(dataset).items() if k != "root"})
+            found[text] = Inventory(dataset, plugins.options_of_data(dataset))
         return found
 
     def check_names(self, methods: list[str], datasets: list[str]) -> None:

@@ -185,7 +185,7 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
     numbers = {
         "table": summary.cells,
         "patients": patients(read.cases, read.metrics),
-        **{name: getattr(summary, name) for name in ("tests", "ranks", "agreement", "columns", "leaks")},
+        **{name: getattr(summary, name) for name in ("tests", "ranks", "agreement", "columns", "leaks", "sites")},
         "ablations": ablations.ablations(read, summary, options.metrics),
         "costs": costs.costs(read),
         "published": published.compare(summary.cells, published.read()),
@@ -242,6 +242,9 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
             name = f"regions{number}" if number else "regions"
             of_regions = tables.region_table(summary.cells, column, metrics, read.metrics)
             yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE, *budgets], short)
+    for number, (column, own) in enumerate(summary.sites.groupby("column", sort=False)):
+        of_sites = tables.main_table(own.assign(column=own.site), metrics, known=read.metrics)
+        yield Table(f"sites{number or ''}", f"{column}: sites", of_sites, [SITE_NOTE, AS_ABOVE, *budgets], short)
     if len(summary.tests):
         yield Table("tests", "Differences to the reference", tables.test_table(summary), _test_notes(summary))
     if len(summary.ranks) > 1:
@@ -479,6 +482,7 @@ AGREEMENT_NOTES = [
     f"Brackets: {statistics.LEVEL:.0%} of resamples of patients, with {statistics.FEW_SEEDS} or more seeds also of seeds. "
     "The interval is wide where methods are close, as their order is then chance.",
 ]
+SITE_NOTE = "Of the patients of each site alone; methods are compared within a site."
 AS_ABOVE = "Intervals, bold and marks are as in the main table, which has the notes to its data."
 LEAK_NOTES = [
     "Dice at the last step, and at the snapshot that each rule chose. weakval: by the marks of held-out training patients. "

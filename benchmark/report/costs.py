@@ -1,5 +1,6 @@
 """Costs of each row: size of the network, seconds, peak memory, and labelled pixels."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ COLUMNS = [
     ),
     *("device", "labelled_pixels", "own_budget"),
 ]
+SENT = ("rounds", "bytes_sent")  # facts that a federated method states; columns where any run has them
 
 
 def costs(read: Rows) -> pd.DataFrame:
@@ -33,6 +35,9 @@ def costs(read: Rows) -> pd.DataFrame:
     known = read.runs[(read.runs.state == "done") & read.runs.fit_s.notna()]
     if known.empty:
         return pd.DataFrame(columns=COLUMNS)
+    stated = pd.DataFrame([json.loads(text) if text else {} for text in known.facts], known.index).reindex(columns=SENT)
+    sent = [name for name in SENT if stated[name].notna().any()]
+    known = known.assign(**{name: stated[name].astype(float) for name in sent})
     grouped = known.groupby(["column", "row"], observed=True, sort=False).agg(
         runs=("folder", "size"),
         extra=("extra", "first"),
@@ -43,13 +48,14 @@ def costs(read: Rows) -> pd.DataFrame:
         memory_mib=("memory_mib", "max"),
         device_memory_mib=("device_memory_mib", "max"),
         own_budget=("own_budget", "first"),
+        **{name: (name, "mean") for name in sent},
         device=("device", lambda names: ", ".join(sorted(set(names.dropna())))),
     )
     found = grouped.reset_index().rename(columns={"row": "method"})
     places = {column: place for place, column in enumerate(dict.fromkeys(read.runs.column))}
     found = found.sort_values("column", key=lambda columns: columns.map(places), kind="stable", ignore_index=True)
     pixels = {column: sum(about["labelled_pixels"].values()) or np.nan for column, about in read.about.items()}
-    return found.assign(labelled_pixels=found.column.map(pixels))[COLUMNS]
+    return found.assign(labelled_pixels=found.column.map(pixels))[[*COLUMNS, *sent]]
 
 
 def notes(read: Rows, frame: pd.DataFrame) -> list[str]:

@@ -50,7 +50,7 @@ def titled(frame: pd.DataFrame, known: Titles) -> pd.DataFrame:
 def of_annotation(text: str) -> str:
     """The title of an annotation; the text itself where it is no longer written so."""
     try:
-        return annotations.parse(text).title if text else ""
+        return annotations.parse_sites(text).title if text else ""
     except InputError:
         return text
 

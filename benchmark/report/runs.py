@@ -40,7 +40,21 @@ RUN_COLUMNS = [
     "extra",  # what the method needs beyond a pass of the network per step
     *("facts", "notes"),  # as JSON: what the method stated, and what tables say of it; empty without
 ]
-CASE_COLUMNS = ["folder", "column", "row", "role", "split", "seed", "scan", "patient", "region", "unit", *METRICS, *COUNTS]
+CASE_COLUMNS = [
+    "folder",
+    "column",
+    "row",
+    "role",
+    "split",
+    "seed",
+    "scan",
+    "patient",
+    "site",
+    "region",
+    "unit",
+    *METRICS,
+    *COUNTS,
+]
 # of methods whose runs don't say it, as those from before 2026-11-28; nothing else in reports knows a method by its name
 ROLES = {"prior": PRIOR, "pce": BASE, "pce_balanced": BASE, "pce_dice": SUPERVISED}
 
@@ -191,8 +205,8 @@ def _of_dataset(_: str, about: dict[str, Any]) -> set[str]:
 
 
 def _of_annotation(_: str, about: dict[str, Any]) -> set[str]:
-    """An annotation's name, and its form: `scribble:sim@0.5` is also `scribble`."""
-    return {about["annotation"], re.split("[:@+]", about["annotation"])[0]}
+    """An annotation's name, and its form: `scribble:sim@0.5` is also `scribble`; of sites, `box/point+n=2` `box/point`."""
+    return {about["annotation"], re.sub("[:@+][^/]*", "", about["annotation"])}
 
 
 def _of_column(column: str, _: dict[str, Any]) -> set[str]:
@@ -270,7 +284,12 @@ def _scores(done: Sequence[Placed], read: Read) -> pd.DataFrame:
         columns=names,
     )
     parts = [read(folder, facts.run[facts.home == home].unique()).assign(home=home) for home, folder in enumerate(homes)]
-    return facts.merge(pd.concat(parts, ignore_index=True), on=["home", "run"]) if parts else facts
+    if not parts:
+        return facts
+    table = facts.merge(pd.concat(parts, ignore_index=True), on=["home", "run"])
+    known = ((number, record) for number, (record, _, _) in enumerate(done) if "sites" in record)
+    sites = {(n, scan): site for n, r in known for scan, site in zip(r["scans"], r["sites"], strict=False)}
+    return table.assign(site=[sites.get(key) for key in zip(table.number, table.scan, strict=True)]) if sites else table
 
 
 def _split_and_seed(record: Record) -> tuple[str, int]:

@@ -49,6 +49,7 @@ class Summary:
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # those that cells have
     comparing: "Comparison | None" = None  # for verdicts on other pairs
     pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PAIR_COLUMNS))  # verdicts behind the ranks
+    sites: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["column", "site"]))  # cells of each site
 
     def titled(self, titles: names.Titles) -> "Summary":
         """The same with the names of figures and LaTeX tables; `comparing` keeps the short ones."""
@@ -91,6 +92,7 @@ def summarise(read: Rows, options: Options = DEFAULTS, metrics: Iterable[str] = 
         read.metrics,
         comparing,
         comparing.verdicts(ranked),
+        _by_site(read, options),
     )
 
 
@@ -218,6 +220,17 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
                         line |= {"low": low, "high": high, "over": over, "place": places.get(row, "")}
                 lines.append(line)
     return pd.DataFrame(lines).reindex(columns=CELL_COLUMNS)
+
+
+def _by_site(read: Rows, options: Options) -> pd.DataFrame:
+    """The cells of the patients of each `site` alone, in columns with sites."""
+    found = []
+    for (column, site), cases in read.cases.groupby(["column", "site"], observed=True):
+        runs, about = read.runs[read.runs.column == column], {column: read.about[column]}
+        own = replace(read, runs=runs, cases=cases, about=about)
+        states, values = _states(own), arrays(cases, [*read.metrics, DIAGONAL])
+        found.append(_cells(own, states, values, Comparison(states, values, own, options)).assign(site=site))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["site", *CELL_COLUMNS])
 
 
 CELL_COLUMNS = [

@@ -217,8 +217,15 @@ def cost_table(frame: pd.DataFrame) -> pd.DataFrame:
             **(on_device if (frame.device_memory_mib > 0).any() else {}),
             "device": frame.device,
             "labelled pixels": [_count(value) for value in frame.labelled_pixels],
+            **({"rounds": [_sent(value) for value in frame.rounds]} if "rounds" in frame else {}),
+            **({"sent (MiB)": [_sent(value / 2**20) for value in frame.bytes_sent]} if "bytes_sent" in frame else {}),
         }
     ).set_index("data")
+
+
+def _sent(value: float) -> str:
+    """Return a number of rounds or MiB; empty where a method states none."""
+    return "" if pd.isna(value) else f"{value:,.4g}"
 
 
 def published_table(frame: pd.DataFrame) -> pd.DataFrame:

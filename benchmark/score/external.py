@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import InputError, __version__
-from benchmark.datasets.annotations import resolve
+from benchmark.datasets.annotations import check_sites, resolve
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_split, label_map
 from benchmark.datasets.files import by_stem
 from benchmark.datasets.forms import VERSION
@@ -29,7 +29,7 @@ from benchmark.plan import plugins
 from benchmark.plan.compare import family
 from benchmark.plan.jobs import Job
 from benchmark.plan.plugins import NAME, Plugin
-from benchmark.score.stored import mean_dice, score_run
+from benchmark.score.stored import mean_dice, scans_of, score_run
 from benchmark.seal.contract import Budget
 from benchmark.store import Record, ResultsFolder, commit, open_results
 
@@ -195,8 +195,9 @@ def _scored(
     predictions: Predictions, maps: Mapping[str, Mapping[str, Path]], dataset: Dataset, splits: Sequence[str], scratch: Path
 ) -> list[Scored]:
     """Check and score every folder's label maps for every split, and write them to `scratch` in a run's format."""
-    options = {name: value for name, value in plugins.options_of(dataset).items() if name != "root"}
-    survey, annotation = Inventory(dataset, options), predictions.annotation
+    options, annotation = plugins.options_of_data(dataset), predictions.annotation
+    survey = Inventory(dataset, options)
+    check_sites(annotation, dataset)
     scored: list[Scored] = []
     for split in splits:
         look, tests = survey.look(split), dataset.find_split(split).test
@@ -305,7 +306,7 @@ def _record(scored: Scored, dataset: Dataset) -> dict[str, Any]:
         "version": __version__,
         "commit": commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "scans": list(scored.scans),
+        **scans_of(dataset, scored.scans),
     }
 
 

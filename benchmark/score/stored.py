@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.base import Dataset, Inventory, check_split, load_alone
+from benchmark.datasets.base import Dataset, Inventory, check_split, load_alone, site_names
 from benchmark.inputs import read_npz
 from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
@@ -100,6 +100,12 @@ def _scored(folder: Path, run: dict[str, Any], sets: DataSets, extra: Sequence[N
         return tables, chosen
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
+
+
+def scans_of(dataset: Dataset, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return what `run.json` says of the scored scans: names and, where they are from several sites, the sites' names."""
+    scans, sites = list(names), site_names(dataset)
+    return {"scans": scans} | ({"sites": [sites[scan] for scan in scans]} if sites else {})
 
 
 def score_run(dataset: Dataset, names: Iterable[str], out: Path, extra: Sequence[Named] = ()) -> Rows:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark import InputError, __version__
-from benchmark.datasets.annotations import check_simulable, resolve, to_labels
+from benchmark.datasets.annotations import check_simulable, check_sites, resolve, to_labels
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_name
 from benchmark.datasets.forms import VERSION
 from benchmark.datasets.nifti import write_nifti
@@ -24,6 +24,7 @@ def simulate(dataset: Dataset, text: str, out: Path, *, seed: int = 0) -> int:
     PNG for single images, NIfTI for stacks; 255 is unlabelled. Raises InputError if a scan has no mask to draw on.
     """
     annotation = resolve(text, (), "a simulation")
+    check_sites(text, dataset)
     scans = [scan for names in dataset.patients().values() for scan in names]
     for name in scans:
         check_name(name, f"a scan of {dataset.name}")  # it becomes a file's name
@@ -55,6 +56,7 @@ def export(dataset: Dataset, text: str, split: str, out: Path, *, seed: int = 0)
     survey = Inventory(dataset, {})
     split = split or dataset.splits()[0]
     resolve(text, dataset.drawn, dataset.name)  # before any scan is read
+    check_sites(text, dataset)
     look, parts = survey.look(split), dataset.split(split)
     annotation = resolve(text, look.drawn, dataset.name)
     check_simulable(annotation, look, f"split {split} of {dataset.name}")

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.annotations import Annotation, parse, set_type, to_labels
-from benchmark.datasets.base import Dataset, Scan, load_alone
+from benchmark.datasets.annotations import Annotation, Mixed, of_sites, parse_sites, set_type, to_labels
+from benchmark.datasets.base import Dataset, Scan, load_alone, site_numbers
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
 from benchmark.seal import folder as sealed
@@ -47,7 +47,7 @@ def seal_split(
 
     Yields after each scan, so that a runner can do something else meanwhile.
     """
-    split, annotation = dataset.find_split(key.split), parse(key.annotation)
+    split, annotation, sites = dataset.find_split(key.split), parse_sites(key.annotation), site_numbers(dataset)
     annotate = Annotator(dataset, split.train, annotation, key.seed)
     load = partial(load_alone, dataset)
 
@@ -55,13 +55,16 @@ def seal_split(
         for scan in map(load, split.train):
             allowed = annotate(scan)
             statistics.add(allowed, scan.mask)
-            yield WeakScan(scan.image, allowed, scan.spacing)
+            yield WeakScan(scan.image, allowed, scan.spacing, sites.get(scan.name, 0))
 
     weak = {"train": train()}
     if key.held_out:
         annotate_val = _held_out_annotator(dataset, split.val, annotation, key.seed)
-        weak["val"] = (WeakScan(scan.image, annotate_val(scan), scan.spacing) for scan in map(load, split.val))
-    test = (TestScan(scan.image, scan.spacing) for scan in pictures.write_missing(split.test))
+        weak["val"] = (
+            WeakScan(scan.image, annotate_val(scan), scan.spacing, sites.get(scan.name, 0)) for scan in map(load, split.val)
+        )
+    written = pictures.write_missing(split.test)
+    test = (TestScan(scan.image, scan.spacing, sites.get(scan.name, 0)) for scan in written)
     yield from sealed.seal_by_scan(folder, weak, test, len(dataset.classes), dataset.channels)
 
 
@@ -90,7 +93,7 @@ class PictureWriter:
             if lock is None or self.exist():
                 yield from map(load, names)
                 return
-            annotate = _held_out_annotator(self.dataset, names, parse(self.key.annotation), self.key.seed)
+            annotate = _held_out_annotator(self.dataset, names, parse_sites(self.key.annotation), self.key.seed)
             shutil.rmtree(self.staged, ignore_errors=True)
             try:
                 (self.staged / self.annotation).mkdir(parents=True)
@@ -212,17 +215,17 @@ def _depths(region: np.ndarray, marks: np.ndarray) -> np.ndarray:
 
 
 def _held_out_annotator(
-    dataset: Dataset, names: Iterable[str], annotation: Annotation, seed: int
+    dataset: Dataset, names: Iterable[str], annotation: Annotation | Mixed, seed: int
 ) -> Callable[[Scan], np.ndarray]:
     """Return a function that annotates a scan as a training scan; simulated if people drew nothing on it."""
     given = Annotator(dataset, names, annotation, seed)
     simulated = given
-    if annotation.drawn:
-        maker = "sim" if annotation.form == "scribble" else ""
-        simulated = Annotator(dataset, names, replace(annotation, maker=maker), seed)
+    if any(part.drawn for part in annotation.parts):
+        undrawn = (replace(part, maker="sim" if part.form == "scribble" else "") for part in annotation.parts)
+        simulated = Annotator(dataset, names, of_sites(undrawn), seed)
 
     def annotate(scan: Scan) -> np.ndarray:
-        allowed = (given if annotation.drawn in scan.drawn else simulated)(scan)
+        allowed = (given if given.of(scan.name).drawn in scan.drawn else simulated)(scan)
         return allowed.astype(set_type(len(dataset.classes)))
 
     return annotate

@@ -21,7 +21,7 @@ from benchmark import InputError, __version__
 from benchmark.plan import plugins
 from benchmark.plan.jobs import AGAIN, Job, Plan, state
 from benchmark.score.metrics import named, records_of
-from benchmark.score.stored import score_run, score_snapshots
+from benchmark.score.stored import scans_of, score_run, score_snapshots
 from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
 from benchmark.store import ResultsFolder, Tables, commit
 from benchmark.train.local import Executor, Outcome, Running, Task, scratch
@@ -167,7 +167,7 @@ class Sweep:
         if not reason:
             try:
                 tables = {"cases.csv": score_run(dataset, split.test, out, self.metrics)}
-                record["scans"] = list(split.test)
+                record |= scans_of(dataset, split.test)
                 if self.metrics:
                     record["metrics"] = records_of(self.metrics)
                 if _seal_key(job).held_out:

@@ -573,3 +573,23 @@ def test_fields_that_older_budgets_lack_change_no_identity_at_their_default():
     other = job("steps=2", "optimiser=nesterov", "warmup=0.1")
     assert other.hash != job("steps=2").hash
     assert other.identity()["budget"] == job("steps=2").identity()["budget"] | {"optimiser": "nesterov", "warmup": 0.1}
+
+
+def test_sites_are_options_of_any_data_set_and_leave_the_identity_of_one_without_them_as_it_was():
+    (usual,) = make_plan(request(methods=["pce"])).jobs
+    assert usual.identity()["dataset_options"] == {"size": 32, "train": 2, "val": 1, "test": 2}
+    (job,) = make_plan(request(methods=["pce"], options=[*SMALL, "octa_phantom.sites=2"])).jobs
+    assert job.identity()["dataset_options"] == {"size": 32, "train": 2, "val": 1, "test": 2, "sites": 2}
+    assert job.data != usual.data
+    with pytest.raises(InputError, match="sites of octa_phantom is 'two'; it must be a whole number from 1"):
+        make_plan(request(options=[*SMALL, "octa_phantom.sites=two"]))
+
+
+def test_a_method_learns_from_a_form_for_each_site_if_it_learns_from_each():
+    mixed = {"options": [*SMALL, "octa_phantom.sites=2"], "annotations": ["scribble/box"]}
+    plan = make_plan(request(**mixed))
+    assert [(job.method, job.annotation) for job in plan.jobs] == [("pce", "scribble:sim/box")]
+    assert plan.not_claimed == [("gated_crf", "scribble:sim/box")]
+    assert plan.jobs[0].folder.parts[1] == "scribble-sim-box"
+    with pytest.raises(InputError, match="'scribble/box' is for 2 sites, and octa_phantom names none"):
+        make_plan(request(annotations=["scribble/box"]))

@@ -56,10 +56,18 @@ def test_guard_the_worker_is_a_process_of_its_own(seen):
 
 def test_guard_the_job_names_no_data_set_no_scan_and_no_path_to_truth_or_results(seen):
     for text in (seen["job"], seen["index"], *seen["argv"]):
-        for secret in ("acdc", "patient", "strat5", "secret-data", "secret-results"):
+        for secret in ("acdc", "patient", "strat5", "secret-data", "secret-results", "DCM", "HCM", "MINF", "NOR", "RV"):
             assert secret not in text
     assert seen["sealed"] == ["index.json", "test-image", "train-allowed", "train-image"]
-    assert set(map(tuple, seen["vars"])) == {("allowed", "image", "spacing")}
+    assert set(map(tuple, seen["vars"])) == {("allowed", "image", "site", "spacing")}
+
+
+def test_guard_of_sites_the_index_holds_numbers_alone(seen):
+    index = json.loads(seen["index"])
+    for part in ("train", "test"):
+        assert all(each.keys() <= {"shape", "spacing", "site"} for each in index[part])
+        assert {each.get("site", 0) for each in index[part]} == {0, 1, 2, 3, 4}
+        assert all(type(each.get("site", 0)) is int for each in index[part])
 
 
 def test_guard_the_environment_names_neither_data_nor_results(seen):

@@ -7,8 +7,9 @@ import pytest
 from benchmark import InputError
 from benchmark.plan.jobs import make_plan
 from benchmark.plan.presets import Request
+from benchmark.report import runs
 from benchmark.score.stored import rescore
-from tests.support.sweeps import run_sweep, small_plan
+from tests.support.sweeps import BUDGET, run_sweep, small_plan
 from tests.tiny import pictures
 
 
@@ -72,3 +73,21 @@ def test_a_folder_of_ones_own_is_found_by_its_path(tmp_path):
     with pytest.raises(InputError, match="need a data set 'clinic'"):
         rescore(tmp_path / "r", tmp_path)
     assert rescore(tmp_path / "r", tmp_path, [f"folder:{folder}"]) == 1
+
+
+def test_a_run_names_the_sites_of_its_scans_which_reports_read_and_which_scoring_again_keeps(tmp_path):
+    options = [f"octa_phantom.{each}" for each in ("size=32", "train=4", "val=1", "test=3", "sites=2")]
+    run_sweep(
+        small_plan(["pce"], options=options, annotations=["full/point"], budget=[*BUDGET, "snapshots=2"]), tmp_path / "r"
+    )
+    (path,) = cases(tmp_path / "r").values()
+    record, before = json.loads(path.with_name("run.json").read_text()), path.read_bytes()
+    assert record["scans"] == ["phantom0005", "phantom0006", "phantom0007"]
+    assert record["sites"] == ["site2", "site1", "site2"]
+    assert b"site" not in before
+    assert rescore(tmp_path / "r", tmp_path) == 1
+    assert path.read_bytes() == before
+    assert json.loads(path.with_name("run.json").read_text())["sites"] == record["sites"]
+    read = runs.read(tmp_path / "r")
+    assert read.cases.site.tolist() == ["site2", "site1", "site2"]
+    assert set(read.snapshot_cases.groupby("scan").site.first()) == {"site1", "site2"}

@@ -7,7 +7,7 @@ from scipy import ndimage
 from benchmark import InputError
 from benchmark.datasets.acdc import Acdc
 from benchmark.datasets.annotations import parse
-from benchmark.datasets.base import Inventory, check_scan, check_split
+from benchmark.datasets.base import Inventory, check_scan, check_split, site_names, site_numbers
 from benchmark.datasets.simulate import Annotator
 from tests.tiny import acdc as tiny
 
@@ -155,3 +155,18 @@ def test_simulated_scribbles_are_like_those_that_people_drew(real_data):
     for ratios in (shares, medians):
         assert (ratios < 1.5).all()
         assert (ratios > 1 / 1.5).all()
+
+
+def test_its_sites_are_the_pathologies_in_blocks_of_twenty_patients(dataset):
+    sites = site_names(dataset)
+    assert Counter(sites.values()) == dict.fromkeys(("DCM", "HCM", "MINF", "NOR", "RV"), 40)
+    assert [sites[next(n for n in sites if n.startswith(f"patient{k:03d}"))] for k in (1, 20, 21, 60, 74, 76, 100)] == [
+        "DCM", "DCM", "HCM", "MINF", "NOR", "NOR", "RV"
+    ]  # fmt: skip
+    assert site_numbers(dataset)[dataset.split("wsl4mis/4").test[0]] == 4
+
+
+def test_the_fingerprint_of_its_splits_does_not_hold_its_sites_which_names_settle(folder, monkeypatch):
+    before = Inventory(Acdc(folder), {}).look("strat5/0").fingerprint
+    monkeypatch.setattr(Acdc, "sites", lambda self: {})
+    assert Inventory(Acdc(folder), {}).look("strat5/0").fingerprint == before

@@ -10,7 +10,7 @@ from benchmark.check.survey import check
 from benchmark.datasets import polyp
 from benchmark.datasets.acdc import Acdc, write_spacing
 from benchmark.datasets.annotations import parse, resolve
-from benchmark.datasets.base import Inventory, check_scan, digest
+from benchmark.datasets.base import Inventory, check_scan, check_split, digest, site_numbers
 from benchmark.datasets.polyp import gaze
 from benchmark.datasets.simulate import Annotator
 from benchmark.plan import plugins
@@ -283,6 +283,48 @@ def test_a_broken_toml_is_refused(tmp_path, toml, message):
     (tmp_path / "dataset.toml").write_text(toml)
     with pytest.raises(InputError, match=message):
         plugins.open_data_set(f"folder:{tmp_path}", tmp_path)
+
+
+def test_the_pattern_of_a_toml_finds_sites(tmp_path):
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", ["b1_x", "b1_y", "a2_x"], 1, 3)
+    (tmp_path / "dataset.toml").write_text("patient = '^(..)'\nsite = '^(.)'\n")
+    dataset = plugins.open_data_set(f"folder:{tmp_path}", tmp_path)
+    assert dataset.sites() == {"b1": "b", "a2": "a"}
+    assert site_numbers(dataset) == {"a2_x": 0, "b1_x": 1, "b1_y": 1}
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("site = '('", "dataset.toml: site is not a regular expression"),
+        ("site = '^x(.)'", "the pattern for sites, .*, finds no group in the name 'a1_x'"),
+        ("patient = '(.)$'\nsite = '^(.)'", "patient x has images of a and b; one site has all"),
+    ],
+)
+def test_a_pattern_that_finds_no_site_for_a_patient_is_refused(tmp_path, toml, message):
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", ["a1_x", "b1_x"], 1, 3)
+    (tmp_path / "dataset.toml").write_text(toml)
+    with pytest.raises(InputError, match=message):
+        plugins.open_data_set(f"folder:{tmp_path}", tmp_path).sites()
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_folders_below_odoc_are_sites(tmp_path, hdf5):
+    for site, names in {"refuge": "ab", "drishti": "ac"}.items():
+        for part in ("train", "test"):
+            folder = tmp_path / "odoc" / site / part
+            if not hdf5:
+                pictures.write_pairs(folder / "images", folder / "masks", [name + part for name in names], 3, 3)
+        if hdf5:
+            pictures.hdf5(tmp_path / "odoc", site, 3, 3)
+    dataset = plugins.open_data_set("odoc", tmp_path)
+    split = check_split(dataset, "official")
+    assert dataset.splits() == ["official"]
+    assert {(name.split("_")[0], name.split("_")[1]) for name in split.train} == {("refuge", "train"), ("drishti", "train")}
+    assert {name.split("_")[1] for name in split.test} == {"test"}
+    assert {name[0]: number for name, number in site_numbers(dataset).items()} == {"d": 0, "r": 1}
+    assert dataset.load(split.train[0]).mask.max() == 2
+    assert bool(dataset.drawn) is hdf5
 
 
 def test_splits_of_a_toml_are_used(tmp_path):

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from benchmark.datasets.base import (
     check_split,
     digest,
     hashed_folds,
+    hashed_sites,
     label_map,
     near_duplicates,
     read_split,
+    site_names,
+    site_numbers,
     thumbnail,
 )
 from benchmark.datasets.phantom import FundusPhantom
@@ -197,3 +201,36 @@ def test_folds_by_hash_test_every_patient_once_and_keep_patients_whole():
     assert folds == hashed_folds(dict(reversed(patients.items())), 5)
     with pytest.raises(InputError, match="too few for 5 folds"):
         hashed_folds({"a": ["a"]}, 5)
+
+
+def test_patients_are_dealt_to_sites_of_equal_size_which_are_not_the_folds():
+    patients = {f"p{number}": [f"p{number}_a", f"p{number}_b"] for number in range(20)}
+    sites = hashed_sites(patients, 5)
+    assert Counter(sites.values()) == dict.fromkeys(("site1", "site2", "site3", "site4", "site5"), 4)
+    assert sites == hashed_sites([*patients][::-1], 5)
+    for fold in hashed_folds(patients, 5):
+        assert len({sites[name.split("_")[0]] for name in fold.test}) > 1
+    assert set(hashed_sites(patients, 10).values()) == {f"site{number:02d}" for number in range(1, 11)}
+    with pytest.raises(InputError, match="there are 20 patients, too few for 21 sites"):
+        hashed_sites(patients, 21)
+
+
+def test_sites_are_numbered_by_their_names_and_one_site_is_none(dataset, monkeypatch):
+    assert site_numbers(dataset) == {}
+    names = dict(zip(dataset.patients(), ("b", "a", "b", "c"), strict=True))
+    monkeypatch.setattr(FundusPhantom, "sites", lambda self: names)
+    assert list(site_numbers(dataset).values()) == [1, 0, 1, 2]
+    monkeypatch.setattr(FundusPhantom, "sites", lambda self: dict.fromkeys(names, "a"))
+    assert site_names(dataset) == {}
+    monkeypatch.setattr(FundusPhantom, "sites", lambda self: {"phantom0000": "a", "phantom0001": "b"})
+    with pytest.raises(InputError, match=r"patient phantom0002 is missing in patients\(\) or sites\(\)"):
+        site_names(dataset)
+
+
+def test_other_sites_of_the_same_scans_are_another_fingerprint(dataset, monkeypatch):
+    seen = {Inventory(dataset, {}).look("default").fingerprint}
+    for sites in ("abab", "abba"):
+        names = dict(zip(dataset.patients(), sites, strict=True))
+        monkeypatch.setattr(FundusPhantom, "sites", lambda self, names=names: names)
+        seen.add(Inventory(dataset, {}).look("default").fingerprint)
+    assert len(seen) == 3

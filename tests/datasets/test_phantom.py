@@ -48,3 +48,32 @@ def test_sizes_and_counts_that_make_no_phantom_are_refused():
         OctaPhantom(Path(), size=8)
     with pytest.raises(InputError, match="at least 1"):
         OctaPhantom(Path(), test=0)
+
+
+@pytest.mark.parametrize("phantom", PHANTOMS)
+def test_of_three_sites_the_first_looks_as_without_sites_and_the_others_have_looks_of_their_own(phantom):
+    alone, cut = phantom(Path(), size=64), phantom(Path(), size=64)
+    cut.cut = 3
+    for number in range(3):
+        usual, scan = (each.load(f"phantom{number:04d}") for each in (alone, cut))
+        assert np.array_equal(usual.image, scan.image) == (number == 0)
+        assert np.array_equal(usual.mask, scan.mask)
+    assert scan.image.dtype == np.float32
+    assert list(cut.sites().values())[:4] == ["site1", "site2", "site3", "site1"]
+
+
+def test_wider_vessels_darken_a_fundus_and_a_brighter_look_is_brighter():
+    dataset, rngs = FundusPhantom(Path(), size=64), [np.random.default_rng(0) for _ in range(2)]
+    usual, wide = (dataset.draw(rng, 64, fine)[0] for rng, fine in zip(rngs, (1.0, 2.0), strict=True))
+    assert wide.mean() < usual.mean()
+    dataset.cut = 2
+    bright = dataset.load("phantom0001").image.mean()
+    dataset.cut = 0
+    assert bright > dataset.load("phantom0001").image.mean()
+
+
+def test_phantoms_have_no_more_sites_than_looks():
+    dataset = OctaPhantom(Path(), size=32)
+    dataset.cut = 6
+    with pytest.raises(InputError, match="octa_phantom: sites is 6; phantoms have 1 to 5 looks"):
+        dataset.sites()

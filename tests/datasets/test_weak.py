@@ -11,9 +11,12 @@ from skimage.measure import label as components
 from benchmark import InputError
 from benchmark.datasets.annotations import (
     Annotation,
+    Mixed,
     check_simulable,
+    check_sites,
     from_labels,
     parse,
+    parse_sites,
     resolve,
     set_type,
     to_labels,
@@ -315,6 +318,38 @@ def test_more_slices_include_the_fewer():
     assert all(few[name] <= many[name] for name in few)
 
 
+class AtSites(Volumes):
+    """The same patients, each from a site of its own, in the opposite order of names."""
+
+    def sites(self):
+        return {"p": "west", "q": "east"}
+
+
+def test_each_site_has_its_own_form_in_the_order_of_the_sites_names():
+    dataset = AtSites()
+    mixed = Annotator(dataset, (), parse_sites("point/full"), seed=0)
+    for name, form in {"q1": "point", "q2": "point", "p1": "full"}.items():
+        scan = dataset.load(name)
+        assert np.array_equal(mixed(scan), Annotator(dataset, (), parse(form), seed=0)(scan))
+    assert not np.array_equal(mixed(dataset.load("q1")), mixed(dataset.load("p1")))
+
+
+def test_slices_of_a_site_are_chosen_of_its_own_patients():
+    dataset = AtSites()
+    names = dataset.split("default").train
+    mixed = Annotator(dataset, names, parse_sites("slices:1/slices:2"), seed=0)
+    assert mixed.chosen == choose_slices(dataset, ["q1", "q2"], 1, 0) | choose_slices(dataset, ["p1", "p2"], 2, 0)
+
+
+def test_a_form_for_each_site_must_be_for_every_site():
+    for text in ("point", "point/block"):
+        check_sites(text, AtSites())
+    with pytest.raises(InputError, match=r"'point/block/box' is for 3 sites, and volumes has 2 \(east, west\); one form is"):
+        check_sites("point/block/box", AtSites())
+    with pytest.raises(InputError, match="is for 2 sites, and volumes names none; --set volumes.sites=2 makes them"):
+        check_sites("point/block", Volumes())
+
+
 # ------------------------------------------------------------------------------------------------ the version
 
 
@@ -370,6 +405,25 @@ def test_what_slices_a_version_chooses_stays():
 def test_annotations_are_read_and_written(text, annotation):
     assert parse(text) == annotation
     assert parse(str(annotation)) == annotation
+
+
+def test_forms_of_sites_are_read_and_written():
+    mixed = resolve("scribble/point@0.50/scribble:sim", ["scribble"], "toy")
+    assert mixed == Mixed((Annotation("scribble", "drawn"), Annotation("point", density=0.5), Annotation("scribble", "sim")))
+    assert str(mixed) == "scribble:drawn/point@0.5/scribble:sim"
+    assert parse_sites(str(mixed)) == mixed
+    assert mixed.title == "drawn scribbles / points (density 0.5) / simulated scribbles"
+    assert resolve("point/point:sim", [], "toy") == parse_sites("point/point") == Annotation("point")  # one form alone
+    for text in ("point/doodle", "point/", "/point"):
+        with pytest.raises(InputError, match="no annotation '(doodle)?'"):
+            parse_sites(text)
+
+
+def test_every_form_of_sites_needs_its_masks():
+    look = SplitSummary("", ("scribble",), "subject1", ())
+    check_simulable(parse_sites("scribble:drawn/scribble:drawn@0.5"), look, "x")
+    with pytest.raises(InputError, match="subject1 has no dense mask to make scribble:drawn/point of"):
+        check_simulable(parse_sites("scribble:drawn/point"), look, "x")
 
 
 @pytest.mark.parametrize(

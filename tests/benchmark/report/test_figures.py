@@ -15,7 +15,7 @@ from PIL import Image
 from benchmark import InputError, report, store
 from benchmark.images import COLOURS
 from benchmark.report import figures, runs
-from benchmark.report.figures import cost, curves, overview, style
+from benchmark.report.figures import cost, curves, overview, sites, style
 from benchmark.report.figures.cases import Case
 from benchmark.report.figures.montage import ERRORS, TILE, _errors, _marked, montage
 from benchmark.report.figures.scores import intervals
@@ -463,3 +463,24 @@ def test_a_file_of_figures_that_can_not_be_drawn_is_refused(reported, text, mess
 def test_a_file_of_figures_that_is_not_there_is_refused_before_anything_is_read():
     with pytest.raises(InputError, match=r"there is no file nowhere\.py"):
         report.ReportOptions(figures=["nowhere.py"])
+
+
+def test_a_report_shows_each_method_at_each_site_where_runs_name_sites(tmp_path, few):
+    """By hand: at `east` patients 0 and 2, so (0.2 + 0.4) / 2; at `west` patient 1."""
+    dice = {"local": (0.2, 0.9, 0.4), "fedavg": (0.6, 0.5, 0.8)}
+    for label, values in dice.items():
+        places = {"scans": ["s0", "s1", "s2"], "sites": ["east", "west", "east"]}
+        write(tmp_path, record(label, annotation="point/box") | places, values)
+    data = source(tmp_path)
+    spec = sites.sites(data)
+    (panel,) = spec.figure.axes
+    heights = {label: line.get_ydata().tolist() for label, line in zip(spec.legend, panel.lines, strict=True)}
+    assert heights == {"local": pytest.approx([0.3, 0.9]), "fedavg": pytest.approx([0.7, 0.5])}
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["east\nn = 2", "west\nn = 1"]
+    report.write(tmp_path, tmp_path / "reports", report.ReportOptions(formats=("md", "csv")))
+    (text,) = (tmp_path / "reports").rglob("sites.md")
+    assert re.search(r"\| east Dice +\|.*\| west Dice +\|", text.read_text())
+    assert re.search(r"^\| fedavg +\| 0\.700 .*\| 0\.500", text.read_text(), re.M)
+    frame = pd.read_csv(text.with_suffix(".csv"))
+    assert sorted(frame[(frame.metric == "dice") & (frame.region == "mean")]["mean"]) == pytest.approx([0.3, 0.5, 0.7, 0.9])
+    assert sites.sites(source(few)) is None

@@ -419,3 +419,33 @@ def test_one_seed_or_five_patients_give_no_verdict_no_place_no_rank_and_no_power
         assert set(found.cells.place.dropna()) == {""}
         assert found.ranks.empty
         assert found.columns.detectable.isna().all()
+
+
+def test_cells_of_a_site_are_means_over_its_own_patients_with_its_own_best():
+    dice = {
+        "a": {"p1": (0.2, 0.4), "p2": (0.4, 0.6), "p3": (0.9, 0.7)},
+        "b": {"p1": (0.6, 0.6), "p2": (0.8, 0.8), "p3": (0.1, 0.1)},
+    }
+    where = {"p1": "north", "p2": "north", "p3": "south"}
+    cases = [
+        case(value, row=row, seed=seed, patient=patient, site=where[patient])
+        for row, of_row in dice.items()
+        for patient, values in of_row.items()
+        for seed, value in enumerate(values)
+    ]
+    runs = [run(row=row, seed=seed) for row in "ab" for seed in (0, 1)]
+    found = summary(cases, runs).sites
+    found = found[(found.metric == "dice") & (found.region == MEAN)].set_index(["site", "method"])
+    means = {("north", "a"): 0.4, ("north", "b"): 0.7, ("south", "a"): 0.8, ("south", "b"): 0.1}
+    assert found["mean"].to_dict() == pytest.approx(means)
+    assert found.per_seed["north", "a"] == "0.300/0.500"
+    assert found.patients.to_dict() == {("north", "a"): 2, ("north", "b"): 2, ("south", "a"): 1, ("south", "b"): 1}
+    assert summary([each | {"site": None} for each in cases], runs).sites.empty
+
+
+def test_a_row_with_a_failed_run_has_no_mean_at_any_site():
+    cases = [case(0.5, patient="p1", site="north"), case(0.5, row="b", patient="p1", site="north")]
+    found = summary(cases, [run(), run("failed", seed=1), run(row="b"), run(row="b", seed=1, state="missing")]).sites
+    found = found[(found.metric == "dice") & (found.region == MEAN)].set_index("method")
+    assert np.isnan(found["mean"]["m"])
+    assert found["mean"]["b"] == 0.5

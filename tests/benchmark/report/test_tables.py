@@ -386,3 +386,22 @@ def test_a_long_table_goes_on_in_another_tabular_under_the_same_heading():
     assert [len(re.findall("^1 ", part, re.MULTILINE)) for part in text.split("bigskip")] == [44, 45, 11]
     assert text.count(r"\textit{a}") == 3
     assert text.count(r"\textit{b}") == 1
+
+
+def test_what_a_federated_method_sends_is_in_the_table_of_costs_and_other_facts_are_not(tmp_path):
+    stated = [
+        ("pce", {"averagings": 5}),
+        ("fedavg", {"rounds": 12, "bytes_sent": 2**20}),
+        ("fedavg", {"rounds": 12, "bytes_sent": 2**21}),
+    ]
+    for seed, (label, facts) in enumerate(stated):
+        place = tmp_path / "runs/d/a" / f"m{seed}" / "r"
+        place.mkdir(parents=True)
+        worker = {"fit_s": 9.0, "device": "cpu", "facts": facts}
+        (place / "run.json").write_text(json.dumps(record(label, seed) | {"worker": worker}))
+        (place / "cases.csv").write_text(HEADER + "s0,p0,faz,px,0.5,9,1.0,,,0,0,0\n")
+        shown = tables.cost_table(costs(runs.read(tmp_path))).set_index("method")
+        assert ("rounds" in shown) == ("sent (MiB)" in shown) == (seed > 0)
+    assert shown.loc["fedavg", ["rounds", "sent (MiB)"]].tolist() == ["12", "1.5"]
+    assert shown.loc["pce", ["rounds", "sent (MiB)"]].tolist() == ["", ""]
+    assert "averagings" not in shown
