@@ -133,10 +133,10 @@ def test_an_own_learning_rate_needs_a_reason_and_has_a_dagger(tmp_path):
         make_plan(Request(preset=str(path)))
     path.write_text(PRESET + 'reason = "as published"\n')
     run_sweep(make_plan(Request(preset=str(path))), tmp_path / "results")
-    text = (report.write(tmp_path / "results", tmp_path, MARKDOWN) / "table.md").read_text()
+    written = report.write(tmp_path / "results", tmp_path, MARKDOWN)
+    text = (written / "table.md").read_text()
     assert "| entropy† " in text
-    notes = (tmp_path / "report/notes.md").read_text()
-    assert "† entropy is not trained like the others: as published." in notes
+    assert "† entropy is not trained like the others: as published." in (written / "notes.md").read_text()
     assert "| pce " in text
 
 

@@ -79,7 +79,8 @@ def _gaps(source: FigureData) -> dict[tuple[str, str], str]:
 def shades_of(means: pd.DataFrame, better: int, priors: Sequence[str]) -> pd.DataFrame:
     """How good each mean is, from 0 to 1, on one scale for all columns; location priors don't stretch it."""
     worth = means * (better or 1)
-    scale = worth.drop(index=priors) if len(priors) < len(means) else worth
+    others = worth.drop(index=priors)
+    scale = others if others.notna().to_numpy().any() else worth
     low, high = float(np.nanmin(scale)), float(np.nanmax(scale))
     return ((worth - low) / ((high - low) or 1)).clip(0, 1)
 
