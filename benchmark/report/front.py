@@ -9,7 +9,7 @@ import pandas as pd
 from benchmark.plan.plugins import PRIOR
 from benchmark.report import names, statistics, tables
 from benchmark.report.figures.overview import shades_of
-from benchmark.report.figures.style import FigureData, by_score
+from benchmark.report.figures.style import FULL_ROW, FigureData, by_score
 from benchmark.report.summary import MEAN
 from benchmark.store import RULES
 
@@ -23,22 +23,25 @@ Front = dict[str, Any]  # as the templates take it
 
 def opening(source: FigureData) -> Front:
     """The title, what was compared, how many runs there are, and the matrix of the first metric."""
-    read, rows = source.read, rows_of(source)
-    known = source.cells.pivot(index="method", columns="column", values="mean").reindex(rows, columns=[*read.about])
+    read, shown = source.read, source.folded
+    columns = [column for column in read.about if column in set(shown.column) or column not in set(source.cells.column)]
+    of_metric = source.summary.cells[(source.summary.cells.metric == source.metric) & (source.summary.cells.region == MEAN)]
+    every = pd.concat([of_metric, shown[shown.method == FULL_ROW]])
+    lines = {(line.column, line.method): line for line in every[every.column.isin(columns)].itertuples()}
+    rows = [row for row in [*rows_of(source), FULL_ROW] if any((column, row) in lines for column in columns)]
+    known = shown.pivot(index="method", columns="column", values="mean").reindex(rows, columns=columns)
     priors = [row for row in rows if read.roles.get(row) == PRIOR]
     shades = shades_of(known, source.facts.better, priors) if len(source.cells) else known
     ends = source.cells[["mean", "low", "high"]].to_numpy(float)
     scale = (float(np.nanmin(ends)), float(np.nanmax(ends))) if len(ends) else (0.0, 1.0)
-    of_metric = source.summary.cells[(source.summary.cells.metric == source.metric) & (source.summary.cells.region == MEAN)]
-    lines = {(line.column, line.method): line for line in of_metric.itertuples()}
-    cells = [[_cell(source, lines.get((c, row)), shades.loc[row, c], scale) for c in read.about] for row in rows]
+    cells = [[_cell(source, lines.get((c, row)), shades.loc[row, c], scale) for c in columns] for row in rows]
     states = read.runs.drop_duplicates("folder").state.value_counts()
     return {
         "title": read.title or ", ".join(dict.fromkeys(_dataset(source, about) for about in read.about.values())),
-        "sentence": _sentence(source, rows),
+        "sentence": _sentence(source, rows_of(source)),
         "states": {state: int(states.get(state, 0)) for state in ("done", "failed", "missing")}
         | {"set aside": len(read.set_aside)},
-        "columns": [*read.about],
+        "columns": columns,
         "rows": [*zip(rows, cells, strict=True)],
         "legend": _legend(source, scale, [each for own in cells for each in own]),
     }

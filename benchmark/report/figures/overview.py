@@ -14,6 +14,7 @@ from benchmark.report.figures.style import (
     COLOURS,
     DARK,
     DPI,
+    FULL_ROW,
     FigureData,
     FigureSpec,
     by_score,
@@ -36,8 +37,8 @@ DARKEST = 0.75  # of the colour map, so that black and white print are read on i
 
 def matrix(source: FigureData) -> FigureSpec | None:
     """Every method's mean in every column: its colour, its number, and the verdict to the reference."""
-    cells = source.cells
-    methods = by_score(source, cells)
+    cells = source.folded
+    methods = [*by_score(source, cells), *([FULL_ROW] if FULL_ROW in set(cells.method) else [])]
     if len(methods) < 2:
         return None
     columns = list(dict.fromkeys(cells.column))
@@ -54,9 +55,10 @@ def matrix(source: FigureData) -> FigureSpec | None:
     caption = (
         f"{described(source)}: mean over patients and seeds, the darker the better, rows in the order of their mean place. "
         "+ and −: better and worse than the reference (ref), =: alike; none: not told apart, or no verdict. "
+        f"{FULL_ROW}: full supervision in the same setting. "
         "Not run: planned, but not there. A dash: not planned, or the method does not learn from such marks."
     )
-    runs = source.shown(cells.column, cells.method)
+    runs = source.shown(source.cells.column, source.cells.method)
     return FigureSpec("matrix", f"{source.label()} of all rows", caption, figure, source.origin(runs))
 
 

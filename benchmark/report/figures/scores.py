@@ -8,10 +8,11 @@ import numpy as np
 
 from benchmark.images import OKABE_ITO
 from benchmark.plan.plugins import PRIOR
-from benchmark.report import statistics, supervision
+from benchmark.report import statistics
 from benchmark.report.figures.style import (
     COLOURS,
     DARK,
+    FULL_ROW,
     GREY,
     MEANS,
     FigureData,
@@ -46,9 +47,7 @@ def intervals(source: FigureData) -> FigureSpec | None:
     cells = source.cells
     if cells.empty:
         return None
-    alone = cells.column[cells.groupby("column")["column"].transform("size") == 1]  # full masks are a line in the others
-    as_line = {supervision.full_columns(source.read)[column] for column in source.full} & {*alone}
-    panelled = cells[~cells.column.isin(as_line)] if set(cells.column) - as_line else cells
+    panelled = source.folded[source.folded.method != FULL_ROW]  # full masks are a line
     known = by_score(source, panelled)
     methods = [*known, *(row for row in dict.fromkeys(source.summary.cells.method) if row not in known)]
     columns = list(dict.fromkeys(panelled.column))

@@ -34,6 +34,7 @@ COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pur
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")  # nine, so that a pair with one of seven colours repeats late
 LINES = ("-", "--", ":", "-.")
 DARK, GREY = "#333333", "#767676"
+FULL_ROW = "Full masks"
 FULL: dict[str, Any] = {"color": DARK, "linewidth": 1, "linestyle": "--", "zorder": 1}  # full supervision
 KINDS = ("pdf", "png", "svg")
 DPI = 150
@@ -135,6 +136,15 @@ class FigureData:
             if len(cells):
                 found[column] = cells.loc[next(row for row in self.read.roles if row in cells.index)]
         return found
+
+    @cached_property
+    def folded(self) -> pd.DataFrame:
+        """The cells; full supervision that is its column's only row is FULL_ROW in the columns of its setting instead."""
+        alone = set(self.cells.column[self.cells.groupby("column")["column"].transform("size") == 1])
+        lines = {column: full for column, full in self.full.items() if full["column"] in alone}
+        kept = self.cells[~self.cells.column.isin({full["column"] for full in lines.values()})]
+        rows = [full.to_frame().T.assign(column=column, method=FULL_ROW) for column, full in lines.items()]
+        return pd.concat([kept, *rows]).infer_objects() if len(kept) else self.cells
 
     @cached_property
     def values(self) -> supervision.Values:

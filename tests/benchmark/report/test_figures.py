@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmark import InputError, report, store
 from benchmark.images import COLOURS
-from benchmark.report import figures, runs
+from benchmark.report import figures, front, runs
 from benchmark.report.figures import cost, curves, overview, sites, style
 from benchmark.report.figures.cases import Case
 from benchmark.report.figures.montage import ERRORS, TILE, _errors, _marked, montage
@@ -224,6 +224,11 @@ def test_full_masks_with_one_row_are_a_line_and_no_panel(tmp_path):
     assert data.full["octa_phantom point"]["mean"] == pytest.approx(0.9)
     assert [line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == "--"] == [pytest.approx(0.9)]
     assert "pce_dice on full masks" in spec.legend
+    [panel] = overview.matrix(data).figure.axes
+    assert [each.get_text() for each in panel.get_yticklabels()][-1] == style.FULL_ROW
+    assert [each.get_text() for each in panel.texts[0::2]] == ["0.600", "0.500", "0.900"]
+    assert front.opening(data)["columns"] == ["octa_phantom point"]
+    assert front.opening(data)["rows"][-1][0] == style.FULL_ROW
 
 
 def test_a_matrix_holds_number_and_verdict_of_every_cell(many):
