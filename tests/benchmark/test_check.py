@@ -248,7 +248,7 @@ def found(path, text):
     return {outcome.check: outcome.fault for outcome in outcomes(target) if outcome.fault}
 
 
-QUICKLY = {"pce", "prior", "procns"}  # one of each kind; the others are slow
+QUICKLY = {"pce", "prior"}  # one of each kind; the others are slow
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def same_cases(folder: Path, expected: pd.DataFrame) -> bool:
     return 0.1 < found.dice.mean() < 1  # the network is no good, and better than nothing
 
 
+@pytest.mark.slow
 def test_an_exported_split_of_acdc_comes_back_scored_as_by_hand(tmp_path):
     root = volumes.acdc(tmp_path / "data")
     exported = export(open_data_set("acdc", root), "scribble", "strat5/0", tmp_path / "export")

@@ -153,6 +153,7 @@ def test_other_masks_of_held_out_scans_change_neither_labels_nor_the_loss_on_the
     assert scores[0] != scores[1]
 
 
+@pytest.mark.slow
 def test_other_masks_on_disk_change_no_label_map(tmp_path):
     """The truth-swap test: same images and scribbles, other masks and other results; bit-identical predictions."""
     labels, cases = [], []

@@ -75,6 +75,7 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path):
     assert (tmp_path / "sharp.py").read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_templates_run_together_and_stand_in_one_report(tmp_path, monkeypatch):
     """A method on the phantom, and on the data set, scored with the metric."""
     monkeypatch.chdir(tmp_path)
