@@ -80,6 +80,7 @@ class WeakScan:
     image: np.ndarray  # float32 in [0, 1], (slices, channels, height, width), native resolution
     allowed: np.ndarray  # integers (slices, height, width); bit k: class k is possible here
     spacing: Spacing = None
+    site: int = 0  # where it is from: number in the order of the sites' names
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +91,7 @@ class TestScan:
 
     image: np.ndarray  # float32 in [0, 1], (slices, channels, height, width), native resolution
     spacing: Spacing = None
+    site: int = 0  # as of a training scan; a site may have no training scans
 
 
 class WeakData:
@@ -99,7 +101,7 @@ class WeakData:
         """Check the shapes of images and label sets, and the classes in the sets; raises ValueError."""
         self.classes = classes
         self.channels = channels
-        self._scans = [WeakScan(_read_only(s.image), _read_only(s.allowed), s.spacing) for s in scans]
+        self._scans = [WeakScan(_read_only(s.image), _read_only(s.allowed), s.spacing, s.site) for s in scans]
         for number, scan in enumerate(self._scans):
             slices, *plane = scan.allowed.shape
             if scan.image.shape != (slices, channels, *plane):
@@ -117,7 +119,7 @@ class WeakData:
 
     def relabel(self, label: Callable[[WeakScan], np.ndarray]) -> "WeakData":
         """Return the same images with new label sets: `label(scan)` of each scan."""
-        scans = [WeakScan(scan.image, label(scan), scan.spacing) for scan in self]
+        scans = [WeakScan(scan.image, label(scan), scan.spacing, scan.site) for scan in self]
         return WeakData(scans, self.classes, self.channels)
 
 

@@ -2,7 +2,7 @@
 
 It holds `index.json` and three flat arrays: `train-image`, `train-allowed` and `test-image`. They are memory-mapped
 read-only and shared by every job of one split, annotation and seed. For the selection of a snapshot or a trial, it also
-holds `val-image` and `val-allowed`: weak labels of held-out patients. Scans have numbers and no names.
+holds `val-image` and `val-allowed`: weak labels of held-out patients. Scans and sites have numbers and no names.
 """
 
 import json
@@ -32,7 +32,7 @@ def seal_by_scan(
         index[part] = []
         with (folder / f"{part}-image").open("wb") as images, (folder / f"{part}-allowed").open("wb") as sets:
             for scan in scans:
-                index[part].append({"shape": scan.image.shape, "spacing": scan.spacing})
+                index[part].append(_facts(scan))
                 index[f"{part}-sets"] = scan.allowed.dtype.str
                 _append(images, scan.image)
                 _append(sets, scan.allowed)
@@ -40,7 +40,7 @@ def seal_by_scan(
     with (folder / "test-image").open("wb") as images:
         index["test"] = []
         for test_scan in test:
-            index["test"].append({"shape": test_scan.image.shape, "spacing": test_scan.spacing})
+            index["test"].append(_facts(test_scan))
             _append(images, test_scan.image)
             yield
     (folder / "index.json").write_text(json.dumps(index))
@@ -67,7 +67,7 @@ def open_test(folder: Path) -> list[TestScan]:
     """Open the test scans; a worker does so after `fit`."""
     index = json.loads((folder / "index.json").read_text())
     images = _arrays(folder / "test-image", "<f4", [scan["shape"] for scan in index["test"]])
-    return [TestScan(image, _spacing(scan)) for image, scan in zip(images, index["test"], strict=True)]
+    return [TestScan(image, _spacing(scan), scan.get("site", 0)) for image, scan in zip(images, index["test"], strict=True)]
 
 
 def _open_weak(folder: Path, part: str) -> WeakData:
@@ -75,8 +75,13 @@ def _open_weak(folder: Path, part: str) -> WeakData:
     shapes = [scan["shape"] for scan in index[part]]
     images = _arrays(folder / f"{part}-image", "<f4", shapes)
     allowed = _arrays(folder / f"{part}-allowed", index[f"{part}-sets"], [(s, h, w) for s, _, h, w in shapes])
-    spacings = [_spacing(scan) for scan in index[part]]
-    return WeakData(map(WeakScan, images, allowed, spacings), index["classes"], index["channels"])
+    spacings, sites = [_spacing(scan) for scan in index[part]], [scan.get("site", 0) for scan in index[part]]
+    return WeakData(map(WeakScan, images, allowed, spacings, sites), index["classes"], index["channels"])
+
+
+def _facts(scan: WeakScan | TestScan) -> dict[str, Any]:
+    """Return what the index says of a scan; the first site is left out, so that a set without sites has none."""
+    return {"shape": scan.image.shape, "spacing": scan.spacing} | ({"site": scan.site} if scan.site else {})
 
 
 def _append(file: Any, array: np.ndarray) -> None:

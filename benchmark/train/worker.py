@@ -122,7 +122,7 @@ def predict_snapshots(
     method: Any, budget: Budget, test: list[contract.TestScan], val: contract.WeakData, out: Path
 ) -> Iterator[dict[str, Any]]:
     """Predict held-out scans with the last step and each snapshot, and test scans with each snapshot; yield losses."""
-    held_out = [contract.TestScan(scan.image, scan.spacing) for scan in val]
+    held_out = [contract.TestScan(scan.image, scan.spacing, scan.site) for scan in val]
     steps: list[tuple[int, Any]] = [(budget.steps, None), *getattr(method, "snapshots", [])]
     for step, state in steps:
         if state is not None:

@@ -9,23 +9,23 @@ from benchmark.seal.folder import open_test, open_train, open_val, seal
 def scans(rng):
     shapes = [(2, 3, 5, 4), (1, 3, 6, 6)]
     return [
-        WeakScan(rng.random(shape, np.float32), rng.integers(1, 8, (shape[0], *shape[2:])).astype(np.uint8), spacing)
-        for shape, spacing in zip(shapes, [None, (9.0, 1.5, 1.25)], strict=True)
+        WeakScan(rng.random(shape, np.float32), rng.integers(1, 8, (shape[0], *shape[2:])).astype(np.uint8), spacing, site)
+        for shape, spacing, site in zip(shapes, [None, (9.0, 1.5, 1.25)], [2, 0], strict=True)
     ]
 
 
 def test_what_was_sealed_comes_back_bit_by_bit(tmp_path, scans):
-    held = [TestScan(scan.image[..., ::-1], scan.spacing) for scan in scans]
+    held = [TestScan(scan.image[..., ::-1], scan.spacing, scan.site) for scan in scans]
     seal(tmp_path, {"train": scans}, held, 3, 3)
     train, test = open_train(tmp_path), open_test(tmp_path)
     assert (train.classes, train.channels, len(train)) == (3, 3, 2)
     for first, second in zip(train, scans, strict=True):
         assert np.array_equal(first.image, second.image)
         assert np.array_equal(first.allowed, second.allowed)
-        assert first.spacing == second.spacing
+        assert (first.spacing, first.site) == (second.spacing, second.site)
     for first, second in zip(test, held, strict=True):
         assert np.array_equal(first.image, second.image)
-        assert first.spacing == second.spacing
+        assert (first.spacing, first.site) == (second.spacing, second.site)
 
 
 def test_a_learner_can_not_write_into_sealed_arrays(tmp_path, scans):
@@ -55,6 +55,15 @@ def test_a_sealed_folder_names_nothing(tmp_path, scans):
     assert not any(path.stat().st_mode & 0o222 for path in tmp_path.iterdir())
 
 
+def test_the_index_has_the_number_of_a_site_unless_it_is_the_first(tmp_path, scans):
+    seal(tmp_path, {"train": scans}, [TestScan(scans[1].image)], 3, 3)
+    assert (tmp_path / "index.json").read_text() == (
+        '{"classes": 3, "channels": 3, "train": [{"shape": [2, 3, 5, 4], "spacing": null, "site": 2}, '
+        '{"shape": [1, 3, 6, 6], "spacing": [9.0, 1.5, 1.25]}], "train-sets": "|u1", '
+        '"test": [{"shape": [1, 3, 6, 6], "spacing": null}]}'
+    )
+
+
 def test_wide_sets_keep_their_type(tmp_path):
     sets = np.full((1, 4, 4), 1 << 20, np.int32)
     seal(tmp_path, {"train": [WeakScan(np.zeros((1, 1, 4, 4), np.float32), sets)]}, [], 21, 1)
@@ -69,10 +78,11 @@ def test_held_out_marks_may_be_of_another_integer_type(tmp_path, scans):
             np.testing.assert_array_equal(first.allowed, second.allowed)
 
 
-def test_relabelling_keeps_the_images(scans):
+def test_relabelling_keeps_images_and_sites(scans):
     data = WeakData(scans, 3, 3).relabel(lambda scan: np.full_like(scan.allowed, 7))
     assert all((scan.allowed == 7).all() for scan in data)
     assert np.array_equal(next(iter(data)).image, scans[0].image)
+    assert [scan.site for scan in data] == [2, 0]
 
 
 @pytest.mark.parametrize(
