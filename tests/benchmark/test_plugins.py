@@ -204,4 +204,4 @@ def test_the_fingerprint_follows_imports_to_the_losses_used_and_no_further():
 
 def test_groups_are_read_without_importing():
     assert groups()["baselines"] == [*groups()["losses"], *groups()["teachers"], "prior"]
-    assert sorted([*groups()["all"], *groups()["outside"]]) == sorted(find("method"))
+    assert sorted([*groups()["all"], *groups()["outside"], *groups()["exchange"]]) == sorted(find("method"))
