@@ -29,6 +29,7 @@ class Federated(Method):
 
     title: ClassVar[str] = "Federated"
     annotations: ClassVar[str] = "sets"  # as the default base; a site refuses those that its base can't learn from
+    methods: ClassVar[tuple[str, ...]] = ("base",)
     extra: ClassVar[str] = "a network per site; fedala, fedicra: passes over the slices to blend weights"
 
     base: str = "pce"  # a method of this suite that trains a network

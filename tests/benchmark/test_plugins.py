@@ -9,7 +9,7 @@ from benchmark import InputError
 from benchmark.datasets.forms import learnt
 from benchmark.methods.gated_crf import GatedCRF
 from benchmark.plan import plugins
-from benchmark.plan.plugins import Plugin, configure, describe, find, fingerprint, get, groups, options_of
+from benchmark.plan.plugins import Plugin, code, configure, describe, find, fingerprint, get, groups, options_of
 
 MINE = '''"""My idea."""
 
@@ -194,6 +194,16 @@ def test_a_change_of_code_changes_the_fingerprint(mine):
 def test_a_change_of_words_does_not(mine):
     before, after = changed(mine, '"""My paper."""', '"""My paper,\n    in two lines."""\n    # and a comment')
     assert before == after
+
+
+def test_the_code_of_a_method_is_also_that_of_the_methods_that_its_options_name():
+    federated, base = get("method", "federated"), get("method", "dmpls").file()
+    known = code(federated, {"base": "pce", "strategy": "local"})
+    assert code(federated, {"base": "dmpls", "strategy": "local"}) == fingerprint(
+        federated, base, *plugins._imports(base, set())
+    )
+    assert known not in {code(federated, {"base": "dmpls"}), fingerprint(federated)}
+    assert code(get("method", "pce"), {}) == fingerprint(get("method", "pce"))
 
 
 def test_the_fingerprint_follows_imports_to_the_losses_used_and_no_further():
