@@ -104,7 +104,7 @@ class NetMethod(Method):
     to the loss.
 
     `fit` is `begin` and all `steps`. What a method does with the data before training belongs to `begin`, so that a training
-    can be taken step by step, as `federated` does.
+    can go step by step, as that of `federated` does.
 
     A `static` method is faster on a GPU (`resident`). Its `loss` and `after_step` are the same operations with the same
     Python numbers in every step of a `kind`, so they don't use `progress`: what changes is in `batch.numbers`,
@@ -234,7 +234,7 @@ class NetMethod(Method):
             pass
 
     def steps(self, augmentation: Augmentation, order: np.random.Generator) -> Iterator[int]:
-        """Train with `self.draws`, and yield the number of steps taken after each."""
+        """Train with `self.draws`, and yield the number of steps so far after each."""
         budget = self.budget
         optimiser = optimiser_of(self.net, budget)
         further = [(group, group["lr"] / budget.lr) for each in self.optimisers for group in each.param_groups]

@@ -45,6 +45,8 @@ class Federated(Method):
         network_method(self.base)
         if self.local_steps < 1 or self.mu < 0 or not 0 < self.blend <= 1:
             raise ValueError("local_steps must be 1 or more, mu 0 or more, and blend above 0 and at most 1")
+        if self.strategy == "fedicra" and self.local_steps < 2:
+            raise ValueError("local_steps is 1; fedicra needs 2 or more, as the last layers and the others take turns")
         if self.strategy not in ALONE and importlib.util.find_spec("flwr") is None:
             raise ValueError("Flower is not installed; pip install 'weakseg-bench[federated]' installs it")
 
@@ -64,8 +66,8 @@ class Federated(Method):
         sites = list(self.sites.values())
         self.net = sites[0].method.net
         self.report(
-            sites=len(sites), rounds=rounds, bytes_sent=sent, updates=sites[0].taken,
-            images_seen=budget.batch * sum(site.taken for site in sites), images_blended=sum(site.blended for site in sites),
+            sites=len(sites), rounds=rounds, bytes_sent=sent, updates=sites[0].done,
+            images_seen=budget.batch * sum(site.done for site in sites), images_blended=sum(site.blended for site in sites),
         )  # fmt: skip
 
     def predict(self, scan: TestScan) -> np.ndarray:
@@ -92,8 +94,8 @@ class Federated(Method):
         return rounds, exchange(self.sites, rounds, self.mu if self.strategy == "fedprox" else 0.0)
 
     def _log(self, log: Log, number: int, step: int, /, **values: float) -> None:
-        """Log a step of a site, counted with the steps that the others have taken."""
-        log(step + sum(site.taken for other, site in self.sites.items() if other != number), **values)
+        """Log a step of a site, counted with the steps of the others so far."""
+        log(step + sum(site.done for other, site in self.sites.items() if other != number), **values)
 
     def _of(self, number: int) -> Site:
         if number in self.sites:

@@ -1,4 +1,7 @@
-"""Flower in one process: its strategies and messages, and sites that answer at once. No server, no network, no telemetry."""
+"""Flower in one process: its strategies and messages, and sites that answer at once. No server, no network, no telemetry.
+
+`client_app` and `serve` are also what runs on several machines: examples/federation.
+"""
 
 import logging
 import os

@@ -29,7 +29,7 @@ class Site:
 
     def __init__(self, options: Any, data: WeakData, budget: Budget, log: Log, place: int, sites: int) -> None:
         self.options, self.data, self.budget, self.log, self.place, self.count = options, data, budget, log, place, sites
-        self.method, self.taken, self.blended = network_method(options.base)(), 0, 0  # own steps; slices seen in blending
+        self.method, self.done, self.blended = network_method(options.base)(), 0, 0  # own steps; slices seen in blending
         sets = [scan.allowed for scan in data]
         if self.method.annotations == "labels" and not all(
             ((s & s - 1 == 0) | (s == everything(data.classes))).all() for s in sets
@@ -41,7 +41,7 @@ class Site:
         """Train as the method does by itself."""
         with self.own_random():
             self.method.fit(self.data, self.budget, self.log)
-        self.taken = self.budget.steps
+        self.done = self.budget.steps
 
     def begin(self) -> None:
         """Prepare the training."""
@@ -59,7 +59,7 @@ class Site:
     def train(self, received: np.ndarray, mu: float) -> tuple[np.ndarray, int]:
         """Take over weights (n,), train a round, and return the own weights (n,) and their share in the mean.
 
-        `mu` is of FedProx. A site that has taken all its steps trains no more.
+        `mu` is of FedProx. After its last step a site trains no more.
         """
         with self.own_random():
             self.receive(received, mu)
@@ -67,7 +67,7 @@ class Site:
                 self.before_step(place)
                 if next(self.training, None) is None:
                     break
-                self.taken += 1
+                self.done += 1
         images = len(self.method.images)
         return self.weights(), images if self.options.weighting == "images" else math.ceil(images / self.budget.batch)
 
@@ -150,16 +150,16 @@ class BlendSite(Site):
 
     def adopted(self, mean: dict[str, Tensor]) -> dict[str, Tensor]:
         """The mean, with a blended decoder."""
-        self.apart = {
+        self.gap = {
             name: weight.detach() - mean[name]
             for name, weight in self.net.named_parameters()
             if not {"encoder", "selection"} & set(name.split("."))
         }
-        if not any(distance.any() for distance in self.apart.values()):
+        if not any(distance.any() for distance in self.gap.values()):
             return mean
         first = not hasattr(self, "own_share")
         if first:
-            self.own_share = {name: torch.full_like(distance, self.start) for name, distance in self.apart.items()}
+            self.own_share = {name: torch.full_like(distance, self.start) for name, distance in self.gap.items()}
         probe = copy.deepcopy(self.net).train()  # so that no pass changes the statistics of the network's batch norm
         probe.load_state_dict(mean, strict=False)
         losses: list[float] = []
@@ -171,19 +171,19 @@ class BlendSite(Site):
 
     def blend(self, mean: dict[str, Tensor]) -> dict[str, Tensor]:
         """The blended weights."""
-        return {name: mean[name] + self.own_share[name] * distance for name, distance in self.apart.items()}
+        return {name: mean[name] + self.own_share[name] * distance for name, distance in self.gap.items()}
 
     def descend(self, probe: nn.Module, mean: dict[str, Tensor], rows: np.ndarray) -> float:
         """Take a step of a on these slices, at a rate of 1; return the loss before it."""
         probe.load_state_dict(self.blend(mean), strict=False)
-        weights = {name: weight for name, weight in probe.named_parameters() if name in self.apart and weight.requires_grad}
+        weights = {name: weight for name, weight in probe.named_parameters() if name in self.gap and weight.requires_grad}
         image, allowed = self.method.images[rows], torch.from_numpy(self.method.allowed[rows]).int()
         with self.method.autocast():
             loss = partial_cross_entropy(probe(image.to(self.method.device)), allowed.to(self.method.device))
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)  # a second head may be idle here
         for name, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
-                self.own_share[name] = (self.own_share[name] - gradient * self.apart[name]).clamp(0, 1)
+                self.own_share[name] = (self.own_share[name] - gradient * self.gap[name]).clamp(0, 1)
         self.blended += len(rows)
         return float(loss.detach())
 
@@ -201,7 +201,6 @@ class SelectiveSite(BlendSite):
     """
 
     start = 1.0  # the own weights, as in the published code
-    alone = 0.7  # share of a round's steps that train the last layers alone; the others train all but them
 
     def begin(self) -> None:
         """Prepare the training of a network with a selection."""
@@ -214,8 +213,8 @@ class SelectiveSite(BlendSite):
         self.method.terms.append(self.contrast)
 
     def before_step(self, place: int) -> None:
-        """Let the last layers learn alone, or all but them."""
-        self.head_alone = place < self.alone * self.options.local_steps
+        """Let the last layers learn alone in the first seven of ten steps, and all but them in the others."""
+        self.head_alone = place < 7 * self.options.local_steps // 10
         for name, weight in self.trainable.items():
             weight.requires_grad_(of_head(name) == self.head_alone)
 

@@ -132,7 +132,7 @@ def test_one_seed_one_result():
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_training_taken_in_parts_is_that_of_fit():
+def test_a_training_in_parts_is_that_of_fit():
     budget, whole, parts = Budget(steps=5, batch=2, size=16), Recorder(), Recorder()
     fitted(whole, budget)
     seed_everything(0)

@@ -1,10 +1,11 @@
 """Federated training: one site is the base, what is averaged and what stays, what crosses, and each strategy's own part."""
 
+import contextlib
 import importlib.util
 import itertools
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch
 
 from benchmark import InputError
 from benchmark.check import data_of, refit
+from benchmark.check.contract import NotApplicable
+from benchmark.check.methods import METHOD_CHECKS, Candidate
 from benchmark.methods import networks
 from benchmark.methods.federated import Federated, rounds_of, share
 from benchmark.methods.losses import partial_cross_entropy
@@ -21,7 +24,6 @@ from benchmark.seal.contract import Budget, TestScan, WeakData, WeakScan
 
 BUDGET = Budget(steps=8, batch=2, size=16)
 NEEDS_FLOWER = pytest.mark.skipif(importlib.util.find_spec("flwr") is None, reason="Flower is not installed")
-EXCHANGING = ("fedavg", "fedprox", "fedbn", "fedper", "fedala", "fedicra")
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +148,7 @@ def test_all_strategies_take_the_budgets_steps_in_all():
     for strategy in ("local", "pooled", "fedavg"):
         method = trained(strategy, data, replace(BUDGET, steps=8))
         assert method.facts["images_seen"] == 8 * BUDGET.batch
-        assert [site.taken for site in method.sites.values()] == ([8] if strategy == "pooled" else [3, 3, 2])
+        assert [site.done for site in method.sites.values()] == ([8] if strategy == "pooled" else [3, 3, 2])
     assert method.facts["rounds"] == rounds_of(3, 2) == 3
     assert sum(share(11, 4, place) for place in range(4)) == 11
     with pytest.raises(ValueError, match="a budget of 2 steps is too small for 3 sites"):
@@ -208,6 +210,22 @@ def test_nothing_is_reported_to_flower_and_its_log_is_quiet(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@NEEDS_FLOWER
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy_", ["local", "fedavg", "fedprox", "fedbn", "fedper", "fedala", "fedicra"])
+def test_every_strategy_keeps_the_contract(strategy_):
+    """On scans of one site, as the checks have no others."""
+
+    @dataclass
+    class Other(Federated):
+        strategy: str = strategy_
+        local_steps: int = 2
+
+    for check in METHOD_CHECKS:
+        with contextlib.suppress(NotApplicable):
+            check(Candidate(plugins.get("method", "federated"), Other))
+
+
 # ------------------------------------------------------------------------------------------------------ what each keeps
 
 
@@ -266,7 +284,7 @@ def test_the_term_of_fedprox_is_half_mu_times_the_squared_distance():
 # ------------------------------------------------------------------------------------------------------------ blending
 
 
-def apart(cls, **options):
+def moved_on(cls, **options):
     """A site that has trained a round, and the mean of which its weights differ."""
     site = begun(cls, local_steps=2, **options)
     mean = site.weights()
@@ -282,7 +300,7 @@ def blended(site):
 
 def test_a_share_of_0_is_the_mean_and_of_1_the_own_weights(monkeypatch):
     for start in (0.0, 1.0):
-        site, mean = apart(BlendSite)
+        site, mean = moved_on(BlendSite)
         own = {key: value.clone() for key, value in site.net.state_dict().items()}
         monkeypatch.setattr(BlendSite, "start", start)
         monkeypatch.setattr(BlendSite, "descend", lambda *_: 0.0)
@@ -294,16 +312,21 @@ def test_a_share_of_0_is_the_mean_and_of_1_the_own_weights(monkeypatch):
         assert any(not torch.equal(own[key], fresh[key]) for key in decoder)
 
 
-def test_shares_are_learnt_stay_in_0_to_1_and_are_kept_from_round_to_round(monkeypatch):
-    site, mean = apart(BlendSite)
-    monkeypatch.setattr(BlendSite, "start", 0.5)
+@pytest.mark.parametrize("start", [0.0, 1.0])
+def test_shares_are_learnt_stay_in_0_to_1_and_are_kept_from_round_to_round(start, monkeypatch):
+    site, mean = moved_on(BlendSite)
+    monkeypatch.setattr(BlendSite, "start", start)
     site.receive(mean, 0.0)
     assert site.blended == 2 * 3 * BUDGET.batch  # two passes of three batches
     first = {name: value.clone() for name, value in site.own_share.items()}
-    assert any((value != 0.5).any() for value in first.values())
+    assert any((value != start).any() for value in first.values())
     seen, descend = [], BlendSite.descend
 
     def watched(self, *given):
+        probe, given_mean, _ = given
+        encoder = {name for name, _ in probe.named_parameters() if name.startswith("encoder.")}
+        assert encoder
+        assert all(torch.equal(probe.state_dict()[name], given_mean[name]) for name in encoder)
         seen.append({name: value.clone() for name, value in self.own_share.items()})
         return descend(self, *given)
 
@@ -319,20 +342,20 @@ def test_shares_are_learnt_stay_in_0_to_1_and_are_kept_from_round_to_round(monke
 @pytest.mark.parametrize(("losses", "passes"), [([1.0], 11), ([0.0, 1.0], 30)])
 def test_the_first_blending_ends_when_the_losses_of_ten_passes_agree(losses, passes, monkeypatch):
     monkeypatch.setattr(BlendSite, "passes", (11, 30))
-    site, mean = apart(BlendSite, budget=replace(BUDGET, batch=5))
+    site, mean = moved_on(BlendSite, budget=replace(BUDGET, batch=5))
     given = itertools.cycle(losses)
-    taken = []
-    monkeypatch.setattr(BlendSite, "descend", lambda *_: taken.append(next(given)) or taken[-1])
+    passed = []
+    monkeypatch.setattr(BlendSite, "descend", lambda *_: passed.append(next(given)) or passed[-1])
     site.receive(mean, 0.0)
-    assert len(taken) == passes
+    assert len(passed) == passes
     next(site.training)
     site.receive(mean, 0.0)
-    assert len(taken) == passes + 1
+    assert len(passed) == passes + 1
 
 
 def test_a_step_of_the_shares_descends_the_loss_on_the_marks():
-    """By the chain rule, the gradient by a share is that by its weight, times how far the weights are apart."""
-    site, mean = apart(BlendSite, budget=replace(BUDGET, lr=0.05))
+    """By the chain rule, the gradient by a share is that by its weight, times the distance of the two weights."""
+    site, mean = moved_on(BlendSite, budget=replace(BUDGET, lr=0.05))
     site.start, site.passes = 0.5, (1, 1)
     site.receive(mean, 0.0)
     name = "decoder.head.bias"
@@ -349,8 +372,8 @@ def test_a_step_of_the_shares_descends_the_loss_on_the_marks():
 
     @torch.no_grad()
     def loss(share):
-        weights = {key: new[key] + 0.5 * distance for key, distance in site.apart.items()}
-        weights[name] = new[name] + share * site.apart[name]
+        weights = {key: new[key] + 0.5 * distance for key, distance in site.gap.items()}
+        weights[name] = new[name] + share * site.gap[name]
         probe.load_state_dict(weights, strict=False)
         return float(
             partial_cross_entropy(probe(site.method.images[rows]), torch.from_numpy(site.method.allowed[rows]).int())
@@ -483,7 +506,15 @@ def test_without_flower_one_sentence_says_how_to_install_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [{"local_steps": 0}, {"blend": 0.0}, {"blend": 1.5}, {"mu": -1.0}, {"strategy": "fedsgd"}]
+    "options",
+    [
+        {"local_steps": 0},
+        {"blend": 0.0},
+        {"blend": 1.5},
+        {"mu": -1.0},
+        {"strategy": "fedsgd"},
+        {"strategy": "fedicra", "local_steps": 1},
+    ],
 )
 def test_wrong_options_are_refused(options):
     with pytest.raises(InputError):
