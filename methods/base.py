@@ -230,12 +230,13 @@ class NetMethod(Method):
         if self.device.type == "cuda" and vars(type(self)).get("static") and not (self.optimisers or self.terms):
             resident.train(self, optimiser_of(self.net, self.budget, self.device), augmentation, order)
             return
-        for _ in self.steps(augmentation, order):
+        self.draws = augmentation, order
+        for _ in self.steps():
             pass
 
-    def steps(self, augmentation: Augmentation, order: np.random.Generator) -> Iterator[int]:
-        """Train with `self.draws`, and yield the number of steps so far after each."""
-        budget = self.budget
+    def steps(self) -> Iterator[int]:
+        """Train what `begin` has prepared, and yield the number of steps so far after each."""
+        budget, (augmentation, order) = self.budget, self.draws
         optimiser = optimiser_of(self.net, budget)
         further = [(group, group["lr"] / budget.lr) for each in self.optimisers for group in each.param_groups]
         own = {id(weight) for group in optimiser.param_groups for weight in group["params"]}

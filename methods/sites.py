@@ -47,7 +47,7 @@ class Site:
         """Prepare the training."""
         with self.own_random():
             self.method.begin(self.data, self.budget, self.log)
-        self.training = self.method.steps(*self.method.draws)
+        self.training = self.method.steps()
         self.net: nn.Module = self.method.net
         self.trainable = {name: weight for name, weight in self.net.named_parameters() if weight.requires_grad}
         self.keys = [key for key in self.net.state_dict() if key not in self.kept()]  # what is exchanged

@@ -137,7 +137,7 @@ def test_a_training_in_parts_is_that_of_fit():
     fitted(whole, budget)
     seed_everything(0)
     parts.begin(data_of(), budget, lambda step, /, **values: None)
-    training = parts.steps(*parts.draws)
+    training = parts.steps()
     assert [list(islice(training, count)) for count in (2, 0, 2)] == [[1, 2], [], [3, 4]]
     assert len(parts.batches) == 4
     assert list(training) == [5]
