@@ -50,6 +50,7 @@ GROUPS = {  # what README says of each group of methods; `all` has those of no o
     "sets": "made for boxes and tags",
     "controls": "simple ways that a method should beat",
     "outside": "uses weights from other images; not in `all`",
+    "exchange": "sites that keep their scans, around any other method; not in `all`",
 }
 WANTED = {"dice": "Dice", "hd95_max": "HD95 (max)"}
 
@@ -102,7 +103,7 @@ def method_groups() -> str:
 def grouped() -> dict[str, list[str]]:
     """Every method of the suite in the first group that has it; `all` has those of no other group."""
     named, found = plugins.groups(), {}
-    for name in [*named["all"], *named["outside"]]:
+    for name in [*named["all"], *named["outside"], *named["exchange"]]:
         found.setdefault(next(group for group, members in named.items() if name in members), []).append(name)
     return found
 

@@ -1,8 +1,8 @@
 """The methods. Every file here that is not in `SUPPORT` is a method, named after its file."""
 
 SUPPORT = (  # files that are not methods
-    "augment", "base", "batch", "boxes", "networks", "propagation", "pseudo_labels", "resident", "resize", "scale", "turns",
-    "views",
+    "augment", "base", "batch", "boxes", "flower", "networks", "propagation", "pseudo_labels", "resident", "resize", "scale",
+    "sites", "turns", "views",
 )  # fmt: skip
 
 GROUPS = {  # of methods and of other groups
@@ -13,6 +13,7 @@ GROUPS = {  # of methods and of other groups
     "sets": ["box_mil", "tag_mil", "cam"],
     "controls": ["prior", "geodesic", "grabcut", "box_as_mask"],
     "outside": ["sam"],  # use weights that were trained on other images
+    "exchange": ["federated"],  # needs Flower, and data of several sites
     "baselines": ["losses", "teachers", "prior"],
     "all": ["procns", "losses", "teachers", "modern", "sets", "controls"],
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,6 +40,7 @@ class Method(ABC):
     )
     title: ClassVar[str] = ""  # its name in figures and LaTeX tables, such as "Mean teacher"; a subclass doesn't inherit it
     files: ClassVar[tuple[str, ...]] = ()  # options that name a file, whose content decides results
+    methods: ClassVar[tuple[str, ...]] = ()  # options that name another method, whose code decides results
     outside: ClassVar[str] = ""  # what it knows from outside the training data, such as other weights; tables mark its rows
     # Yes-or-no facts that tables mention where they did not hold in all runs of a row: {"fired": "noise was suppressed"}.
     notes: ClassVar[Mapping[str, str]] = {}
@@ -83,7 +84,7 @@ class Method(ABC):
 
     def marks_loss(self, scan: WeakScan, classes: int) -> float:
         """Loss on the marks of a held-out scan: share of marked pixels predicted outside their set; NaN without marks."""
-        labels = self.predict(TestScan(scan.image, scan.spacing))
+        labels = self.predict(TestScan(scan.image, scan.spacing, scan.site))
         marked = scan.allowed != everything(classes)
         return float((scan.allowed[marked] >> labels[marked] & 1 == 0).mean()) if marked.any() else math.nan
 
@@ -99,7 +100,11 @@ class NetMethod(Method):
 
     `build` may append optimisers of other modules than `self.net`, such as a discriminator's, to `self.optimisers`. The
     loop multiplies their learning rates by the schedule's share of the budget's rate; the method takes their steps, in
-    `after_step`, on the batch that was trained on.
+    `after_step`, on the batch that was trained on. It may also append functions of a batch to `self.terms`, which are added
+    to the loss.
+
+    `fit` is `begin` and all `steps`. What a method does with the data before training belongs to `begin`, so that a training
+    can go step by step, as that of `federated` does.
 
     A `static` method is faster on a GPU (`resident`). Its `loss` and `after_step` are the same operations with the same
     Python numbers in every step of a `kind`, so they don't use `progress`: what changes is in `batch.numbers`,
@@ -148,6 +153,11 @@ class NetMethod(Method):
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Build and train the network; the seed of the process (torch.initial_seed) seeds batch order and augmentation."""
+        self.begin(data, budget, log)
+        self._train(*self.draws)
+
+    def begin(self, data: WeakData, budget: Budget, log: Log) -> None:
+        """Build the network, and prepare all that `steps` needs."""
         seed = torch.initial_seed() % 2**63
         self.budget, self.log, self.rng = budget, log, np.random.default_rng([seed, 1])
         self.channels, self.classes = data.channels, data.classes
@@ -155,6 +165,7 @@ class NetMethod(Method):
         self.memory: Tensor | None = None
         self.memory_fill = IGNORE
         self.optimisers: list[torch.optim.Optimizer] = []
+        self.terms: list[Callable[[Batch], Tensor]] = []
         self.snapshots, self.facts = [], {}
         images, sets = zip(*(self.prepare(scan, data.classes, budget.size) for scan in data), strict=True)
         self.images, self.allowed = torch.cat(images), np.concatenate(sets)
@@ -165,9 +176,9 @@ class NetMethod(Method):
         for module in self._modules().values():
             module.to(self.device).to(memory_format=torch.channels_last)  # a fifth faster on CPUs; images follow the weights
         augmented = Augmentation(seed, data.classes, self.memory_fill, budget.augmentation, keep_axes=self.keeps_axes)
+        self.draws = augmented, np.random.default_rng(seed)  # of augmentation, and of the order of the slices
         self.schedule = [self.numbers(step) for step in range(budget.steps)]
         self.net.train()
-        self._train(augmented, np.random.default_rng(seed))
 
     def predict(self, scan: TestScan) -> np.ndarray:
         """The most probable class of each pixel, slice by slice."""
@@ -216,10 +227,16 @@ class NetMethod(Method):
         return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
 
     def _train(self, augmentation: Augmentation, order: np.random.Generator) -> None:
-        budget = self.budget
-        if self.device.type == "cuda" and vars(type(self)).get("static") and not self.optimisers:
-            resident.train(self, optimiser_of(self.net, budget, self.device), augmentation, order)
+        if self.device.type == "cuda" and vars(type(self)).get("static") and not (self.optimisers or self.terms):
+            resident.train(self, optimiser_of(self.net, self.budget, self.device), augmentation, order)
             return
+        self.draws = augmentation, order
+        for _ in self.steps():
+            pass
+
+    def steps(self) -> Iterator[int]:
+        """Train what `begin` has prepared, and yield the number of steps so far after each."""
+        budget, (augmentation, order) = self.budget, self.draws
         optimiser = optimiser_of(self.net, budget)
         further = [(group, group["lr"] / budget.lr) for each in self.optimisers for group in each.param_groups]
         own = {id(weight) for group in optimiser.param_groups for weight in group["params"]}
@@ -231,11 +248,14 @@ class NetMethod(Method):
                 group["lr"] = factor * self.rate(step)
             with self.autocast():
                 loss = self.loss(batch, progress)
+                for term in self.terms:
+                    loss = loss + term(batch)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             self.after_step(batch, progress)
             self.end_step(step, loss)
+            yield step + 1
 
     def end_step(self, step: int, loss: Tensor) -> None:
         """Do what is due between this step and the next."""

@@ -19,6 +19,6 @@ class BoxAsMask(PartialCrossEntropyDice):
     annotations: ClassVar[tuple[str, ...]] = ("box",)
     static: ClassVar[bool] = True
 
-    def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
+    def begin(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Train on filled boxes."""
-        super().fit(data.relabel(lambda scan: filled(scan.allowed, data.classes)), budget, log)
+        super().begin(data.relabel(lambda scan: filled(scan.allowed, data.classes)), budget, log)

@@ -33,10 +33,10 @@ class GrabCut(LabelPropagation):
     rounds: int = 5  # of fitting the Gaussian mixtures and cutting
     core: float = 0.2  # share of the area of a box, in its middle, that is fixed as its class; 0: none (Rother et al.)
 
-    def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
+    def begin(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Train on the cuts."""
         self.boxes = only_boxes(data)
-        super().fit(data, budget, log)
+        super().begin(data, budget, log)
 
     def narrow(self, images: np.ndarray, sets: np.ndarray, classes: int) -> np.ndarray:
         """Reduce label sets (s, h, w) of images (s, c, h, w) to the cuts; a slice that is all open stays so."""

@@ -4,6 +4,7 @@
 timm (`tu-...`), from scratch or from a file of encoder weights; nothing is ever downloaded.
 """
 
+import copy
 import math
 import re
 from abc import ABC, abstractmethod
@@ -177,11 +178,74 @@ class LibraryDecoder(nn.Module):
         return self.head(last).contiguous(), [*decoded, last]
 
 
+class Selective(Network):
+    """A network whose deepest map passes the channel selection of a site; its other parts are as they are."""
+
+    def __init__(self, net: Network, channels: int, sites: int) -> None:
+        super().__init__()
+        probe: Any = copy.deepcopy(net).to("meta").eval()
+        self.net = net
+        self.selection = Selection(probe.encode(torch.empty(1, channels, 64, 64, device="meta"))[-1].shape[1], sites)
+
+    @property
+    def decoder(self) -> nn.Module:  # type: ignore[override]
+        """The network's decoder."""
+        return self.net.decoder
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The encoder's maps, the deepest one selected."""
+        maps = self.net.encode(image)
+        return [*maps[:-1], self.selection(maps[-1])]
+
+
+class Selection(nn.Module):
+    """Personalised channel selection, x (1 + g) with gates g in (0, 1) of the map x and the site (FedICRA, 2023).
+
+    With the site's one-hot vector e and the mean a and maximum m of each channel: u = W2 relu(W1 e),
+    g = sigmoid(V([a, u]) + V([m, u])), V(y) = V2 relu(V1 y); the hidden layers have a sixteenth of the channels.
+    """
+
+    def __init__(self, width: int, sites: int) -> None:
+        super().__init__()
+        self.sites, self.site = sites, 0
+        self.pooled: tuple[Tensor, Tensor] | None = None  # of the last map in training
+        hidden = max(1, width // 16)
+        self.of_site = nn.Sequential(_linear(sites, hidden), nn.ReLU(), _linear(hidden, width))
+        self.of_map = nn.Sequential(_linear(2 * width, hidden), nn.ReLU(), _linear(hidden, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map (n, c, h, w), each channel multiplied by 1 + its gate."""
+        pooled = x.mean((2, 3)), x.amax((2, 3))
+        if self.training:
+            self.pooled = pooled
+        return x * (1 + self.gates(pooled, self.site)[:, :, None, None])
+
+    def gates(self, pooled: tuple[Tensor, Tensor], site: int) -> Tensor:
+        """The gates (n, c) that a site gives to a map with these means and maxima (n, c)."""
+        one_hot = F.one_hot(torch.tensor(site, device=pooled[0].device), self.sites).to(pooled[0].dtype)
+        vector = self.of_site(one_hot).expand_as(pooled[0])
+        mean, most = (self.of_map(torch.cat([each, vector], 1)) for each in pooled)
+        return torch.sigmoid(mean + most)
+
+    def contrast(self) -> Tensor:
+        """Minus the mean squared distance, 0-d, of the own gates of the last map to those of other sites, held fixed."""
+        assert self.pooled is not None
+        own = self.gates(self.pooled, self.site)
+        others = [self.gates(self.pooled, site).detach() for site in range(self.sites) if site != self.site]
+        return -torch.stack([F.mse_loss(own, other) for other in others]).mean() if others else own.new_zeros(())
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    return nn.Linear(inputs, outputs, bias=False)
+
+
 def build(name: str, channels: int, classes: int, weights: str = "") -> Network:
     """Build the network of that name with new weights; raises ValueError if it can't be built.
 
     `weights`: a file of encoder weights, as torch saves a state dict; a first layer for colour also fits grey images.
     """
+    if selective := re.fullmatch(r"sites(\d+):(.+)", name):  # of `federated`, not for users
+        return Selective(build(selective[2], channels, classes, weights), channels, int(selective[1]))
     if name == "unet":
         if weights:
             raise ValueError("weights are for the encoders of smp: networks; unet has none of its own")

@@ -26,10 +26,10 @@ class LabelPropagation(PartialCrossEntropyDice):
 
     extra: ClassVar[str] = "labels propagated once, before training"
 
-    def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
+    def begin(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Propagate the annotations of each scan, and train on the result."""
         self.scans, self.propagated = len(data), 0
-        super().fit(data, budget, log)
+        super().begin(data, budget, log)
 
     @abstractmethod
     def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

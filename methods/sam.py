@@ -47,9 +47,9 @@ class SegmentAnything(PartialCrossEntropyDice):
             raise ValueError("SAM is not installed; pip install 'weakseg-bench[sam]' installs it")
         self.weights = str(Path(self.weights).resolve())  # a run has a working folder of its own
 
-    def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
+    def begin(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Make masks of the marks, and train on them."""
-        super().fit(masked(data, load(Path(self.weights)), self.points), budget, log)
+        super().begin(masked(data, load(Path(self.weights)), self.points), budget, log)
 
 
 def masked(data: WeakData, predictor: Any, points: int) -> WeakData:

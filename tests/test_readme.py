@@ -18,4 +18,4 @@ def test_there_are_two_commands_from_nothing_each_of_one_line():
 
 def test_ci_finds_the_test_command_with_all_that_the_tests_need():
     after = TEXT.partition("<!-- tests -->")[2]
-    assert "'.[test,ray,docs]'" in next(line for line in after.splitlines() if line.startswith(SET_UP))
+    assert "'.[test,ray,docs,federated]'" in next(line for line in after.splitlines() if line.startswith(SET_UP))

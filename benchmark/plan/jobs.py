@@ -330,10 +330,11 @@ def _job(
     from benchmark.datasets import forms
 
     budget, common, reason = settings.budget(row, survey.dataset.name, part_budget)
+    options = settings.options(row, survey.dataset.name)
     return Job(
         method=row.label,
         plugin=row.plugin,
-        options=settings.options(row, survey.dataset.name),
+        options=options,
         dataset=survey.dataset.name,
         dataset_options=survey.options,
         annotation=str(annotation),
@@ -343,7 +344,7 @@ def _job(
         common=common,
         reason=reason,
         data=data,
-        code=plugins.fingerprint(row.plugin),
+        code=plugins.code(row.plugin, options),
         revision=revision(row.plugin),
         simulator=forms.VERSION,
         role=plugins.role(row.cls),

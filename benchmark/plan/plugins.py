@@ -213,6 +213,18 @@ def fingerprint(plugin: Plugin, *others: Path) -> str:
     return hashlib.sha256("\0".join(sorted(map(_code, files))).encode()).hexdigest()
 
 
+def code(plugin: Plugin, options: Mapping[str, Any], *others: Path) -> str:
+    """Return the fingerprint of a method, with the code of the methods that its options name, and of other files."""
+    named = [get("method", str(options[name])).file() for name in _naming(plugin) if name in options]
+    files = [file for path in named if path is not None for file in (path, *_imports(path, set()))]
+    return fingerprint(plugin, *files, *others)
+
+
+@cache
+def _naming(plugin: Plugin) -> tuple[str, ...]:
+    return tuple(describe(plugin).get("methods", ()))
+
+
 def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
     """Return an instance of a dataclass with these options; raises InputError for unknown names and wrong values."""
     hints = get_type_hints(cls)

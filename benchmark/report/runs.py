@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -446,14 +446,13 @@ def _is_stale(record: Record) -> bool:
     """Whether a method of this version may give other numbers now; not if it is a plug-in that is not at hand."""
     if record.get("external") or record["state"] == "missing":
         return False
-    return is_stale(record, _code_now(record["identity"]["method"]) or record["code"])
+    return is_stale(record, _code_now(record["identity"]) or record["code"])
 
 
-@cache
-def _code_now(method: str) -> str:
+def _code_now(identity: Mapping[str, Any]) -> str:
     """The fingerprint of a method's code; empty for a plug-in that is not at hand."""
     try:
-        return plugins.fingerprint(plugins.get("method", method))
+        return plugins.code(plugins.get("method", identity["method"]), identity["options"])
     except InputError:
         return ""
 

@@ -9,7 +9,7 @@ from benchmark import InputError
 from benchmark.datasets.forms import learnt
 from benchmark.methods.gated_crf import GatedCRF
 from benchmark.plan import plugins
-from benchmark.plan.plugins import Plugin, configure, describe, find, fingerprint, get, groups, options_of
+from benchmark.plan.plugins import Plugin, code, configure, describe, find, fingerprint, get, groups, options_of
 
 MINE = '''"""My idea."""
 
@@ -196,6 +196,16 @@ def test_a_change_of_words_does_not(mine):
     assert before == after
 
 
+def test_the_code_of_a_method_is_also_that_of_the_methods_that_its_options_name():
+    federated, base = get("method", "federated"), get("method", "dmpls").file()
+    known = code(federated, {"base": "pce", "strategy": "local"})
+    assert code(federated, {"base": "dmpls", "strategy": "local"}) == fingerprint(
+        federated, base, *plugins._imports(base, set())
+    )
+    assert known not in {code(federated, {"base": "dmpls"}), fingerprint(federated)}
+    assert code(get("method", "pce"), {}) == fingerprint(get("method", "pce"))
+
+
 def test_the_fingerprint_follows_imports_to_the_losses_used_and_no_further():
     files = {path.name for path in plugins._imports(get("method", "gated_crf").file(), set())}
     always = {"base.py", "batch.py", "resident.py", "turns.py", "augment.py", "resize.py", "networks.py"}
@@ -204,4 +214,4 @@ def test_the_fingerprint_follows_imports_to_the_losses_used_and_no_further():
 
 def test_groups_are_read_without_importing():
     assert groups()["baselines"] == [*groups()["losses"], *groups()["teachers"], "prior"]
-    assert sorted([*groups()["all"], *groups()["outside"]]) == sorted(find("method"))
+    assert sorted([*groups()["all"], *groups()["outside"], *groups()["exchange"]]) == sorted(find("method"))

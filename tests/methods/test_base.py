@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from benchmark.methods import networks
 from benchmark.methods.augment import IGNORE, Augmentation
 from benchmark.methods.base import Batch, Method, NetMethod, optimiser_of, poly, ramp, scheduled
 from benchmark.methods.losses import partial_cross_entropy
@@ -128,6 +130,38 @@ def test_one_seed_one_result():
     weights = [torch.cat([p.flatten() for p in m.net.parameters()]) for m in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_training_in_parts_is_that_of_fit():
+    budget, whole, parts = Budget(steps=5, batch=2, size=16), Recorder(), Recorder()
+    fitted(whole, budget)
+    seed_everything(0)
+    parts.begin(data_of(), budget, lambda step, /, **values: None)
+    training = parts.steps()
+    assert [list(islice(training, count)) for count in (2, 0, 2)] == [[1, 2], [], [3, 4]]
+    assert len(parts.batches) == 4
+    assert list(training) == [5]
+    assert all(map(torch.equal, whole.net.state_dict().values(), parts.net.state_dict().values()))
+
+
+def test_terms_are_added_to_the_loss_and_learnt():
+    class WithTerm(Recorder):
+        def build(self, channels, classes, budget):
+            super().build(channels, classes, budget)
+            self.terms.append(lambda batch: 3 + 0 * batch.image.sum() + self.net.decoder.head.bias.sum())
+
+    plain, more, budget = Recorder(), WithTerm(), Budget(steps=1, batch=2, size=16, weight_decay=0.0)
+    (_, before), (_, after) = *fitted(plain, budget), *fitted(more, budget)
+    biases = [method.net.decoder.head.bias.detach() for method in (plain, more)]
+    torch.testing.assert_close(biases[0] - biases[1], torch.full((2,), budget.lr))
+    start = networks_bias_sum(budget)
+    assert after["loss"] - before["loss"] == pytest.approx(3 + start, abs=1e-5)
+
+
+def networks_bias_sum(budget):
+    """The sum of the head's bias before the first step."""
+    seed_everything(0)
+    return float(networks.build(budget.network, 1, 2).decoder.head.bias.detach().sum())
 
 
 def test_the_loss_is_logged_a_hundred_times_and_at_the_end():

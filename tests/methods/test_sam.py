@@ -187,9 +187,9 @@ def test_it_trains_on_the_masks(weights, monkeypatch):
     scan = WeakScan(np.random.default_rng(0).random((2, 1, 24, 24), np.float32), sets)
     trained = SimpleNamespace()
     monkeypatch.setattr(
-        sam.PartialCrossEntropyDice, "fit", lambda self, data, *_: vars(trained).update(data=data, self=self)
+        sam.PartialCrossEntropyDice, "begin", lambda self, data, *_: vars(trained).update(data=data, self=self)
     )
-    method.fit(WeakData([scan], 3, 1), Budget(steps=1, size=16, batch=2), lambda step, **values: None)
+    method.begin(WeakData([scan], 3, 1), Budget(steps=1, size=16, batch=2), lambda step, **values: None)
     (masks,) = trained.data
     assert ((masks.allowed & masks.allowed - 1) == 0).all()
     assert (masks.allowed[:, 5, 5:9] == 1 << 1).all()

@@ -115,4 +115,4 @@ def _code(job: Mapping[str, Any]) -> str:
         plugins.source_of,
         ("benchmark.train.worker", "benchmark.seal.folder", "benchmark.seal.contract", "benchmark.plan.trials"),
     )
-    return plugins.fingerprint(plugins.Plugin(**job["plugin"]), *parts)
+    return plugins.code(plugins.Plugin(**job["plugin"]), job["options"], *parts)
