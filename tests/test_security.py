@@ -62,6 +62,7 @@ JUSTIFIED = {  # file, what, why
     ("benchmark/__init__.py", "import_module"): "benchmark.api, when `run` or `load` is first asked for",
     ("benchmark/report/figures/__init__.py", "import_module"): "the modules of that folder",
     ("benchmark/plan/plugins.py", "import_module"): "installed plug-ins are code that their user installed",
+    ("benchmark/report/__init__.py", "urllib.parse"): "percent-encodes the addresses of a site's pages; reaches nothing",
     ("methods/sites.py", "import_module"): "a method of this suite, by its name, as the base of `federated`",
     ("benchmark/check/methods.py", "pickle"): "compares states that a method of this process made; nothing is read back",
 }

@@ -234,17 +234,17 @@ def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOp
 
 def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], metrics: Sequence[str]) -> Iterator[Table]:
     """Yield the tables of these runs, the main table first."""
-    budgets = _own_budgets(summary.cells)
+    daggers = " ".join(_own_budgets(summary.cells))
     main, short = tables.main_table(summary.cells, metrics, known=read.metrics), _short(summary, metrics)
     yield Table("table", read.title or read.name, main, notes(read, summary), short)
     for number, column in enumerate(dict.fromkeys(summary.cells.column)):
         if summary.cells[summary.cells.column == column].region.nunique() > 2:  # more than one region and their mean
             name = f"regions{number}" if number else "regions"
             of_regions = tables.region_table(summary.cells, column, metrics, read.metrics)
-            yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE, *budgets], short)
+            yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE], short)
     for number, (column, own) in enumerate(summary.sites.groupby("column", sort=False)):
         of_sites = tables.main_table(own.assign(column=own.site), metrics, known=read.metrics)
-        yield Table(f"sites{number or ''}", f"{column}: sites", of_sites, [SITE_NOTE, AS_ABOVE, *budgets], short)
+        yield Table(f"sites{number or ''}", f"{column}: sites", of_sites, [SITE_NOTE, AS_ABOVE], short)
     if len(summary.tests):
         yield Table("tests", "Differences to the reference", tables.test_table(summary), _test_notes(summary))
     if len(summary.ranks) > 1:
@@ -256,9 +256,9 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
         yield Table("leaks", "What choosing a snapshot on the test set is worth", tables.leak_table(summary), LEAK_NOTES)
     if len(frame := numbers["ablations"]):
         parts = tables.ablation_table(frame, read.metrics)
-        yield Table("ablations", "Parts of a method", parts, [*ablations.NOTES, *budgets])
+        yield Table("ablations", "Parts of a method", parts, ablations.NOTES, daggers)
     if len(frame := numbers["costs"]):
-        yield Table("costs", "Costs", tables.cost_table(frame), [*costs.notes(read, frame), *budgets])
+        yield Table("costs", "Costs", tables.cost_table(frame), costs.notes(read, frame), daggers)
     if len(frame := numbers["published"]):
         yield Table("published", "Published numbers and those of these runs", tables.published_table(frame), PUBLISHED_NOTES)
 
@@ -271,13 +271,12 @@ def _short(summary: Summary, metrics: Sequence[str]) -> str:
         "Bold: better than all other complete rows.": (cells.place == "best").any(),
         f"{tables.OPEN}: not told apart from the best.": (cells.place == "open").any(),
         f"{tables.ALIKE}: alike.": (cells.place == "alike").any(),
-        f"{tables.DAGGER}: another budget.": (cells.own_budget != "").any(),
         "n/a: not planned, or not possible.": len(cells.drop_duplicates(["column", "method"]))
         < cells.column.nunique() * cells.method.nunique(),
     }
     mean = f"Mean [{statistics.LEVEL:.0%} interval over {' or over '.join(sorted(over))}]" if over else "Mean"
     each = " (of each seed)" if cells.seeds.between(2, statistics.FEW_SEEDS - 1).any() else ""
-    return " ".join([f"{mean}{each}.", *(text for text, there in marks.items() if there)])
+    return " ".join([f"{mean}{each}.", *(text for text, there in marks.items() if there), *_own_budgets(cells)])
 
 
 def notes(read: Rows, summary: Summary) -> list[str]:

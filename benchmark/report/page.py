@@ -136,7 +136,7 @@ def _table(table: Table) -> Record:
             for name, *line in zip(cells.index, *columns, strict=True)
         ],
         "worded": [not kind and max(map(len, texts), default=0) > 30 for texts, kind in zip(columns, kinds, strict=True)],
-        "notes": table.notes,
+        "notes": [*filter(None, [table.short]), *table.notes],
     }
 
 
