@@ -14,7 +14,7 @@ import pandas as pd
 
 CHARACTERS = 150  # on a line of 17 cm, \small is then scaled to 0.7 at least, and its \scriptsize to 5 pt
 LINES = 45  # on a page of 25 cm
-WRAP, WRAP_ALONE = 45, 30  # characters; longer texts are wrapped, the second in a table that can't be split by columns
+WRAP, WRAP_ALONE = 45, 26  # characters; longer texts are wrapped, the second in a table that can't be split by columns
 WRAPPED = r">{\scriptsize\raggedright\arraybackslash}p{%.2f\linewidth}"
 FITTED = r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi"
 NUMBER = re.compile(r"[+−-]?[\d.,]+%?|n/a|unknown")
