@@ -352,4 +352,4 @@ def test_real_volumes_from_the_command_of_the_readme(run, real_data, tmp_path):
     assert records[0]["labelled_share"]["background"] == pytest.approx(0.0066, abs=0.0005)
     table = (tmp_path / "reports/report/table.md").read_text()
     assert "acdc scribble:drawn HD95 (max, px per slice)" in table
-    assert "n = 20 patients" in table
+    assert "n = 20 patients" in (tmp_path / "reports/report/notes.md").read_text()
