@@ -14,7 +14,7 @@ from benchmark.inputs import checked
 from benchmark.packing import pack, unpack
 from benchmark.plan import compare, revisions
 from benchmark.plan.presets import expand, read_preset
-from benchmark.report import published
+from benchmark.report import published, runs
 from benchmark.seal.contract import LATER, Budget
 from benchmark.store import within
 
@@ -114,6 +114,12 @@ def test_stored_runs_have_the_budget_that_their_preset_states(preset):
 def test_stored_runs_and_reports_are_a_small_part_of_a_checkout():
     listed = subprocess.run(["git", "ls-files", "results", "reports"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert 0 < sum((ROOT / name).stat().st_size for name in listed.stdout.splitlines()) < 12e6
+
+
+@pytest.mark.parametrize("folder", within(REFERENCE))
+def test_stored_runs_are_of_code_that_gives_the_same_numbers(folder):
+    """So that `run --against` compares with no stale row."""
+    assert not runs.read_folder(within(REFERENCE)[folder]).runs.stale.any()
 
 
 @pytest.mark.parametrize(
