@@ -57,7 +57,7 @@ class ReportOptions:
             if unknown := [name for name in given if name not in known]:
                 raise InputError(f"--{flag} is {unknown[0]!r}{nearest(unknown[0], known)}; it must be {', '.join(known)}")
         if self.site and "html" not in self.formats:
-            raise InputError("--format is without html, of which a --site is made; it must have html")
+            raise InputError("--site writes pages, so --format must contain html")
         figures.makers_of(self.figures)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 CHARACTERS = 150  # on a line of 17 cm, \small is then scaled to 0.7 at least, and its \scriptsize to 5 pt
 LINES = 45  # on a page of 25 cm
 WRAP, WRAP_ALONE = 45, 26  # characters; longer texts are wrapped, the second in a table that can't be split by columns
+SMALL_LINE = 130  # characters of \scriptsize on a line
 WRAPPED = r">{\scriptsize\raggedright\arraybackslash}p{%.2f\linewidth}"
 FITTED = r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi"
 NUMBER = re.compile(r"[+−-]?[\d.,]+%?|n/a|unknown")
@@ -92,7 +93,9 @@ def _tabular(table: pd.DataFrame, wrap: int) -> str:
 
 def _format(column: pd.Series, wrap: int) -> str:
     """How LaTeX aligns a column: numbers to the right, other texts to the left, long ones wrapped."""
-    return WRAPPED % (wrap / 130) if column.str.len().max() > wrap else "r" if all(map(NUMBER.fullmatch, column)) else "l"
+    if column.str.len().max() > wrap:
+        return WRAPPED % (wrap / SMALL_LINE)
+    return "r" if all(map(NUMBER.fullmatch, column)) else "l"
 
 
 def _heading(column: pd.Series, side: str, wrap: int) -> str:

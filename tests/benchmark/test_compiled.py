@@ -81,7 +81,7 @@ def test_the_u_net_is_one_graph_and_has_the_gradient_of_the_plain_one(calls):
 def test_the_compiler_makes_no_choice_by_timing():
     config = pytest.importorskip("torch._inductor.config")
     if not hasattr(config, "deterministic"):
-        pytest.skip("this PyTorch can't be told")
+        pytest.skip("this PyTorch has no setting for a deterministic compiler")
     with config.patch(deterministic=False), repeatable("compiled"):
         assert config.deterministic
 

@@ -32,7 +32,7 @@ from benchmark.train.local import (
     processor,
     worker_environment,
 )
-from benchmark.train.ray import parcel as parcels
+from benchmark.train.ray import bundle as bundles
 from benchmark.train.ray.client import Cluster, Ray, cluster_fault, slots
 from benchmark.train.sweep import Sweep
 from tests.support.sweeps import BUDGET, TINY, InProcess, Recorder, run_sweep, small_plan, write_method
@@ -249,7 +249,7 @@ def test_a_cluster_that_can_not_do_the_runs_is_refused(device, workers, threads,
 
 
 class ByPost:
-    """Every task as a parcel, one after the other, as a node would do it; keeps what crossed."""
+    """Every task as a bundle, one after the other, as a node would do it; keeps what crossed."""
 
     running: list = []
 
@@ -258,9 +258,9 @@ class ByPost:
 
     def run(self, tasks):
         for task in tasks:
-            parcel = parcels.pack(task, False, self.timeout_s, ())
-            self.crossed.append(pickle.dumps((parcel, parcels.read_sealed(task.sealed))))
-            yield parcels.run_on_node(*pickle.loads(self.crossed[-1])).unpack(task)
+            bundle = bundles.pack(task, False, self.timeout_s, ())
+            self.crossed.append(pickle.dumps((bundle, bundles.read_sealed(task.sealed))))
+            yield bundles.run_on_node(*pickle.loads(self.crossed[-1])).unpack(task)
 
 
 def by_post(plan, results, timeout_s=120):
@@ -271,14 +271,14 @@ def by_post(plan, results, timeout_s=120):
 
 @pytest.fixture(scope="module")
 def posted(tmp_path_factory):
-    """A sweep by parcel: its plan and folder, what the screen was shown, and what crossed."""
+    """a sweep by bundle: its plan and folder, what the screen was shown, and what crossed."""
     root = tmp_path_factory.mktemp("posted")
     mine = write_method(root, "mine", "log(0, loss=1.0)", "return (scan.image[:, 0] > 0.4).astype(np.uint8)")
     plan = small_plan([mine, write_method(root, "raises", "raise RuntimeError('no idea')")])
     return plan, root, *by_post(plan, root / "there")
 
 
-def test_a_run_by_parcel_is_the_run_made_here(posted):
+def test_a_run_by_bundle_is_the_run_made_here(posted):
     plan, root, lines, crossed = posted
     run_sweep(plan, root / "here")
     assert lines[0] == ("mine", "done", "")
@@ -288,7 +288,7 @@ def test_a_run_by_parcel_is_the_run_made_here(posted):
     for path in here.glob("*.npz"):
         assert np.array_equal(np.load(path)["labels"], np.load(there / path.name)["labels"])
     for secret in (b"octa_phantom", b"scribble", str(root / "there").encode()):
-        assert not any(secret in parcel for parcel in crossed)
+        assert not any(secret in bundle for bundle in crossed)
 
 
 def test_no_dense_mask_crosses_to_a_node(posted):
@@ -312,10 +312,10 @@ def test_a_run_at_a_node_that_takes_too_long_has_failed(tmp_path):
 
 
 def test_a_node_with_other_code_does_no_run(posted):
-    parcel, arrays = pickle.loads(posted[3][0])
-    (name, content), *_ = parcel.files.items()
-    other = dataclasses.replace(parcel, files={name: content.replace(b"0.4", b"0.5")})
-    assert "has other code than the sending machine" in parcels.run_on_node(other, arrays).reason
+    bundle, arrays = pickle.loads(posted[3][0])
+    (name, content), *_ = bundle.files.items()
+    other = dataclasses.replace(bundle, files={name: content.replace(b"0.4", b"0.5")})
+    assert "has other code than the sending machine" in bundles.run_on_node(other, arrays).reason
 
 
 @pytest.mark.slow
@@ -331,8 +331,8 @@ def test_encoder_weights_travel_with_the_run(tmp_path):
     budget = dataclasses.asdict(Budget(size=32, network="smp:unet/resnet18", weights=str(weights)))
     job = {"plugin": plugin, "options": {"where": str(weights)}, "seed": 0, "budget": budget}
     (out / "job.json").write_text(json.dumps(job))
-    parcel = parcels.pack(Task("a run", out / "job.json", folder, out, 1, 1), False, 120, ())
-    assert parcels.run_on_node(parcel, parcels.read_sealed(folder)).reason == "RuntimeError: these weights"
+    bundle = bundles.pack(Task("a run", out / "job.json", folder, out, 1, 1), False, 120, ())
+    assert bundles.run_on_node(bundle, bundles.read_sealed(folder)).reason == "RuntimeError: these weights"
 
 
 @pytest.mark.parametrize(

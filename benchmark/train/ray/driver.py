@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError
 
 from benchmark.train.local import POLL_S, Outcome, Task, cores
-from benchmark.train.ray import parcel as parcels
+from benchmark.train.ray import bundle as bundles
 from benchmark.train.ray.client import GRACE_S, Cluster, Nodes, amount, cluster_fault, slots
 
 NODES_S = 2  # between counts of the slots
@@ -63,7 +63,7 @@ class Driver:
         self.cluster, self.hide = cluster, hide
         self.gpu = cluster.device != "cpu" and any(amount(node, "GPU") for node in _alive())
         # one run per process; the executor retries, as it reports the reason
-        self.work = ray.remote(max_calls=1, max_retries=0)(parcels.run_on_node)
+        self.work = ray.remote(max_calls=1, max_retries=0)(bundles.run_on_node)
         self.pending: dict[Any, tuple[Task, float]] = {}
         self.sealed: dict[Path, Any] = {}
 
@@ -97,8 +97,8 @@ class Driver:
         for folder in [folder for folder in self.sealed if not folder.exists()]:
             del self.sealed[folder]  # its jobs are done
         if task.sealed not in self.sealed:
-            self.sealed[task.sealed] = ray.put(parcels.read_sealed(task.sealed))
-        packed = parcels.pack(task, self.gpu, self.cluster.timeout_s, self.hide)
+            self.sealed[task.sealed] = ray.put(bundles.read_sealed(task.sealed))
+        packed = bundles.pack(task, self.gpu, self.cluster.timeout_s, self.hide)
         share = 1 / max(1, self.cluster.workers) if self.gpu else 0
         reference = self.work.options(num_cpus=task.threads, num_gpus=share).remote(packed, self.sealed[task.sealed])
         self.pending[reference] = task, time.monotonic()

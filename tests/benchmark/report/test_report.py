@@ -183,7 +183,7 @@ def test_reports_that_share_a_site_lead_to_each_other(results, tmp_path):
         assert all(f'id="{target}"' in text for target in targets)
     alone = report.write(both / "first", tmp_path / "alone", ReportOptions(formats=["html"], site=True))
     assert [path.name for path in sorted(alone.iterdir())] == ["index.html", "mine"]
-    with pytest.raises(InputError, match="--format is without html"):
+    with pytest.raises(InputError, match="--format must contain html"):
         ReportOptions(formats=["md"], site=True)
 
 
