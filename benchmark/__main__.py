@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+import typer.core
 
 from benchmark import InputError, __version__
 
 if TYPE_CHECKING:
     from benchmark import api
 
+vars(typer.core)["HAS_RICH"] = False  # up to 0.20, typer writes \[default: ...] where rich is installed
 app = typer.Typer(
     name="benchmark",
     help="Compare weakly-supervised segmentation methods fairly, fast and reproducibly.",

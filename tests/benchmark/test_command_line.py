@@ -50,6 +50,7 @@ def test_help_and_list_import_nothing_heavy(words):
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+    assert "\\[" not in done.stdout
 
 
 def test_list_shows_every_method_data_set_group_and_preset(run):
