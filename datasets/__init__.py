@@ -3,4 +3,5 @@
 # files without data sets
 SUPPORT = (
     "annotations", "base", "files", "forms", "nifti", "picture_files", "pictures", "plausibility", "simulate", "summaries",
+    "transfer",
 )  # fmt: skip

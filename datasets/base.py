@@ -129,6 +129,11 @@ class Dataset(ABC):
         """
         return hashed_sites(self.patients(), self.cut) if self.cut else {}
 
+    @property
+    def parts(self) -> "tuple[Dataset, ...]":
+        """Return the data sets that this one is made of: itself alone, unless it is tested on another."""
+        return (self,)
+
     def find_split(self, name: str) -> Split:
         """Return a split; of `NAME@val` the held-out scans are scored, so that settings are not chosen on test scans."""
         split = self.split(name.removesuffix(HELD_OUT))

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def remembered(inventories: Iterable[Inventory]) -> Iterator[None]:
     """
     known = []
     for inventory in inventories:
-        if type(inventory.dataset).__module__.startswith(SUITE):
+        if all(type(part).__module__.startswith(SUITE) for part in inventory.dataset.parts):
             with suppress(OSError, RuntimeError):  # the latter: without a home
                 known.append((inventory, state := _state(inventory), _read(_place(inventory), state)))
     for inventory, _, found in known:
@@ -61,7 +62,8 @@ def _state(inventory: Inventory) -> str:
     for path in CODE:
         total.update(hashlib.sha256(path.read_bytes()).digest())
     seen = set()  # folders, as links may lead in a circle
-    for place, below, names in os.walk(inventory.dataset.root, followlinks=True):
+    walks = (os.walk(part.root, followlinks=True) for part in inventory.dataset.parts)
+    for place, below, names in chain.from_iterable(walks):
         folder = Path(place)
         about = folder.stat()
         if (about.st_dev, about.st_ino) in seen:

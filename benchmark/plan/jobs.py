@@ -233,8 +233,8 @@ def _learners(part: Part, settings: Settings, datasets: "Iterable[Dataset]") -> 
 
     given = [{each.form for each in annotations.parse_sites(text).parts} for text in part.annotations]
     for row, dataset in product(settings.rows(part.methods), datasets):
-        budget = settings.budget(row, dataset.name, part.budget)[0]
-        settings.options(row, dataset.name)
+        budget = settings.budget(row, dataset.parts[0].name, part.budget)[0]
+        settings.options(row, dataset.parts[0].name)
         if any(every.issubset(forms.learnt(row.cls.annotations)) for every in given):
             yield row, budget, dataset
 
@@ -329,8 +329,9 @@ def _job(
     """Return the job of a row on a split."""
     from benchmark.datasets import forms
 
-    budget, common, reason = settings.budget(row, survey.dataset.name, part_budget)
-    options = settings.options(row, survey.dataset.name)
+    trained = survey.dataset.parts[0].name
+    budget, common, reason = settings.budget(row, trained, part_budget)
+    options = settings.options(row, trained)
     return Job(
         method=row.label,
         plugin=row.plugin,

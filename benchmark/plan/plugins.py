@@ -143,7 +143,8 @@ def data_set(text: str) -> Plugin:
 def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = None) -> Any:
     """Return an instance of the data set of `text`: its folder is PATH, or else `data` / its name.
 
-    Any data set has the option `sites`: the number of sites that its patients are dealt to.
+    Any data set has the options `sites`, the number of sites that its patients are dealt to, and `test_on`, another
+    data set, written as `text` is, from which the test scans are.
     """
     plugin, path = data_set(text), "" if text.endswith(".py") else text.partition(":")[2]
     cls: Any = plugin.load()
@@ -153,10 +154,14 @@ def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = Non
     if path and not Path(path).exists():
         raise InputError(f"there is no folder {path}")
     own = dict(options or {})
-    sites = own.pop("sites", 0)
+    sites, other = own.pop("sites", 0), own.pop("test_on", "")
     if type(sites) is not int or sites < 0:
         raise InputError(f"sites of {plugin.name} is {sites!r}; it must be a whole number from 1")
     dataset = configure(cls, own, root=Path(path) if path else data / plugin.name)
+    if other:
+        from benchmark.datasets.transfer import Transfer
+
+        dataset = Transfer(dataset, open_data_set(str(other), data))
     dataset.cut = sites
     return dataset
 
@@ -198,6 +203,12 @@ def role(cls: type) -> str:
 def title(cls: type) -> str:
     """The name of a method or data set in figures and LaTeX tables; empty where its class, not a parent, states none."""
     return str(vars(cls).get("title", ""))
+
+
+def title_of_data(dataset: Any) -> str:
+    """The title of a data set; of one that is tested on another, both titles. Empty where a class states none."""
+    titles = [title(type(part)) for part in dataset.parts]
+    return " to ".join(titles) if all(titles) else ""
 
 
 @cache
@@ -255,8 +266,10 @@ def options_of(instance: Any) -> dict[str, Any]:
 
 
 def options_of_data(dataset: Any) -> dict[str, Any]:
-    """Return the options of a data set; `sites`, which any has, where it is given."""
-    options = options_of(dataset) | ({"sites": dataset.cut} if dataset.cut else {})
+    """Return the options of a data set; `sites` and `test_on`, which any has, where they are given."""
+    trained, *tested = dataset.parts
+    options = options_of(trained) | ({"sites": dataset.cut} if dataset.cut else {})
+    options |= {"test_on": tested[0].name} if tested else {}
     return {name: value for name, value in options.items() if name != "root"}
 
 

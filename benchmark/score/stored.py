@@ -65,11 +65,18 @@ class DataSets:
         name, options = identity["dataset"], identity["dataset_options"]
         key = json.dumps([name, options], sort_keys=True)
         if key not in self.inventories:
-            text = self.paths.get(name, name)
-            if text == name and name not in plugins.find("data set"):
-                raise InputError(f"the runs need a data set {name!r}; give its folder: --datasets folder:PATH")
-            self.inventories[key] = Inventory(plugins.open_data_set(text, self.data, options), options)
+            other = options.get("test_on", "")
+            found = options | ({"test_on": self._text(other)} if other else {})
+            dataset = plugins.open_data_set(self._text(name.removesuffix(f"-to-{other}")), self.data, found)
+            self.inventories[key] = Inventory(dataset, options)
         return self.inventories[key]
+
+    def _text(self, name: str) -> str:
+        """Return what the command line calls a data set."""
+        text = self.paths.get(name, name)
+        if text == name and name not in plugins.find("data set"):
+            raise InputError(f"the runs need a data set {name!r}; give its folder: --datasets folder:PATH")
+        return text
 
 
 def unchanged(folder: Path, run: dict[str, Any], sets: DataSets) -> Dataset:

@@ -198,7 +198,7 @@ class Sweep:
             "label": job.method,
             "role": job.role,
             "extra": job.extra,
-            "titles": {"method": job.title, "data set": plugins.title(type(dataset))},
+            "titles": {"method": job.title, "data set": plugins.title_of_data(dataset)},
             "common": dataclasses.asdict(job.common),
             "why_own_budget": job.reason,
             "code": job.code,
