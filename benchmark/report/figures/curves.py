@@ -151,10 +151,11 @@ def pseudo_labels(source: FigureData) -> FigureSpec | None:
     folder, log = logged
     own = source.read.runs[source.read.runs.folder == folder].head(1)
     run = own.iloc[0]
-    return _passes(log, f"{run.row} on {run.column}, {run.split}, seed {run.seed}", source.origin(own))
+    classes = [*source.read.about[run.column]["labelled_share"]]
+    return _passes(log, f"{run.row} on {run.column}, {run.split}, seed {run.seed}", classes, source.origin(own))
 
 
-def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -> FigureSpec | None:
+def _passes(log: Sequence[Mapping[str, float]], name: str, names: Sequence[str], origin: Provenance) -> FigureSpec | None:
     """Draw the pseudo-labels of one run: training Dice with its fitted curve, masked shares, and the share that changed.
 
     Read off the values `dice_K`, `curve_K_a` to `_c` (in steps from `second_phase` on), `fired_K`, `masked_K` (K a class)
@@ -181,7 +182,9 @@ def _passes(log: Sequence[Mapping[str, float]], name: str, origin: Provenance) -
         panel.set(title=title, xlabel="step")
     figure.suptitle(plain(wrapped(name, 100)), fontsize=8)
     caption = f"Pseudo-labels of one run, {name}: {'; '.join(shown)}."
-    legend: dict[str, Mapping[str, Any]] = {f"class {k}": {"color": _colour(k)} for k in classes}
+    legend: dict[str, Mapping[str, Any]] = {
+        names[k] if k < len(names) else f"class {k}": {"color": _colour(k)} for k in classes
+    }
     if any(column.startswith("fired") for column in lines):
         legend["a class fires"] = {"color": GREY, "linestyle": ":"}
     return FigureSpec("pseudo_labels", "Pseudo-labels of one run", caption, figure, origin, legend)

@@ -317,11 +317,14 @@ def test_pseudo_labels_are_shown_where_a_run_logged_them(results, tmp_path):
          "masked_0": 0.0, "masked_1": 0.25},
     ]  # fmt: skip
     (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    for path in results.rglob("run.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"labelled_share": {"background": 0.1, "fovea": 0.2}}))
     assert runs.pseudo_label_run(runs.read(results), ResultsFolder(results)) == ("d/a/m2/r", log)
     folder = report.write(results, tmp_path, report.ReportOptions(formats=["svg", "html"]))
     svg = (folder / "pseudo_labels.svg").read_text()
-    for word in ("Gated CRF on OCTA phantom", "a class fires", "masked share"):
+    for word in ("Gated CRF on OCTA phantom", "a class fires", "masked share", "fovea"):
         assert word in svg
+    assert "class 1" not in svg
     assert "Pseudo-labels of one run" in (folder / "index.html").read_text()
 
 
