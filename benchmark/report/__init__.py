@@ -301,6 +301,7 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     lines += [f"Not trained here: {', '.join(rows)} (of {name})." for name, rows in _stored(read).items()]
     lines += _options_by_column(read.runs)
     lines += _stated(read.runs)
+    lines += _devices(read.runs)
     lines += _exceptions(cells, summary)
     return lines
 
@@ -412,6 +413,17 @@ def _covered(cells: pd.DataFrame) -> str:
         return f"{OVER[False]}, given these runs"
     given = dict.fromkeys(over[over.over == OVER[False]].method)
     return OVER[True] + (f" (of {', '.join(given)} over {OVER[False]}, given these runs)" if given else "")
+
+
+def _devices(runs: pd.DataFrame) -> Iterator[str]:
+    """Name the seeds of a column whose runs were made on several kinds of device: their pairs differ by rounding, too."""
+    for column, own in runs[runs.device.notna()].groupby("column", observed=True, sort=False):
+        kinds = own.groupby("seed").device.nunique()
+        if seeds := ", ".join(map(str, sorted(kinds.index[kinds > 1]))):
+            yield (
+                f"{column}: runs of seed {seeds} were made on several kinds of device. These round differently, which can "
+                "change the score of a run as much as another seed."
+            )
 
 
 def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:

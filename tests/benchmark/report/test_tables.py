@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -131,6 +132,18 @@ def test_costs_are_means_of_seconds_and_the_largest_sizes(read):
 def test_rows_from_elsewhere_and_runs_that_do_not_say_cost_nothing(read, tmp_path):
     assert "outside" not in set(costs(read).method)
     assert costs(results_of(tmp_path, "pce")).empty
+
+
+def test_seeds_whose_rows_ran_on_several_kinds_of_device_are_named(read, summary):
+    own = read.runs[(read.runs.column == "eyes point") & read.runs.device.notna()]
+    last = own.seed.max()
+    place = own.index[own.seed == last][0]
+    other = read.runs.assign(device=read.runs.device.mask(read.runs.index == place, "another"))
+    said = [line for line in report.notes(replace(read, runs=other), summary) if "kinds of device" in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"eyes point: runs of seed {last} were made on several kinds of device.")
+    everywhere = read.runs.assign(device="one")
+    assert not any("kinds of device" in line for line in report.notes(replace(read, runs=everywhere), summary))
 
 
 def test_times_of_several_devices_and_of_trials_are_called_so(read):
