@@ -43,7 +43,7 @@ def opening(source: FigureData) -> Front:
         | {"set aside": len(read.set_aside)},
         "columns": columns,
         "rows": [*zip(rows, cells, strict=True)],
-        "legend": _legend(source, scale, [each for own in cells for each in own]),
+        "legend": [*_legend(source, scale, [each for own in cells for each in own]), *_told_apart(source, columns)],
     }
 
 
@@ -141,3 +141,15 @@ def _legend(source: FigureData, scale: tuple[float, float], cells: Sequence[Mapp
         "none": "–: not planned, or the method does not learn from such marks.",
     }
     return [text for text in of_mean * ("mean" in kinds) if text] + [text for kind, text in others.items() if kind in kinds]
+
+
+def _told_apart(source: FigureData, columns: Sequence[str]) -> list[str]:
+    """How many pairs of methods the verdicts on Dice tell apart, each pair of a column counted once."""
+    pairs = source.summary.pairs[source.summary.pairs.column.isin(columns)]
+    verdicts, count = pairs.verdict, pairs.column.nunique()
+    if source.metric != "dice" or not len(verdicts):
+        return []
+    apart, alike = (int(verdicts.isin(kinds).sum()) // 2 for kinds in (["better", "worse"], [statistics.ALIKE]))
+    together = f" in {count} columns together" if count > 1 else ""
+    also = f", and {alike} are alike" if alike else ""
+    return [f"Of {len(verdicts) // 2} pairs of methods{together}, {apart} are told apart{also}."]

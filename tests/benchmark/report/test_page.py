@@ -20,10 +20,11 @@ from benchmark.report import front, page
 from benchmark.report import runs as report_runs
 from benchmark.report.figures.cases import Case
 from benchmark.report.figures.style import FigureData, SavedFigure
-from benchmark.report.summary import summarise
+from benchmark.report.summary import PAIR_COLUMNS, summarise
 from benchmark.report.tables import Table
 from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
+from tests.support import golden_tables
 
 HOSTILE = "<script>alert(1)</script>_50%_$x$"
 MADE = {"version": "0.1", "commit": "abc", "processor": "a processor", "finished": "2026-01-01T00:00:00+00:00"}
@@ -708,3 +709,21 @@ def test_a_page_of_a_site_leads_back_to_the_others(opened):
         ("All reports", "../index.html"), ("this", "")
     ]  # fmt: skip
     assert links.nth(1).get_attribute("aria-current") == "page"
+
+
+def test_below_the_matrix_is_how_many_pairs_the_verdicts_tell_apart(tmp_path):
+    source = source_of(golden_tables.results(tmp_path))
+    by_pair = {
+        (line.column, *sorted((line.method, line.against))): line.verdict for line in source.summary.pairs.itertuples()
+    }
+    apart = sum(verdict in ("better", "worse") for verdict in by_pair.values())
+    assert 0 < apart < len(by_pair)
+    columns = len({column for column, *_ in by_pair})
+    said = front.opening(source)["legend"][-1]
+    assert said == f"Of {len(by_pair)} pairs of methods in {columns} columns together, {apart} are told apart."
+    both = [("c", "a", "b", "alike"), ("c", "b", "a", "alike"), ("c", "a", "d", "better"), ("c", "d", "a", "worse")]
+    few = pd.DataFrame([(next(iter(source.read.about)), *line[1:]) for line in both], columns=PAIR_COLUMNS)
+    said = front.opening(replace(source, summary=replace(source.summary, pairs=few)))["legend"][-1]
+    assert said == "Of 2 pairs of methods, 1 are told apart, and 1 are alike."
+    of_distance = front.opening(replace(source, metric="hd95_max"))["legend"]
+    assert not any("pairs of methods" in line for line in of_distance)
