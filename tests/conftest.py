@@ -21,12 +21,9 @@ signal.signal(
 )  # in the background of a shell it is ignored, also by what is started
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of a file is one worker's (`--dist loadgroup`), as its fixtures are; but for tests that name a group."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    """The file that takes longest comes first: all of a file is one worker's (`--dist loadfile`)."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,16 +41,8 @@ def folders(tmp_path_factory):
     return {page: tmp_path_factory.mktemp(page.stem) for page in PAGES}
 
 
-def groups():
-    """The blocks, those of a page for one worker of pytest-xdist; pages that start from the demo's results are one group."""
-    with_demo = {block.page for block in BLOCKS if DEMO in block.commands}
-    for block in BLOCKS:
-        name = "demo" if block.page in with_demo else str(block.page)
-        yield pytest.param(block, id=str(block), marks=pytest.mark.xdist_group(name))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [*groups()])
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_every_block_of_commands_does_what_its_page_says(block, folders, request):
     folder = folders[block.page]
     if DEMO in block.commands and not (folder / "results").exists():
@@ -59,7 +51,6 @@ def test_every_block_of_commands_does_what_its_page_says(block, folders, request
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("demo")
 def test_the_demo_ends_with_a_table_and_a_report(demo):
     folder, printed = demo
     assert printed.rstrip().endswith("report: reports/demo")
@@ -81,7 +72,6 @@ def site(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("site")
 def test_the_site_asks_no_other_server_for_anything(site):
     for page in site.rglob("*.html"):
         for tag in re.findall(r"<(?:script|img|link|iframe|source)\b[^>]*>", page.read_text()):
@@ -89,13 +79,11 @@ def test_the_site_asks_no_other_server_for_anything(site):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("site")
 def test_formulas_are_in_the_page_as_mathml(site):
     assert "<math" in (site / "methods/gated_crf.html").read_text()
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("site")
 def test_a_link_to_a_file_of_the_repository_gives_that_file(site):
     linked = re.findall(r'href="\.\./(_downloads/[^"]*/pce\.py)"', (site / "methods/pce.html").read_text())
     assert linked
