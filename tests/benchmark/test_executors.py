@@ -271,7 +271,7 @@ def by_post(plan, results, timeout_s=120):
 
 @pytest.fixture(scope="module")
 def posted(tmp_path_factory):
-    """a sweep by bundle: its plan and folder, what the screen was shown, and what crossed."""
+    """A sweep by bundle: its plan and folder, what the screen was shown, and what crossed."""
     root = tmp_path_factory.mktemp("posted")
     mine = write_method(root, "mine", "log(0, loss=1.0)", "return (scan.image[:, 0] > 0.4).astype(np.uint8)")
     plan = small_plan([mine, write_method(root, "raises", "raise RuntimeError('no idea')")])

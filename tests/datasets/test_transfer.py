@@ -19,7 +19,7 @@ from tests.tiny import acdc, pictures, volumes
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with tiny twins of two cardiac sets."""
+    """A folder with tiny copies of two cardiac sets."""
     root = tmp_path_factory.mktemp("data")
     acdc.write(root)
     volumes.mscmr(root)
