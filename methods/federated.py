@@ -13,7 +13,7 @@ from benchmark.methods.sites import SITES, Site, network_method
 from benchmark.seal.contract import Budget, Log, Range, TestScan, WeakData, WeakScan
 
 ALONE = ("local", "pooled")  # strategies without exchange
-SHARED = ("pooled", "fedavg", "fedprox")  # those that end with one network for all sites
+SHARED = ("pooled", "fedavg", "fedprox")  # those that end with one network for all sites, if nothing stays at a site
 
 
 @dataclass
@@ -38,6 +38,7 @@ class Federated(Method):
     mu: Annotated[float, Range(0.0001, 1.0)] = 0.001  # of fedprox
     alpha: Annotated[float, Range(0.1, 10.0)] = 1.0  # of fedicra: weight of the contrast of the sites' gates
     weighting: Literal["images", "batches"] = "images"  # a site's share in the mean: its slices, or its batches of a pass
+    statistics: Literal["mean", "own"] = "mean"  # of batch norm: averaged like weights, or kept at the site
     blend: float = 1.0  # of fedala, fedicra: share of the slices that a pass of blending looks at
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class Federated(Method):
     def _of(self, number: int) -> Site:
         if number in self.sites:
             return self.sites[number]
-        if self.strategy in SHARED:
+        if self.strategy in SHARED and (self.statistics == "mean" or self.strategy == "pooled"):
             return next(iter(self.sites.values()))
         raise ValueError(f"{self.strategy} has no network for site {number}: no training scan is from there; it needs one")
 

@@ -53,8 +53,10 @@ class Site:
         self.keys = [key for key in self.net.state_dict() if key not in self.kept()]  # what is exchanged
 
     def kept(self) -> set[str]:
-        """The keys of the state dict that stay at the site."""
-        return set()
+        """The keys of the state dict that stay at the site: if asked for, the statistics of batch norm (SiloBN)."""
+        if self.options.statistics == "mean":
+            return set()
+        return {f"{name}.{key}" for name, norm in norms(self.net).items() for key, _ in norm.named_buffers()}
 
     def train(self, received: np.ndarray, mu: float) -> tuple[np.ndarray, int]:
         """Take over weights (n,), train a round, and return the own weights (n,) and their share in the mean.
@@ -107,8 +109,7 @@ class NormSite(Site):
 
     def kept(self) -> set[str]:
         """The keys of all batch norm layers."""
-        norms = {name: each for name, each in self.net.named_modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)}
-        return {f"{name}.{key}" for name, norm in norms.items() for key in norm.state_dict()}
+        return {f"{name}.{key}" for name, norm in norms(self.net).items() for key in norm.state_dict()}
 
 
 class HeadSite(Site):
@@ -116,7 +117,7 @@ class HeadSite(Site):
 
     def kept(self) -> set[str]:
         """The keys of the heads."""
-        return {key for key in self.net.state_dict() if of_head(key)}
+        return super().kept() | {key for key in self.net.state_dict() if of_head(key)}
 
 
 class ProxSite(Site):
@@ -142,7 +143,7 @@ class BlendSite(Site):
     """FedALA (Zhang et al., AAAI 2023): the decoder gets w_mean + a (w_own - w_mean), each weight with its own a in [0, 1].
 
     a descends the gradient of the partial cross-entropy, in passes over the site's slices, not augmented; it is kept from
-    round to round. Encoder, selection and buffers are those of the mean. Nothing is blended where both weights are equal.
+    round to round. All else that is exchanged is that of the mean. Nothing is blended where both weights are equal.
     """
 
     start = 0.0  # the first a: the mean's weights
@@ -231,6 +232,11 @@ SITES = {
     **{"local": Site, "pooled": Site, "fedavg": Site, "fedprox": ProxSite, "fedbn": NormSite, "fedper": HeadSite},
     **{"fedala": BlendSite, "fedicra": SelectiveSite},
 }
+
+
+def norms(net: nn.Module) -> dict[str, nn.Module]:
+    """The batch norm layers of a network, by name."""
+    return {name: each for name, each in net.named_modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)}
 
 
 def of_head(key: str) -> bool:

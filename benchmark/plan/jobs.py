@@ -16,7 +16,7 @@ from benchmark.inputs import nearest
 from benchmark.plan import compare, plugins
 from benchmark.plan.plugins import Plugin
 from benchmark.plan.presets import Part, Preset, Request, Row, Settings, apply_flags
-from benchmark.plan.revisions import is_stale, revision
+from benchmark.plan.revisions import is_stale, later, revision
 from benchmark.seal.contract import LATER, Budget
 from benchmark.store import ResultsFolder, plain, stored
 
@@ -57,7 +57,11 @@ class Job:
         return {
             "protocol": PROTOCOL,
             "method": self.plugin.name,
-            "options": {name: _digest(value) if name in self.files else value for name, value in self.options.items()},
+            "options": {
+                name: _digest(value) if name in self.files else value
+                for name, value in self.options.items()
+                if (name, value) not in later(self.plugin).items()
+            },
             "dataset": self.dataset,
             "dataset_options": dict(self.dataset_options),
             "annotation": self.annotation,

@@ -16,15 +16,19 @@ FILE = source_of("benchmark.methods").parent / "REVISIONS.toml"
 
 
 @cache
+def _file() -> dict[str, Any]:
+    return read_toml(FILE)
+
+
 def revisions() -> dict[str, int]:
     """The revision of each method of this suite."""
-    return dict(read_toml(FILE)["revision"])
+    return dict(_file()["revision"])
 
 
 @cache
 def _known() -> dict[tuple[str, str], int]:
     """The revision of each known (method, fingerprint)."""
-    entries = read_toml(FILE)["code"]
+    entries = _file()["code"]
     return {
         (name, code): entry.get("revision", 1) for entry in entries for name, codes in entry["of"].items() for code in codes
     }
@@ -33,6 +37,11 @@ def _known() -> dict[tuple[str, str], int]:
 def revision(plugin: Plugin) -> int | None:
     """The revision of a method of this suite; None for a plug-in, whose fingerprint alone counts."""
     return revisions().get(plugin.name) if plugin.module.startswith("benchmark.methods.") else None
+
+
+def later(plugin: Plugin) -> Mapping[str, Any]:
+    """The options that are newer than stored runs, with the value at which they are not part of a run's identity."""
+    return _file()["later"].get(plugin.name, {}) if plugin.module.startswith("benchmark.methods.") else {}
 
 
 def is_stale(record: Mapping[str, Any], code: str) -> bool:

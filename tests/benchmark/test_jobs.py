@@ -420,6 +420,14 @@ def test_every_field_of_the_budget_is_in_the_identity(job):
     json.dumps(job.identity())
 
 
+def test_a_newer_option_of_a_method_is_in_the_identity_unless_it_has_the_value_of_older_runs(job):
+    """Of federated, which has stored runs without `statistics`."""
+    federated = plugins.get("method", "federated")
+    of = {value: replace(job, plugin=federated, options={"mu": 0.1, "statistics": value}) for value in ("mean", "own")}
+    assert of["mean"].identity()["options"] == {"mu": 0.1}
+    assert of["own"].identity()["options"] == {"mu": 0.1, "statistics": "own"}
+
+
 def test_the_hash_of_a_job_that_selects_nothing_is_what_it_was_before_there_was_selection(job):
     """Worked out by the version without `snapshots` and `tune`: stored runs stay who they are."""
     budget = Budget(steps=2, batch=2, size=32)

@@ -229,18 +229,24 @@ def test_every_strategy_keeps_the_contract(strategy_):
 # ------------------------------------------------------------------------------------------------------ what each keeps
 
 
+STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}
+
+
 @NEEDS_FLOWER
-@pytest.mark.parametrize(("strategy", "site"), [("fedbn", NormSite), ("fedper", HeadSite)])
-def test_what_a_site_keeps_differs_and_the_rest_is_common(strategy, site):
-    method = trained(strategy, data_at(0, 1))
+@pytest.mark.parametrize(
+    ("strategy", "site", "statistics", "ends"),
+    [
+        ("fedbn", NormSite, "mean", {"weight", "bias"} | STATISTICS),
+        ("fedper", HeadSite, "mean", {"weight", "bias"}),
+        ("fedper", HeadSite, "own", {"weight", "bias"} | STATISTICS),
+        ("fedavg", Site, "own", STATISTICS),
+    ],
+)
+def test_what_a_site_keeps_differs_and_the_rest_is_common(strategy, site, statistics, ends):
+    method = trained(strategy, data_at(0, 1), statistics=statistics)
     one, other = (weights_of(each) for each in method.sites.values())
-    kept = begun(site).kept()
-    assert kept
-    assert {re.sub(r".*\.", "", key) for key in kept} == (
-        {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
-        if strategy == "fedbn"
-        else {"weight", "bias"}
-    )
+    kept = begun(site, statistics=statistics).kept()
+    assert {re.sub(r".*\.", "", key) for key in kept} == ends
     differing = {key for key in one if not torch.equal(one[key], other[key])}
     assert differing == {key for key in kept if not key.endswith("num_batches_tracked")}  # they took as many steps
 
@@ -252,10 +258,27 @@ def test_after_fedavg_all_sites_have_one_network():
     assert method.predict(TestScan(scans_of(0)[0].image, site=9)).shape == (3, 32, 32)
 
 
-def test_a_scan_of_a_site_without_a_network_is_refused():
-    method = trained("local", data_at(0, 2))
-    with pytest.raises(ValueError, match="local has no network for site 1: no training scan is from there"):
+@NEEDS_FLOWER
+@pytest.mark.parametrize(("strategy", "statistics"), [("local", "mean"), ("fedavg", "own")])
+def test_a_scan_of_a_site_without_a_network_is_refused(strategy, statistics):
+    method = trained(strategy, data_at(0, 2), statistics=statistics)
+    with pytest.raises(ValueError, match=f"{strategy} has no network for site 1: no training scan is from there"):
         method.predict(TestScan(scans_of(0)[0].image, site=1))
+
+
+@NEEDS_FLOWER
+def test_blending_leaves_statistics_that_are_the_sites_own():
+    site = begun(SelectiveSite, statistics="own", local_steps=2)
+    mean = site.weights()
+    site.train(mean, 0.0)
+    before = {key: value.clone() for key, value in site.net.state_dict().items()}
+    site.receive(mean + np.float32(0.1), 0.0)
+    after = site.net.state_dict()
+    assert site.kept()
+    assert all(torch.equal(before[key], after[key]) for key in site.kept())
+    encoder = [key for key in site.keys if "encoder" in key.split(".")]
+    assert encoder
+    assert not any(torch.equal(before[key], after[key]) for key in encoder)
 
 
 @NEEDS_FLOWER

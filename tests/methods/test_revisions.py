@@ -29,6 +29,12 @@ def test_the_code_of_today_is_known_to_give_the_numbers_of_the_revision():
     assert not unknown, f"the code of {', '.join(unknown)} was changed: python -m tests.support.first_steps WHY SHOWN"
 
 
+def test_the_newer_options_are_options():
+    for name in revisions._file()["later"]:
+        plugin = plugins.get("method", name)
+        assert set(revisions.later(plugin)) <= set(plugins.options_of(plugin.load()()))
+
+
 def test_a_run_is_stale_unless_its_code_is_known_to_give_the_same_numbers(monkeypatch):
     monkeypatch.setattr(revisions, "_known", lambda: {("pce", "a" * 12): 1, ("pce", "b" * 12): 1, ("pce", "c" * 12): 2})
     record = {"state": "done", "code": "a" * 64, "identity": {"method": "pce"}}
