@@ -96,7 +96,7 @@ def check_sites(text: str, dataset: Dataset) -> None:
         has = (
             f"has {len(sites)} ({', '.join(sites)})"
             if sites
-            else f"names none; --set {dataset.name}.sites={count} makes them"
+            else f"names none; --set {dataset.parts[0].name}.sites={count} makes them"
         )
         raise InputError(f"{text!r} is for {count} sites, and {dataset.name} {has}; one form is for all sites")
 

@@ -6,6 +6,7 @@ import pytest
 
 from benchmark import InputError
 from benchmark.datasets import summaries
+from benchmark.datasets.annotations import check_sites
 from benchmark.datasets.base import Inventory, check_scan, check_split, site_names
 from benchmark.datasets.mscmr import Mscmr
 from benchmark.plan import plugins
@@ -64,6 +65,12 @@ def test_held_out_scans_are_those_of_the_set_for_training(data):
 def test_another_set_that_can_not_be_tested_on_is_named(data, other, message):
     with pytest.raises(InputError, match=message):
         transfer(data, tested=other)
+
+
+def test_sites_of_it_are_an_option_of_the_set_for_training(data):
+    with pytest.raises(InputError, match=r"acdc-to-mscmr names none; --set acdc\.sites=2 makes them"):
+        check_sites("scribble/point", transfer(data))
+    check_sites("scribble/point", plugins.open_data_set("acdc", data, {"test_on": "mscmr", "sites": 2}))
 
 
 def test_channels_must_agree(data, monkeypatch):
