@@ -1,7 +1,9 @@
-"""Pictures in a folder of the user: `images/` and `masks/`, optionally `weak/<format>/` and `dataset.toml`."""
+"""Pictures in a folder of the user: `images/`, `masks/`, and if there `weak/<format>/`, `dataset.toml`, `sites.csv`."""
 
+import csv
 import re
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -91,10 +93,13 @@ class Folder(UserDataset):
         return dict(found)
 
     def sites(self) -> dict[str, str]:
-        """Find the site of each patient by the pattern in `dataset.toml`."""
-        found = dict[str, str]()
-        for patient, names in self.patients().items() if self.facts.site and not self.cut else ():
-            sites = sorted({self._matched("site", name) for name in names})
+        """Find the site of each patient in `sites.csv`, or by the pattern in `dataset.toml`; raises InputError."""
+        found, table = dict[str, str](), self.root / "sites.csv"
+        if self.facts.site and table.is_file():
+            raise InputError(f"{table} and the pattern for sites in dataset.toml both name sites; keep one of the two")
+        listed = _listed_sites(table, self._files) if table.is_file() else {}
+        for patient, names in self.patients().items() if (self.facts.site or listed) and not self.cut else ():
+            sites = sorted({listed[name] if listed else self._matched("site", name) for name in names})
             if len(sites) > 1:
                 raise InputError(f"{self.root}: patient {patient} has images of {' and '.join(sites)}; one site has all")
             found[patient] = sites[0]
@@ -207,3 +212,21 @@ def _hoisted(given: dict[str, Any]) -> dict[str, Any]:
             if isinstance(split, dict) and key in split and key not in given:
                 given[key] = split.pop(key)
     return given
+
+
+def _listed_sites(path: Path, images: Collection[str]) -> dict[str, str]:
+    """Return the site of each of these images from a table with the columns `image` and `site`; raises InputError."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file in UTF-8") from error
+    rows, found = csv.DictReader(lines, skipinitialspace=True), dict[str, str]()
+    if not {"image", "site"} <= set(rows.fieldnames or ()):
+        raise InputError(f"{path} must have the columns image and site, with a comma between them")
+    for row in rows:
+        image, site = ((row[column] or "").strip() for column in ("image", "site"))
+        if found.setdefault(image, site) != site:
+            raise InputError(f"{path}: image {image} is of {found[image]} and {site}; it must be of one site")
+    if missing := sorted(image for image in images if not found.get(image)):
+        raise InputError(f"{path} has no site for image {missing[0]}; it must have one for every image, without its suffix")
+    return {image: found[image] for image in images}

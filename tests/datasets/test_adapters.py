@@ -308,6 +308,43 @@ def test_a_pattern_that_finds_no_site_for_a_patient_is_refused(tmp_path, toml, m
         plugins.open_data_set(f"folder:{tmp_path}", tmp_path).sites()
 
 
+def test_a_table_names_the_site_of_each_image(tmp_path):
+    """As a spreadsheet writes it; rows of other images don't matter."""
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", ["b1_x", "b1_y", "a2_x"], 1, 3)
+    (tmp_path / "dataset.toml").write_text("patient = '^(..)'\n")
+    table = "\ufeffimage, scanner, site\r\nb1_x, 1, Ulm\r\nb1_y, 2, Ulm\r\na2_x, 1, Bonn\r\nz, 1, Bern\r\n"
+    (tmp_path / "sites.csv").write_text(table, encoding="utf-8", newline="")
+    dataset = plugins.open_data_set(f"folder:{tmp_path}", tmp_path)
+    assert dataset.sites() == {"b1": "Ulm", "a2": "Bonn"}
+    assert site_numbers(dataset) == {"a2_x": 0, "b1_x": 1, "b1_y": 1}
+    assert set(plugins.open_data_set(f"folder:{tmp_path}", tmp_path, {"sites": 2}).sites().values()) == {"site1", "site2"}
+
+
+@pytest.mark.parametrize(
+    ("toml", "table", "message"),
+    [
+        ("", b"image;site\na1_x;Ulm\n", "sites.csv must have the columns image and site, with a comma"),
+        ("", b"", "sites.csv must have the columns image and site, with a comma"),
+        ("", b"image,site\na1_x,Ulm\n", "sites.csv has no site for image b1_x; it must have one for every image"),
+        ("", b"image,site\na1_x,Ulm\nb1_x\n", "sites.csv has no site for image b1_x; it must have one for every image"),
+        ("", b"image,site\na1_x,Ulm\na1_x,Bonn\nb1_x,Ulm\n", "image a1_x is of Ulm and Bonn; it must be of one site"),
+        ("", b"image,site\na1_x,K\xf6ln\nb1_x,Ulm\n", "sites.csv is not a text file in UTF-8"),
+        ("patient = '(.)$'", b"image,site\na1_x,Ulm\nb1_x,Bonn\n", "patient x has images of Bonn and Ulm; one site has all"),
+        (
+            "site = '^(.)'",
+            b"image,site\na1_x,Ulm\nb1_x,Bonn\n",
+            "sites.csv and the pattern for sites in dataset.toml both name sites",
+        ),
+    ],
+)
+def test_a_table_that_does_not_settle_the_sites_is_refused(tmp_path, toml, table, message):
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", ["a1_x", "b1_x"], 1, 3)
+    (tmp_path / "dataset.toml").write_text(toml)
+    (tmp_path / "sites.csv").write_bytes(table)
+    with pytest.raises(InputError, match=message):
+        plugins.open_data_set(f"folder:{tmp_path}", tmp_path).sites()
+
+
 @pytest.mark.parametrize("hdf5", [False, True])
 def test_folders_below_odoc_are_sites(tmp_path, hdf5):
     for site, names in {"refuge": "ab", "drishti": "ac"}.items():

@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--annotation", default="scribble")
     parser.add_argument("--base", default="pce")
     parser.add_argument("--strategy", default="fedavg")
+    parser.add_argument("--statistics", default="mean", help="of batch norm: mean or own")
     parser.add_argument("--local-steps", type=int, default=10)
     parser.add_argument("--steps", type=int, default=30000, help="of all sites together")
     parser.add_argument("--batch", type=int, default=12)
@@ -55,9 +56,8 @@ def main() -> None:
     split = dataset.find_split(dataset.splits()[0])
     annotate, load = Annotator(dataset, split.train, parse(given.annotation), given.seed), partial(load_alone, dataset)
     scans = [WeakScan(scan.image, annotate(scan), scan.spacing) for scan in map(load, split.train)]
-    options = plugins.configure(
-        Federated, {"base": given.base, "strategy": given.strategy, "local_steps": given.local_steps}
-    )
+    names = ("base", "strategy", "statistics", "local_steps")
+    options = plugins.configure(Federated, {name: getattr(given, name) for name in names})
     whole = Budget(steps=given.steps, batch=given.batch, size=given.size)
     budget = replace(whole, steps=share(given.steps, given.sites, given.place))
     rounds = rounds_of(share(given.steps, given.sites, 0), given.local_steps)
