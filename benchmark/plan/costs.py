@@ -12,6 +12,7 @@ from benchmark.seal.contract import Budget
 from benchmark.store import Record
 
 DEFAULTS = dataclasses.asdict(Budget())
+Shape = tuple[int, int]  # images in a batch, side of each in px
 KIND = ("network", "precision", "threads", "kernels")  # fields of a budget between which no cost is carried over
 
 
@@ -64,27 +65,36 @@ def _by_runs(job: Job, records: Iterable[Record], where: str, gpu: bool) -> Esti
     """
     budget = dataclasses.asdict(job.budget)
     like: dict[tuple[bool, float, bool], list[Record]] = {}
+    seconds: dict[str, dict[Shape, list[float]]] = {}  # of a step, by method and shape of the batch
     for record in records:
         known, given = record["identity"], DEFAULTS | record["identity"]["budget"]
-        same = known["method"] == job.plugin.name and all(given[name] == budget[name] for name in KIND)
-        if same and _on_gpu(record) is gpu and "wall_s" in record:
-            ratio = round(abs(math.log(_pixels(given) / _pixels(budget))), 6)
+        if any(given[name] != budget[name] for name in KIND) or _on_gpu(record) is not gpu or "wall_s" not in record:
+            continue
+        seconds.setdefault(known["method"], {}).setdefault(_shape(given), []).append(_step_s(record))
+        if known["method"] == job.plugin.name:
+            ratio = round(abs(math.log(_pixels(_shape(given)) / _pixels(_shape(budget)))), 6)
             distance = (known["options"] != job.identity()["options"], ratio, known["dataset"] != job.dataset)
             like.setdefault(distance, []).append(record)
     if not like:
         return None
     nearest = like[min(like)]
-    budgets = [record["identity"]["budget"] for record in nearest]
-    step = median(
-        record["worker"]["fit_s"] / trained(record) * _pixels(budget) / _pixels(given)
-        for record, given in zip(nearest, budgets, strict=True)
-    )
+    shapes = [_shape(record["identity"]["budget"]) for record in nearest]
+    growth = {shape: _growth(seconds.values(), shape, _shape(budget)) for shape in set(shapes)}
+    step = median(_step_s(record) * growth[shape] for record, shape in zip(nearest, shapes, strict=True))
     other = median(max(0.0, record["wall_s"] - record["worker"]["fit_s"]) for record in nearest)
     source = f"{len(nearest)} run{'s' * (len(nearest) > 1)} in {where}"
-    sizes = {(given["batch"], given["size"]) for given in budgets}
-    if sizes != {(job.budget.batch, job.budget.size)}:
-        source += f", scaled from {' and '.join(f'{batch} x {size} px' for batch, size in sorted(sizes))}"
+    if set(shapes) != {_shape(budget)}:
+        source += f", scaled from {' and '.join(f'{batch} x {size} px' for batch, size in sorted(set(shapes)))}"
     return Estimate(step * job.budget.steps * (job.budget.tune + 1) + other, source)
+
+
+def _growth(methods: Iterable[Mapping[Shape, Sequence[float]]], known: Shape, wanted: Shape) -> float:
+    """Return by what factor a step takes longer in another shape: that of the methods that ran in both, else that of pixels.
+
+    Small batches take longer than their pixels say, as most of their time goes into starting operations.
+    """
+    both = [median(steps[wanted]) / median(steps[known]) for steps in methods if known in steps and wanted in steps]
+    return median(both) if both else _pixels(wanted) / _pixels(known)
 
 
 def trained(record: Record) -> int:
@@ -99,6 +109,17 @@ def _on_gpu(record: Record) -> bool | None:
     return None if record["state"] != "done" or worker.get("fit_s") is None else worker["device"] != "cpu"
 
 
-def _pixels(budget: Mapping[str, Any]) -> int:
-    """Return the number of pixels in a batch, to which seconds of a step are proportional."""
-    return int(budget["batch"] * budget["size"] ** 2)
+def _step_s(record: Record) -> float:
+    """Return the seconds of a step of a run."""
+    seconds: float = record["worker"]["fit_s"] / trained(record)
+    return seconds
+
+
+def _shape(budget: Mapping[str, Any]) -> Shape:
+    """Return the number of images in a batch, and the side of each in px."""
+    return budget["batch"], budget["size"]
+
+
+def _pixels(shape: Shape) -> int:
+    """Return the number of pixels in a batch."""
+    return shape[0] * shape[1] ** 2

@@ -37,6 +37,18 @@ def test_seconds_are_proportional_to_steps_batch_and_area(job):
     )
 
 
+def test_methods_that_ran_in_both_shapes_tell_how_a_step_grows(job):
+    """Small batches take longer than their pixels say."""
+    others = [("gated_crf", 10.0, 30.0), ("dmpls", 20.0, 80.0), ("procns", 10.0, 20.0)]
+    records = [stored(job, 8.0, budget={"size": 32})]
+    for name, small, large in others:
+        records += [stored(job, small, method=name, budget={"size": 32}), stored(job, large, method=name)]
+    found = by_stored(job, {"results": records}, gpu=False)
+    assert found == Estimate(8.0 * 3 + 7, "1 run in results, scaled from 8 x 32 px")
+    slow = [stored(job, 900.0, method="dmpls", device="NVIDIA H200"), stored(job, 900.0, method="dmpls", budget={"threads": 2})]
+    assert by_stored(job, {"results": records + slow}, gpu=False) == found
+
+
 def test_a_budget_of_as_many_pixels_in_another_shape_is_scaled_too(job):
     found = by_stored(job, {"results": [stored(job, 50.0, budget={"batch": 2, "size": 128})]}, gpu=False)
     assert found == Estimate(57.0, "1 run in results, scaled from 2 x 128 px")
