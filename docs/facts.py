@@ -95,9 +95,23 @@ def methods() -> str:
 
 
 def method_groups() -> str:
-    """A row for each group of methods."""
+    """A row for each group of methods, and below it which methods learn from each form of annotation."""
     lines = [["" if group == "all" else f"`{group}`", GROUPS[group], names] for group, names in grouped().items()]
-    return table(["group", "what they are", "methods"], [[*line, ", ".join(map(method_page, own))] for *line, own in lines])
+    groups = table(["group", "what they are", "methods"], [[*line, ", ".join(map(method_page, own))] for *line, own in lines])
+    claims, forms = claimed(), {}
+    for form in FORMS:
+        forms.setdefault(tuple(name for name, own in claims.items() if form in own), []).append(form)
+    sets = []
+    for names, alike in forms.items():
+        others = [name for name in claims if name not in names]
+        few = f"all but {codes(others)}" if len(others) < len(names) else codes(names)
+        sets.append(f"- From {codes(alike)} learn {few}.")
+    return "\n\n".join([groups, "\n".join(sets)])
+
+
+def claimed() -> dict[str, Iterable[str]]:
+    """The forms of annotation that each method learns from."""
+    return {name: plugins.describe(plugins.get("method", name))["annotations"] for name in plugins.groups()["all"]}
 
 
 def grouped() -> dict[str, list[str]]:
@@ -115,8 +129,7 @@ def method_page(name: str) -> str:
 
 def learners() -> str:
     """Which methods learn from which forms of annotation: a row for each set of forms, and a count."""
-    claims = {name: plugins.describe(plugins.get("method", name))["annotations"] for name in plugins.groups()["all"]}
-    lines = []
+    claims, lines = claimed(), []
     for forms in dict.fromkeys(claims.values()):
         names = codes(name for name, own in claims.items() if own == forms)
         lines.append([names, *("✓" if form in forms else "" for form in FORMS)])
