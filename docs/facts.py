@@ -96,8 +96,11 @@ def methods() -> str:
 
 def method_groups() -> str:
     """A row for each group of methods, and below it which methods learn from each form of annotation."""
-    lines = [["" if group == "all" else f"`{group}`", GROUPS[group], names] for group, names in grouped().items()]
-    groups = table(["group", "what they are", "methods"], [[*line, ", ".join(map(method_page, own))] for *line, own in lines])
+    lines = [
+        ["" if group == "all" else f"`{group}`", GROUPS[group], ", ".join(map(method_page, names))]
+        for group, names in grouped().items()
+    ]
+    groups = table(["group", "what they are", "methods"], lines)
     claims, forms = claimed(), {}
     for form in FORMS:
         forms.setdefault(tuple(name for name, own in claims.items() if form in own), []).append(form)

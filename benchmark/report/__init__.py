@@ -1,8 +1,10 @@
 """Tables, figures and a page of a results folder; nothing else is read."""
 
+import errno
 import json
-import shutil
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,18 +114,32 @@ def _write_one(
     if options.only:
         read = read.only(options.only)
     name = name or read.name
-    folder, staged = reports / name, reports / f".{name}.new"
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
-    equal, tuned = read.track("equal"), read.track("tuned")
-    links = _links("../", names, name) if options.site else {}
-    fronts = {"index.html": _write(equal if len(equal.runs) else tuned, results, staged, options, links)}
-    if len(tuned.runs) and len(equal.runs):
-        links = _links("../../", names) if options.site else {}
-        fronts["tuned/index.html"] = _write(tuned, results, staged / "tuned", options, links)
-    shutil.rmtree(folder, ignore_errors=True)
-    staged.rename(folder)
+    reports.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=reports) as temporary:  # another process may write it, too
+        staged = Path(temporary) / "new"
+        staged.mkdir()
+        equal, tuned = read.track("equal"), read.track("tuned")
+        links = _links("../", names, name) if options.site else {}
+        fronts = {"index.html": _write(equal if len(equal.runs) else tuned, results, staged, options, links)}
+        if len(tuned.runs) and len(equal.runs):
+            links = _links("../../", names) if options.site else {}
+            fronts["tuned/index.html"] = _write(tuned, results, staged / "tuned", options, links)
+        _put_in_place(staged, reports / name)
     return name, fronts
+
+
+def _put_in_place(staged: Path, folder: Path) -> None:
+    """Move a staged folder to its place, and one that is there to beside it, also while another process does the same."""
+    while True:
+        with suppress(FileNotFoundError):
+            folder.rename(tempfile.mkdtemp(dir=staged.parent))
+        try:
+            staged.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
 
 
 def _links(up: str, names: Collection[str], here: str = "") -> dict[str, str]:

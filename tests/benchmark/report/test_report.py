@@ -4,6 +4,7 @@ import html
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
 import pandas as pd
@@ -106,6 +107,36 @@ def test_an_older_report_is_replaced(results, tmp_path):
     options = ReportOptions(formats=["md"])
     (report.write(results, tmp_path, options) / "left-over").write_text("")
     assert not (report.write(results, tmp_path, options) / "left-over").exists()
+
+
+def test_a_report_that_another_process_writes_meanwhile_stays_whole(results, tmp_path, monkeypatch):
+    options, ours, started = ReportOptions(formats=["md"]), report._write, []
+
+    def interrupted(*given):
+        written = ours(*given)
+        if not started:
+            started.append(True)
+            report.write(results, tmp_path / "out", options)
+        return written
+
+    monkeypatch.setattr(report, "_write", interrupted)
+    folder = report.write(results, tmp_path / "out", options)
+    assert started
+    assert (folder / "table.md").is_file()
+    assert list((tmp_path / "out").iterdir()) == [folder]
+
+
+def test_folders_that_take_one_place_at_once_are_each_put_there(tmp_path):
+    def put(number):
+        for turn in range(100):
+            staged = tmp_path / f"{number}-{turn}" / "new"
+            staged.mkdir(parents=True)
+            (staged / "file").touch()
+            report._put_in_place(staged, tmp_path / "place")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, range(4)))
+    assert [path.name for path in (tmp_path / "place").iterdir()] == ["file"]
 
 
 def test_latex_is_balanced_and_escaped(results):
