@@ -107,8 +107,8 @@ def method_groups() -> str:
     sets = []
     for names, alike in forms.items():
         others = [name for name in claims if name not in names]
-        few = f"all but {codes(others)}" if len(others) < len(names) else codes(names)
-        sets.append(f"- From {codes(alike)} learn {few}.")
+        who = f"All of the group `all` but {codes(others)}" if len(others) < len(names) else codes(names)
+        sets.append(f"- {who} learn from {codes(alike)}.")
     return "\n\n".join([groups, "\n".join(sets)])
 
 
