@@ -43,7 +43,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the content of a TOML file; raises InputError if it is not valid TOML."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # also binary content, or nesting that is too deep
@@ -121,6 +121,9 @@ def named_errors(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        link = ", at the end of a link" if path.is_symlink() else ""
+        raise InputError(f"{path} can't be read: {error.strerror}{link}") from error
     except Exception as error:  # h5py, nibabel, Pillow, zipfile and NumPy raise many types on damaged files
         message = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path} can't be read ({message}); it may be truncated: copy it again") from error

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.base import Dataset, SplitSummary, site_names
-from benchmark.datasets.forms import ANNOTATIONS, DENSITY, FORMS, Form
+from benchmark.datasets.forms import ANNOTATIONS, DENSITY, FORMS, VERSION, VERSIONS, Form
 from benchmark.inputs import nearest
 from benchmark.seal.contract import IGNORE, everything
 
@@ -59,6 +59,11 @@ class Annotation:
         """Itself, at all sites."""
         return (self,)
 
+    @property
+    def version(self) -> int:
+        """The version of what draws it."""
+        return max([VERSION, *(VERSIONS.get(name, VERSION) for name, _ in self.options)])
+
 
 @dataclass(frozen=True)
 class Mixed:
@@ -74,6 +79,11 @@ class Mixed:
     def title(self) -> str:
         """Its name in figures and LaTeX tables."""
         return " / ".join(part.title for part in self.parts)
+
+    @property
+    def version(self) -> int:
+        """The version of what draws it."""
+        return max(part.version for part in self.parts)
 
 
 def of_sites(parts: Iterable[Annotation]) -> Annotation | Mixed:
@@ -120,6 +130,17 @@ def parse(text: str) -> Annotation:
         raise InputError(f"{text!r}: drawn {form.name} annotations are taken as they are")
     maker = "" if maker == "sim" and not form.names_maker else maker
     return Annotation(form.name, maker, 0, float(density or 1), options)
+
+
+def check_drawn(name: str, where: str) -> None:
+    """Raise InputError if no annotation can be of drawn marks of this name: `scribble`, or `scribble:MAKER`."""
+    try:
+        parse(name if ":" in name else f"{name}:drawn")
+    except InputError as error:
+        forms = ", ".join(form.name for form in FORMS.values() if not form.counted)
+        raise InputError(
+            f"{where}: {name!r} is no form of annotation{nearest(name, FORMS)}; drawn ones are called {forms}"
+        ) from error
 
 
 def _options(form: Form, given: dict[str, str], text: str) -> tuple[tuple[str, float | str], ...]:

@@ -4,6 +4,7 @@ Files may come from anyone: nothing in them is executed, other files that they n
 is checked before memory is allocated.
 """
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -41,8 +42,24 @@ def pairs(images: Path, masks: Path, endings: Sequence[str] = PICTURES) -> dict[
         raise InputError(f"{images} holds no images ({', '.join(endings)}){', but ' * bool(others)}{', '.join(others)}")
     for stem in pictures.keys() ^ labels.keys():
         there, missing = (images, masks) if stem in pictures else (masks, images)
+        for other in labels if stem in pictures else pictures:
+            if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", stem):
+                raise InputError(f"{there / stem} and its partner look alike, but are {stem!a} and {other!a}; rename one")
         raise InputError(f"{there / stem} has no partner in {missing}; an image and its mask have the same name")
     return {stem: (pictures[stem], labels[stem]) for stem in pictures}
+
+
+def unread(read: Iterable[Path]) -> list[str]:
+    """Say what else is in the folders of the files that are read; hidden files are left out."""
+    folders: dict[Path, set[Path]] = {}
+    for path in read:
+        folders.setdefault(path.parent, set()).add(path)
+    lines = []
+    for folder, known in folders.items():
+        if others := sorted(path.name for path in folder.glob("[!.]*") if path not in known):
+            more = ", ..." if len(others) > 3 else ""
+            lines.append(f"not read in {folder.name}/: {', '.join(others[:3])}{more} ({len(others)})")
+    return lines
 
 
 def read_hdf5(path: Path, needed: Iterable[str], wanted: Iterable[str] = ()) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,9 +14,9 @@ import numpy as np
 from pydantic import Field
 
 from benchmark import InputError
-from benchmark.datasets.annotations import from_labels
+from benchmark.datasets.annotations import check_drawn, from_labels
 from benchmark.datasets.base import MOST_CLASSES, ROLES, Scan, Split, UserDataset, hashed_folds
-from benchmark.datasets.files import by_stem, pairs
+from benchmark.datasets.files import by_stem, pairs, unread
 from benchmark.datasets.picture_files import Images, Masks, two_valued
 from benchmark.inputs import checked, read_toml
 from benchmark.seal.contract import IGNORE
@@ -83,7 +84,9 @@ class Folder(UserDataset):
         for key in ("modality", "tolerance", "redistribute", "licence", "source", "citation"):
             setattr(self, key, getattr(facts, key))
         self.patients_known = bool(facts.patient)
-        self.drawn = tuple(sorted(p.name for p in (self.root / "weak").glob("*") if p.is_dir()))
+        self.drawn = tuple(sorted(p.name for p in (self.root / "weak").glob("[!.]*") if p.is_dir()))
+        for form in self.drawn:
+            check_drawn(form, str(self.root / "weak" / form))
 
     def patients(self) -> dict[str, list[str]]:
         """Group images by the pattern in `dataset.toml`; without one, each image is one patient."""
@@ -137,7 +140,8 @@ class Folder(UserDataset):
 
     def reading(self) -> list[str]:
         """Return what was decided about images and masks that were read."""
-        return [*self._images.notes, *self._masks.notes]
+        read = [*self._files.values(), *(marks.values() for marks in self._weak.values())]
+        return [*self._images.notes, *self._masks.notes, *unread(chain.from_iterable(read))]
 
     def _patient(self, name: str) -> str:
         return self._matched("patient", name) if self.facts.patient else name
@@ -146,7 +150,7 @@ class Folder(UserDataset):
         """Return the first group that a pattern of `dataset.toml` finds in an image's name."""
         pattern = getattr(self.facts, key)
         match = re.search(pattern, name)
-        if match is None or not match.groups():
+        if match is None or not match.groups() or match[1] is None:  # `a(\d+)|b(\d+)` has two groups
             raise InputError(f"the pattern for {key}s, {pattern!r}, finds no group in the name {name!r}")
         return str(match[1])
 
@@ -178,7 +182,7 @@ class Folder(UserDataset):
 
     @cached_property
     def _images(self) -> Images:
-        return Images(image for image, _ in self._files.values())
+        return Images((image for image, _ in self._files.values()), toml=self.root / "dataset.toml")
 
     @cached_property
     def _masks(self) -> Masks:

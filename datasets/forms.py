@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-VERSION = 2  # of the simulators, part of a run's identity: a change in what they draw is a new version
+# versions of the simulators, part of a run's identity: a change in what they draw is a new version
+VERSION = 2
+VERSIONS = {"noise": 3, "jitter": 3}  # of annotations with these options
 
 KINDS = {"share": "a share, 0 to 1", "px": "a number of px", "count": "a whole number from 1"}
 

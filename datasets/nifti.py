@@ -3,6 +3,7 @@
 An array stays in the order in which its image is stored; labels and predictions are brought into that order.
 """
 
+import gzip
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -19,6 +20,7 @@ from benchmark.datasets.files import Spacing
 from benchmark.inputs import check_size, named_errors
 
 NIFTI = (".nii.gz", ".nii")
+NIFTI_1, NIFTI_2 = 348, 540  # bytes of a header, which begins with this number
 MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by the unit's code in `xyzt_units`: unknown, metre, millimetre, micrometre
 SAME_SPACING = 0.01  # relative tolerance, as headers round
 SAME_PLACE = 0.1  # voxels between the corners of two equal grids, as headers round
@@ -48,10 +50,10 @@ def grid_of(scan: Scan) -> Grid:
 def read_nifti(path: Path) -> tuple[np.ndarray, Grid]:
     """Read a volume as (slices, rows, columns), in the order of SimpleITK's arrays, and its grid."""
     with named_errors(path):
-        volume = nib.Nifti1Image.from_filename(path)
+        volume = _kind(path).from_filename(path)
         check_size(path, volume.shape, volume.get_data_dtype())
         with volume.file_map["image"].get_prepare_fileobj("rb") as file:
-            stated = nib.Nifti1Header.from_fileobj(file, check=False)  # nibabel writes 1 for sizes of 0
+            stated = volume.header_class.from_fileobj(file, check=False)  # nibabel writes 1 for sizes of 0
         spacing, affine = _geometry(path, volume.header, np.abs(stated["pixdim"][1:4]).astype(float))
         array = np.asarray(volume.dataobj)
     if array.ndim > 3 and set(array.shape[3:]) == {1}:
@@ -89,6 +91,18 @@ def write_nifti(path: Path, stack: np.ndarray, scan: Scan) -> None:
     volume = nib.Nifti1Image(stack.transpose(2, 1, 0), grid_of(scan).frame, dtype=stack.dtype)
     volume.header.set_xyzt_units("mm")
     nib.save(volume, path)
+
+
+def _kind(path: Path) -> type[nib.Nifti1Image]:
+    """Return the class of a file of NIfTI-1 or NIfTI-2; raises InputError if its name says the wrong thing of gzip."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as file:
+        size = file.read(4)
+    sizes = {int.from_bytes(size, "little"), int.from_bytes(size, "big")} & {NIFTI_1, NIFTI_2}
+    if sizes and packed != path.name.lower().endswith(".gz"):
+        raise InputError(f"{path} is{' not' * (not packed)} compressed, unlike its name says; call it *{NIFTI[not packed]}")
+    return nib.Nifti2Image if NIFTI_2 in sizes else nib.Nifti1Image
 
 
 def _geometry(path: Path, header: nib.Nifti1Header, sizes: np.ndarray) -> tuple[Spacing, np.ndarray | None]:

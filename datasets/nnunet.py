@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from benchmark import InputError
-from benchmark.datasets.annotations import from_labels
+from benchmark.datasets.annotations import check_drawn, from_labels
 from benchmark.datasets.base import Scan, Split, UserDataset, hashed_folds, label_map
-from benchmark.datasets.files import PICTURES, by_stem, scaled
+from benchmark.datasets.files import PICTURES, by_stem, scaled, unread
 from benchmark.datasets.nifti import NIFTI, Grid, read_nifti, read_onto
 from benchmark.datasets.picture_files import Images, Masks, two_valued
 from benchmark.inputs import checked
@@ -63,6 +63,7 @@ class NnUnet(UserDataset):
         self.set_name(self.root.resolve().name)
         self.modality = ", ".join(self.channel_names)
         self.drawn = (self.annotation,) if self.ignore is not None else ()
+        check_drawn(self.annotation, f"{self.root}, annotation")
 
     def patients(self) -> dict[str, list[str]]:
         """Return each case as one patient."""
@@ -119,7 +120,8 @@ class NnUnet(UserDataset):
     def reading(self) -> list[str]:
         """Return what was decided about pictures that were read."""
         notes = [f"channel {c}, {note}" for c, channel in enumerate(self._images) for note in channel.notes]
-        return [*notes, *self._masks.notes]
+        read = (path for images, label in self._files.values() for path in (*images, label))
+        return [*notes, *self._masks.notes, *unread(read)]
 
     @cached_property
     def _images(self) -> list[Images]:
@@ -201,7 +203,7 @@ def _free(name: str, names: Collection[str]) -> str:
 def _facts(path: Path) -> Facts:
     """Read and check `dataset.json`."""
     try:
-        given: Any = json.loads(path.read_text())
+        given: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}; nnU-Net's raw layout has one") from error
     except (OSError, ValueError) as error:

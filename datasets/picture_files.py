@@ -45,11 +45,11 @@ class Images:
 
     8 bits reach from 0 to 255. Where there are more, white is the greatest value of 8, 10, 12, 14 or 16 bits that all images
     keep to, or 1 for fractions; values below 0, above 65535, or that span less than a tenth of that range are scaled between
-    the least and the greatest of all images.
+    the least and the greatest of all images. toml: the file that an error says to write the channels into.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self.paths = list(paths)
+    def __init__(self, paths: Iterable[Path], *, toml: Path | None = None) -> None:
+        self.paths, self.toml = list(paths), toml
         self.notes: dict[str, None] = {}
 
     def read(self, path: Path, channels: int) -> np.ndarray:
@@ -90,7 +90,8 @@ class Images:
             return planes.repeat(3, 0)
         if channels == 1 and np.ptp(planes, axis=0).max() == 0:  # grey, stored as colour
             return planes[:1].copy()
-        raise InputError(f"{path} has {len(planes)} channels; this data set has {channels}")
+        remedy = f"; to read grey as colour, write channels = 3 into {self.toml}" if self.toml and channels == 1 else ""
+        raise InputError(f"{path} has {len(planes)} channels; this data set has {channels}{remedy}")
 
     @cached_property
     def _extent(self) -> tuple[float, float, bool]:
@@ -194,9 +195,7 @@ class Masks:
                 return page.alpha
             drawn = page.values if page.values.ndim == 2 else page.values.any(-1)
             if np.ptp(page.alpha) and not np.array_equal(page.alpha > 0, drawn > 0):
-                raise InputError(
-                    f"{path} has one shape in its colours and another in its alpha channel; save it without alpha"
-                )
+                raise _two_shapes(path)
         array = page.values
         if array.ndim == 3:
             if np.ptp(array, axis=2).max() > (HUE if page.lossy else 0):
@@ -218,6 +217,8 @@ class Masks:
         if (unknown := array[labels == 255]).size:
             listed = np.unique(unknown, axis=0)[:3].tolist()
             raise InputError(f"{path} holds colours {listed} that the table of colours lacks")
+        if page.alpha is not None and np.ptp(page.alpha) and labels[page.alpha == 0].any():
+            raise _two_shapes(path)
         return labels
 
     def _by_value(self, greys: np.ndarray, path: Path) -> np.ndarray:
@@ -300,6 +301,10 @@ def _as_bytes(array: np.ndarray) -> np.ndarray:
     return array if array.dtype == np.uint8 else array.astype(np.uint8) * np.uint8(255)
 
 
+def _two_shapes(path: Path) -> InputError:
+    return InputError(f"{path} has one shape in its colours and another in its alpha channel; save it without alpha")
+
+
 def _listed(values: Sequence[float]) -> str:
     return f"{list(values[:8])}{'...' if len(values) > 8 else ''}"
 
@@ -364,6 +369,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             if other := next((name for magic, name in OTHERS.items() if content.startswith(magic)), ""):
                 raise InputError(f"{path} is a {other} file; save it as PNG or TIFF") from None
             raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise InputError(f"{path} states more than {Image.MAX_IMAGE_PIXELS:,} pixels; save it smaller") from None
         with file:
             bits = content[24 if content[14] == 12 else 28] if file.format == "BMP" else 0  # the older header has 12 bytes
             if bits and {"1": 1, "L": 8}.get(file.mode, bits) != bits:  # Pillow unpacks these wrongly

@@ -5,7 +5,7 @@ A set is an integer; bit k says that class k is possible. One bit is a label; al
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -158,7 +158,8 @@ def _boxes(labels: np.ndarray, classes: int, annotation: Annotation, streams: St
     for k in range(1, classes):
         for rows, columns in ndimage.find_objects(components(labels == k, connectivity=2)):
             off = np.rint(streams[k].uniform(-1, 1, 4) * annotation["jitter"]).astype(int)
-            top, left = max(0, rows.start + off[0]), max(0, columns.start + off[1])
+            starts = np.add((rows.start, columns.start), off[:2])
+            top, left = starts.clip(0, np.subtract(labels.shape, 1))  # a box keeps a pixel of the image
             sets[top : max(top + 1, rows.stop + off[2]), left : max(left + 1, columns.stop + off[3])] |= 1 << k
     return sets
 
@@ -219,7 +220,9 @@ def _thin(mark: np.ndarray, share: float, rng: np.random.Generator, *, whole_dot
 
 
 def _warp(mark: np.ndarray, region: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Warp a mark by a smooth random field until the share of it lies outside its region."""
+    """Warp a mark by a smooth random field until the share of it lies outside its region, if there is an outside."""
+    if region.all():
+        return mark
     smooth = 0.08 * min(mark.shape)
     field = np.stack([ndimage.gaussian_filter(rng.standard_normal(mark.shape), smooth) for _ in range(2)])
     field /= np.abs(field[:, mark]).max() if mark.any() else 1
@@ -245,10 +248,15 @@ def _scribble(region: np.ndarray, background: bool, annotation: Annotation, rng:
     """Draw strokes: through the core of each part and a loop around the objects; or a free curve and a piece of contour."""
     if annotation["kind"] == "curves":
         return _curves(region, rng)
-    return _loop(region, rng) if background else np.any([_stroke(part, rng) for part in _parts(region)], axis=0)
+    if background:
+        return _loop(region, rng)
+    drawn, pen = np.zeros_like(region), _pen(region.shape)
+    for window, part in _parts(region, round(pen) + 1):
+        drawn[window] |= _stroke(part, pen, rng)
+    return drawn
 
 
-def _stroke(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _stroke(part: np.ndarray, pen: float, rng: np.random.Generator) -> np.ndarray:
     """Draw a line along the middle of a part from end to end, around its hole if it has one; thicker in a deep part.
 
     After WSL4MIS's generator (erosion, skeleton, cut branches, dilation), as a shortest path instead of a random walk.
@@ -271,7 +279,6 @@ def _stroke(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             path = np.concatenate([path, walk.traceback(end)[::-1]])
     cut = (rng.uniform(0, 0.15, 2) * len(path)).astype(int)
     line = _drawn(path[cut[0] : len(path) - cut[1]], part.shape)
-    pen = _pen(part.shape)
     return _thick(line, round(pen) if depth.max() > THICK * pen else round(pen) - 1)
 
 
@@ -317,8 +324,9 @@ def _points(region: np.ndarray, background: bool, annotation: Annotation, rng: n
     if background:
         return _discs(rng.choice(np.argwhere(region), annotation["background"]), region.shape, DOT)
     centres = []
-    for part in _parts(region):
+    for window, part in _parts(region):
         places = np.argwhere(_core(part, {"random": 0.5, "central": 1.0, "extreme": 0.2}[annotation["where"]]))
+        places += [side.start for side in window]
         if annotation["where"] == "extreme":
             ends = [places[:, axis].argmin() for axis in (0, 1)] + [places[:, axis].argmax() for axis in (0, 1)]
             centres += [places[i] for i in ends]
@@ -332,14 +340,24 @@ def _block(region: np.ndarray, background: bool, annotation: Annotation, rng: np
     if background:
         centres = rng.choice(np.argwhere(region), annotation["patches"])
         return _discs(centres, region.shape, PATCH)
-    return np.any([_core(part, annotation["core"]) for part in _parts(region)], axis=0)
+    drawn = np.zeros_like(region)
+    for window, part in _parts(region):
+        drawn[window] |= _core(part, annotation["core"])
+    return drawn
 
 
-def _parts(region: np.ndarray) -> list[np.ndarray]:
-    """Return the connected parts of a region that have at least a tenth of the largest one's pixels."""
+def _parts(region: np.ndarray, margin: int = 0) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Yield the connected parts of a region that have at least a tenth of the largest one's pixels.
+
+    Each is a window of the region, with a margin in px, and the map of the part in it: the time for a slice does not grow
+    with its size times the number of its parts.
+    """
     numbered = components(region, connectivity=2)
     sizes = np.bincount(numbered.ravel())[1:]
-    return [numbered == number for number, size in enumerate(sizes, 1) if size >= sizes.max() / 10]
+    for number, (size, box) in enumerate(zip(sizes, ndimage.find_objects(numbered), strict=True), 1):
+        if size >= sizes.max() / 10:
+            rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in box)
+            yield (rows, columns), numbered[rows, columns] == number
 
 
 def _depth(part: np.ndarray) -> np.ndarray:
@@ -374,4 +392,8 @@ def _discs(centres: np.ndarray, shape: tuple[int, ...], radius: float) -> np.nda
     """Draw discs around points (n, 2), of a radius in pens, at least a pixel."""
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     radius = max(1, radius * _pen(shape))
-    return np.any([(rows - y) ** 2 + (columns - x) ** 2 <= radius**2 for y, x in centres], axis=0)
+    reach, drawn = int(radius), np.zeros(shape, bool)
+    for y, x in centres:
+        near = slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
+        drawn[near] |= (rows[near[0]] - y) ** 2 + (columns[:, near[1]] - x) ** 2 <= radius**2
+    return drawn

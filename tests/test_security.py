@@ -594,7 +594,7 @@ def test_a_png_of_endless_size_is_refused_before_it_is_unpacked(tmp_path, quick,
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     )
     for read in (lambda: Images([]).read(tmp_path / "a.png", 1), lambda: Masks([]).read(tmp_path / "a.png")):
-        with pytest.raises(InputError, match="a.png can't be read .*decompression bomb"):
+        with pytest.raises(InputError, match="a.png states more than 89,478,485 pixels; save it smaller"):
             read()
 
 
@@ -603,7 +603,7 @@ def test_a_bmp_of_endless_size_is_refused_before_it_is_read(tmp_path, quick):
     content = bytearray((tmp_path / "a.bmp").read_bytes())
     content[18:26] = struct.pack("<ii", 100_000, 100_000)
     (tmp_path / "a.bmp").write_bytes(content)
-    with pytest.raises(InputError, match="a.bmp can't be read .*decompression bomb"):
+    with pytest.raises(InputError, match="a.bmp states more than 89,478,485 pixels; save it smaller"):
         Images([]).read(tmp_path / "a.bmp", 1)
 
 

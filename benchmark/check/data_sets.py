@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.check.contract import Broken
-from benchmark.datasets.annotations import parse
+from benchmark.datasets.annotations import check_drawn, parse
 from benchmark.datasets.base import Dataset, Inventory, check_scan, check_split, digest
 from benchmark.datasets.simulate import Annotator
 from benchmark.plan import plugins
@@ -71,6 +71,8 @@ def splits_by_patient(candidate: Candidate) -> None:
 def loads_what_it_promises(candidate: Candidate) -> None:
     """Every scan: float32 in [0, 1], uint8 labels of known classes, one size, positive spacing, declared annotations."""
     dataset = candidate.open()
+    for form in dataset.drawn:
+        check_drawn(form, f"{dataset.name}, drawn")
     for patient, names in dataset.patients().items():
         for name in names:
             scan = dataset.load(name)

@@ -331,8 +331,6 @@ def _job(
     part_budget: Mapping[str, Any],
 ) -> Job:
     """Return the job of a row on a split."""
-    from benchmark.datasets import forms
-
     trained = survey.dataset.parts[0].name
     budget, common, reason = settings.budget(row, trained, part_budget)
     options = settings.options(row, trained)
@@ -351,7 +349,7 @@ def _job(
         data=data,
         code=plugins.code(row.plugin, options),
         revision=revision(row.plugin),
-        simulator=forms.VERSION,
+        simulator=annotation.version,
         role=plugins.role(row.cls),
         files=getattr(row.cls, "files", ()),
         extra=getattr(row.cls, "extra", ""),

@@ -201,6 +201,7 @@ def _scored(
     scored: list[Scored] = []
     for split in splits:
         look, tests = survey.look(split), dataset.find_split(split).test
+        marks = resolve(annotation, look.drawn, dataset.name) if annotation else None
         for name, found in maps.items():
             job = External(
                 method=name,
@@ -208,7 +209,7 @@ def _scored(
                 options={},
                 dataset=dataset.name,
                 dataset_options=options,
-                annotation=str(resolve(annotation, look.drawn, dataset.name)) if annotation else "",
+                annotation=str(marks or ""),
                 split=split,
                 seed=predictions.seed,
                 budget=Budget(),  # not part of its identity
@@ -217,7 +218,7 @@ def _scored(
                 data=look.fingerprint,
                 code="",
                 revision=None,
-                simulator=VERSION,
+                simulator=marks.version if marks else VERSION,
             )
             out = scratch / f"{len(scored)}"
             out.mkdir()

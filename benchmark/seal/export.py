@@ -12,7 +12,6 @@ from PIL import Image
 from benchmark import InputError, __version__
 from benchmark.datasets.annotations import check_simulable, check_sites, resolve, to_labels
 from benchmark.datasets.base import Dataset, Inventory, Scan, check_name
-from benchmark.datasets.forms import VERSION
 from benchmark.datasets.nifti import write_nifti
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
@@ -38,7 +37,7 @@ def simulate(dataset: Dataset, text: str, out: Path, *, seed: int = 0) -> int:
         "dataset": dataset.name,
         "annotation": str(annotation),
         "seed": seed,
-        "simulator": VERSION,
+        "simulator": annotation.version,
         "weakseg-bench": __version__,
         "classes": list(dataset.classes),
         "unlabelled": UNLABELLED,

@@ -298,6 +298,7 @@ def test_the_pattern_of_a_toml_finds_sites(tmp_path):
     [
         ("site = '('", "dataset.toml: site is not a regular expression"),
         ("site = '^x(.)'", "the pattern for sites, .*, finds no group in the name 'a1_x'"),
+        ("site = '^(?:a(.)|b(.))'", "the pattern for sites, .*, finds no group in the name 'b1_x'"),
         ("patient = '(.)$'\nsite = '^(.)'", "patient x has images of a and b; one site has all"),
     ],
 )
@@ -306,6 +307,33 @@ def test_a_pattern_that_finds_no_site_for_a_patient_is_refused(tmp_path, toml, m
     (tmp_path / "dataset.toml").write_text(toml)
     with pytest.raises(InputError, match=message):
         plugins.open_data_set(f"folder:{tmp_path}", tmp_path).sites()
+
+
+@pytest.mark.parametrize("name", ["scribbles", "slices", "scribble:"])
+def test_drawn_marks_are_of_a_form_that_can_be_asked_for(tmp_path, name):
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", ["a", "b"], 1, 3)
+    (tmp_path / "weak/.ipynb_checkpoints").mkdir(parents=True)
+    (tmp_path / "weak/point:second").mkdir()
+    assert plugins.open_data_set(f"folder:{tmp_path}", tmp_path).drawn == ("point:second",)
+    (tmp_path / "weak" / name).mkdir()
+    with pytest.raises(InputError, match=f"'{name}' is no form of annotation.*; drawn ones are called full, scribble,"):
+        plugins.open_data_set(f"folder:{tmp_path}", tmp_path)
+
+
+def test_data_check_names_files_that_are_not_read(tmp_path):
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", ["a", "b"], 1, 3)
+    for name in ("images/.hidden", "images/k.webp", "masks/thumbs.db", "images/more/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    lines = plugins.open_data_set(f"folder:{tmp_path}", tmp_path).reading()
+    assert lines[-2:] == ["not read in images/: k.webp, more (2)", "not read in masks/: thumbs.db (1)"]
+
+
+def test_names_that_look_alike_but_are_not_are_both_shown(tmp_path):
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", ["\u00e9"], 1, 3)
+    (tmp_path / "masks/\u00e9.png").rename(tmp_path / "masks/e\u0301.png")
+    with pytest.raises(InputError, match=r"look alike, but are '\\xe9' and 'e\\u0301'; rename one"):
+        plugins.open_data_set(f"folder:{tmp_path}", tmp_path)
 
 
 def test_a_table_names_the_site_of_each_image(tmp_path):

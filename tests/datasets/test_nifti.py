@@ -415,6 +415,41 @@ def test_a_picture_has_no_grid_and_takes_predictions_as_they_are(tmp_path):
         assert np.array_equal(read_map(tmp_path / "p0_view0.nii.gz", scan, 3, Masks([])), scan.mask)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_second_version_is_read_alike(tmp_path, order):
+    header = nib.Nifti2Header(endianness=order)
+    header.set_data_dtype(np.int16)
+    header.set_xyzt_units("mm")
+    nib.save(nib.Nifti2Image(INTENSITIES, PLAIN, header), tmp_path / "two.nii.gz")
+    first, grid = read_nifti(save(tmp_path / "one.nii.gz", INTENSITIES, PLAIN))
+    second, other = read_nifti(tmp_path / "two.nii.gz")
+    assert np.array_equal(first, second)
+    assert (grid.shape, grid.spacing) == (other.shape, other.spacing)
+    assert np.array_equal(grid.affine, other.affine)
+
+
+@pytest.mark.parametrize(
+    ("written", "called", "message"),
+    [
+        ("a.nii", "b.nii.gz", r"is not compressed, .* call it \*.nii$"),
+        ("a.nii.gz", "b.nii", r"is compressed, .* \*.nii.gz$"),
+    ],
+)
+def test_a_name_that_is_wrong_about_compression_is_named(tmp_path, written, called, message):
+    save(tmp_path / written, INTENSITIES, PLAIN).rename(tmp_path / called)
+    with pytest.raises(InputError, match=message):
+        read_nifti(tmp_path / called)
+
+
+def test_a_broken_link_and_a_folder_are_not_called_truncated(tmp_path):
+    (tmp_path / "a.nii").symlink_to(tmp_path / "gone.nii")
+    (tmp_path / "b.nii").mkdir()
+    with pytest.raises(InputError, match=r"a.nii can't be read: No such file or directory, at the end of a link$"):
+        read_nifti(tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"b.nii can't be read: Is a directory$"):
+        read_nifti(tmp_path / "b.nii")
+
+
 def test_both_endings_for_one_scan_are_refused(tmp_path):
     root = volumes.acdc(tmp_path, patients=1) / "acdc"
     path = root / "patient001/patient001_frame01_gt.nii.gz"

@@ -45,6 +45,24 @@ def test_every_name_but_the_background_is_a_region(tmp_path, labels, classes, re
     assert (dataset.classes, dataset.regions, dataset.ignore) == (classes, regions, 4)
 
 
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps(FACTS), encoding="utf-8-sig")
+    assert NnUnet(tmp_path).classes == ("background", "organ", "lesion")
+
+
+def test_files_that_are_not_read_and_forms_that_are_none_are_named(tmp_path):
+    root = volumes.nnunet(tmp_path / "raw")
+    case = next((root / "imagesTs").iterdir())
+    case.with_name("more_0000.nii.gz").write_bytes(case.read_bytes())
+    (root / "imagesTr/c9_0000.nii").write_bytes(b"")
+    assert NnUnet(root).reading() == [
+        "not read in imagesTr/: c9_0000.nii (1)",
+        "not read in imagesTs/: more_0000.nii.gz (1)",
+    ]
+    with pytest.raises(InputError, match=r"annotation: 'scribbles' is no form of annotation \(the nearest is scribble\)"):
+        NnUnet(root, annotation="scribbles")
+
+
 def test_regions_and_plain_values_are_scored(tmp_path):
     root = volumes.nnunet(tmp_path / "raw")
     dataset = opened(root, labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2])

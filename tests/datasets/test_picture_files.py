@@ -336,6 +336,20 @@ def test_shapes_in_colour_and_other_shapes_in_alpha_are_refused(tmp_path):
         Folder(root)
 
 
+@pytest.mark.parametrize("erased", ["object", "background"])
+def test_what_was_erased_in_a_coloured_mask_is_no_object(tmp_path, erased):
+    """An eraser may leave the colour below its transparency."""
+    clear = disc() if erased == "object" else 1 - disc()
+    red = np.stack([255 * disc(), 0 * disc(), 0 * disc(), 255 * (1 - clear)], -1).astype(np.uint8)
+    root = write_set(tmp_path, [Image.fromarray(red, "RGBA")])
+    (root / "dataset.toml").write_text("colours = [[0, 0, 0], [255, 0, 0]]\n")
+    if erased == "background":
+        assert np.array_equal(Folder(root).load("p0").mask[0], disc())
+    else:
+        with pytest.raises(InputError, match="one shape in its colours and another in its alpha channel"):
+            Folder(root).load("p0")
+
+
 def test_a_mask_drawn_in_alpha_may_be_empty_or_full(tmp_path):
     masks = [disc(), 0 * disc(), 1 + 0 * disc()]
     root = write_set(tmp_path, [over(mask, 0, 255 * mask) for mask in masks])
@@ -520,6 +534,8 @@ def test_grey_stored_as_colour_and_more_channels_than_the_set_has(tmp_path):
     Image.fromarray(grey).save(path)
     with pytest.raises(InputError, match="has 3 channels; this data set has 1"):
         Images([]).read(path, 1)
+    with pytest.raises(InputError, match=r"to read grey as colour, write channels = 3 into .*d.toml"):
+        Images([], toml=tmp_path / "d.toml").read(path, 1)
     with pytest.raises(InputError, match="a coloured mask; save label maps as grey pictures"):
         Masks([path]).read(path)
     with pytest.raises(InputError, match=r"holds colours \[\[51, 51, 51\]"):
