@@ -1,6 +1,7 @@
 """The command line: `python -m benchmark`. Heavy imports stay inside the commands that need them."""
 
 import dataclasses
+import errno
 import signal
 import sys
 from collections import Counter
@@ -102,14 +103,14 @@ def run(
         raise InputError(f"--rerun is {rerun!r}; it must be stale or all")
     request = Request(
         preset=preset,
-        methods=_split(methods),
-        datasets=_split(datasets),
-        annotations=_split(annotations),
-        splits=_split(splits),
+        methods=_split(methods, "--methods"),
+        datasets=_split(datasets, "--datasets"),
+        annotations=_split(annotations, "--annotations"),
+        splits=_split(splits, "--splits"),
         seeds=_numbers(seeds),
-        budget=[*_split(budget), *([f"tune={tune}"] if tune else [])],
+        budget=[*_split(budget, "--budget"), *([f"tune={tune}"] if tune else [])],
         options=set_ or [],
-        metrics=_split(metrics),
+        metrics=_split(metrics, "--metrics"),
         against=against,
         data=data,
     )
@@ -139,7 +140,11 @@ def run(
         if jobs:
             costs = api.estimate(plan, todo, results, where, workers, local=here, measure=False)
             terminal.show_brief(plan, planned, costs, results)
-    with terminal.Watcher(quiet=quiet, verbose=verbose) as watcher:
+    from benchmark.report import check_place, show, write
+
+    if not shard:
+        check_place(reports / plan.name)
+    with terminal.Watcher(quiet=quiet, verbose=verbose, rerun=rerun) as watcher:
         states = api.execute(
             plan, results, make_executor,
             jobs=jobs, hide=[data], workers=workers, timeout_s=timeout, rerun=rerun, screen=watcher,
@@ -147,8 +152,6 @@ def run(
     if shard:
         _end_shard(shard, states, results, reports)
         return
-    from benchmark.report import show, write
-
     if not quiet:
         terminal.show_tables(*show(results, [str(job.folder) for job in plan.jobs]))
     print(f"report: {write(results, reports)}")
@@ -357,7 +360,7 @@ def data_simulate(
     dataset = open_data_set(name, data)
     print(f"{simulate(dataset, annotation, out, seed=seed)} label maps in {out}")
     if pictures:
-        sample_sheet(dataset, annotation).save(out / "pictures.png")
+        sample_sheet(dataset, annotation, seed).save(out / "pictures.png")
 
 
 @data_app.command("export")
@@ -409,6 +412,10 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            where = f" for {error.filename}" if error.filename else ""
+            print(f"error: there is no room{where} ({error.strerror}); runs that are stored are whole", file=sys.stderr)
+            sys.exit(2)
         if error.filename is None:
             raise
         print(f"error: {error.filename} can't be used: {error.strerror}", file=sys.stderr)
@@ -450,13 +457,17 @@ def _verify(results: Path, data: Path, share: float, named: list[str]) -> None:
         raise typer.Exit(1)
 
 
-def _split(given: Words) -> list[str]:
-    return [part.strip() for text in given or () for part in text.split(",") if part.strip()]
+def _split(given: Words, flag: str = "") -> list[str]:
+    """Return the words of a flag; raises InputError if one that must hold something is given and holds nothing."""
+    found = [part.strip() for text in given or () for part in text.split(",") if part.strip()]
+    if flag and given and not found:
+        raise InputError(f"{flag} is empty; name something, or leave it out")
+    return found
 
 
 def _numbers(given: Words) -> list[int]:
     try:
-        return [int(part) for part in _split(given)]
+        return [int(part) for part in _split(given, "--seeds")]
     except ValueError:
         raise InputError(f"--seeds is {','.join(given or ())!r}; it must be whole numbers such as 0,1,2") from None
 

@@ -120,8 +120,6 @@ def execute(
 
     if rerun not in ("", "stale", "all"):
         raise InputError(f"rerun is {rerun!r}; it must be stale or all")
-    if not plan.jobs:
-        raise InputError("there is nothing to run: none of the methods learns from these annotations")
     hidden = [*hide, results, *(dataset.root for dataset in plan.datasets.values())]
     executor = make(workers, max(job.budget.threads for job in plan.jobs), timeout_s or None, hidden)
     return Sweep(plan, open_results(results), executor, screen or Silent(), rerun).run(jobs)

@@ -5,9 +5,11 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmark import InputError
 from benchmark.store import (
@@ -39,6 +41,8 @@ def pack(results: Path, out: Path, every: int = 1) -> int:
     """
     if is_packed(out):
         raise InputError(f"{out} is packed already; remove its files, or give another folder")
+    if (out / "runs").is_dir():
+        raise InputError(f"{out} is a results folder; give another folder")
     folders = within(results) or {results.resolve().name: open_results(results)}
     runs: dict[str, _Unpacked] = {}
     sets = {}
@@ -117,11 +121,23 @@ def _write_packed(out: Path, runs: Mapping[str, _Unpacked], sets: Mapping[str, R
     for name in (CASES, SNAPSHOTS):
         files[f"{name}.gz"] = _compressed(_joined(runs, name))
     files |= {name: (json.dumps(held, indent=1) + "\n").encode() for name, held in sets.items()}
-    for name, content in sorted(files.items()):
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_bytes(content)
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())]
-    (out / SUMS).write_text("".join(sums))
+    files[SUMS] = "".join(sums).encode()
+    with _staged(out) as staged:
+        for name, content in files.items():
+            (staged / name).parent.mkdir(exist_ok=True)
+            (staged / name).write_bytes(content)
+        for name in files:
+            (out / name).parent.mkdir(exist_ok=True)
+            (staged / name).replace(out / name)
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """Make a folder, and in it a temporary one to write into, so that no half of what is written can look whole."""
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".packing-", dir=out) as staged:
+        yield Path(staged)
 
 
 def _joined(runs: Mapping[str, _Unpacked], name: str) -> str:
@@ -147,16 +163,19 @@ def unpack(packed: Path, out: Path) -> int:
     """Write `out/<set>/` for each set of a packed folder, or for one set, as results folders; returns how many runs."""
     folders = within(packed) or {packed.name: open_results(packed)}
     count = 0
-    for name, folder in folders.items():
-        if not isinstance(folder, PackedFolder):
-            raise InputError(f"{folder.root} is not a packed folder of runs")
-        target = ResultsFolder(out / name)
-        if target.root.exists():
-            raise InputError(f"{target.root} is there already; remove it, or give another folder")
-        for record in folder.records():
-            _write_unpacked(target, folder.pack, record)
-            count += 1
-        write_json(target.root / "plan.json", folder.plan())
+    for name in folders:
+        if (out / name).exists():
+            raise InputError(f"{out / name} is there already; remove it, or give another folder")
+    with _staged(out) as staged:
+        for name, folder in folders.items():
+            if not isinstance(folder, PackedFolder):
+                raise InputError(f"{folder.root} is not a packed folder of runs")
+            for record in folder.records():
+                _write_unpacked(ResultsFolder(staged / name), folder.pack, record)
+                count += 1
+            write_json(staged / name / "plan.json", folder.plan())
+        for name in folders:
+            (staged / name).replace(out / name)
     return count
 
 

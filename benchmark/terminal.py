@@ -185,8 +185,10 @@ class Watcher:
     `verbose`: also a line per run in a terminal. `quiet`: only lines of runs that failed.
     """
 
-    def __init__(self, console: Console | None = None, *, quiet: bool = False, verbose: bool = False) -> None:
-        self.console = console or Console(highlight=False)
+    def __init__(
+        self, console: Console | None = None, *, quiet: bool = False, verbose: bool = False, rerun: str = ""
+    ) -> None:
+        self.rerun, self.console = rerun, console or Console(highlight=False)
         shown = self.console.is_terminal and not quiet
         self.live = Live(console=self.console, refresh_per_second=4) if shown else None
         self.lines = verbose or not (quiet or shown)
@@ -204,7 +206,8 @@ class Watcher:
             self.live.stop()
         if kind is KeyboardInterrupt:
             kept = f"{self.kept + self.done} of {_count(self.all, 'run')} done and kept"
-            self.console.print(Text(f"stopped; {kept}; the same command goes on"))
+            again = "the same command goes on" if self.rerun != "all" else "without --rerun all the same command goes on"
+            self.console.print(Text(f"stopped; {kept}; {again}"))
 
     def planned(self, states: Counter[str]) -> None:
         """Keep how many runs are in which state."""

@@ -51,9 +51,7 @@ class Phantom(Dataset):
 
     def sites(self) -> dict[str, str]:
         """Deal images in turn to the sites of the option `sites`; each site has one of LOOKS."""
-        if self.cut > len(LOOKS):
-            raise InputError(f"{self.name}: sites is {self.cut}; phantoms have 1 to {len(LOOKS)} looks")
-        return {name: f"site{_look(name, self.cut) + 1}" for name in self._names()} if self.cut else {}
+        return {name: f"site{self._look(name) + 1}" for name in self._names()} if self.cut else {}
 
     def splits(self) -> list[str]:
         """Return the only split, `default`."""
@@ -66,7 +64,7 @@ class Phantom(Dataset):
 
     def load(self, name: str) -> Scan:
         """Draw the scan; the same name, size and look give the same pixels."""
-        gamma, blur, fine = LOOKS[_look(name, self.cut)]
+        gamma, blur, fine = LOOKS[self._look(name)]
         seed = int.from_bytes(hashlib.sha256(f"{self.name} {name}".encode()).digest()[:8], "big")
         image, mask = self.draw(np.random.default_rng(seed), self.size, fine)
         image = np.clip(ndimage.gaussian_filter(image, (0, blur * self.size, blur * self.size)), 0, 1) ** gamma
@@ -75,6 +73,12 @@ class Phantom(Dataset):
     @abstractmethod
     def draw(self, rng: np.random.Generator, size: int, fine: float = 1.0) -> Pair:
         """Draw an image and its mask; `fine`: factor of the width of vessels and grain."""
+
+    def _look(self, name: str) -> int:
+        """Return the number of the site of an image."""
+        if self.cut > len(LOOKS):
+            raise InputError(f"{self.name}: sites is {self.cut}; phantoms have 1 to {len(LOOKS)} looks")
+        return int(name[-4:]) % max(1, self.cut)
 
     def _names(self) -> tuple[str, ...]:
         return tuple(f"phantom{number:04d}" for number in range(self.train + self.val + self.test))
@@ -246,11 +250,6 @@ def _blend(
     alpha = opacity * ndimage.gaussian_filter(layer.astype(float), soft)
     shade = image.mean(0) / image.mean()
     return (1 - alpha) * image + alpha * np.asarray(colour)[:, None, None] * (0.5 + 0.5 * shade)
-
-
-def _look(name: str, sites: int) -> int:
-    """Return the number of the site of an image."""
-    return int(name[-4:]) % max(1, sites)
 
 
 def _vessels(rng: np.random.Generator, size: int, centre: np.ndarray, fine: float) -> np.ndarray:

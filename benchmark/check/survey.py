@@ -164,7 +164,7 @@ def _share(part: Any, whole: Any) -> str:
     return f"{part / whole:.2%}" if whole else "none"
 
 
-def sheet(dataset: Dataset, scans: Iterable[Scan], annotations: Iterable[str] = ()) -> Image.Image:
+def sheet(dataset: Dataset, scans: Iterable[Scan], annotations: Iterable[str] = (), seed: int = 0) -> Image.Image:
     """Return a contact sheet: a row per scan with its middle slice, with the mask, and with each annotation."""
     rows = []
     chosen = [parse_sites(text) for text in annotations]
@@ -176,7 +176,7 @@ def sheet(dataset: Dataset, scans: Iterable[Scan], annotations: Iterable[str] = 
         if scan.mask is not None and not chosen:
             wanted += SIMULATED
         for annotation in wanted:
-            allowed = Annotator(dataset, (), annotation, 0)(scan)[middle]
+            allowed = Annotator(dataset, (), annotation, seed)(scan)[middle]
             tiles.append(overlay(grey, to_labels(allowed[None], len(dataset.classes))[0], 1.0))
         rows.append([tile(each) for each in tiles])
     width = max(map(len, rows))
@@ -184,7 +184,7 @@ def sheet(dataset: Dataset, scans: Iterable[Scan], annotations: Iterable[str] = 
     return Image.fromarray(np.concatenate([np.concatenate(row + [black] * (width - len(row)), 1) for row in rows]))
 
 
-def sample_sheet(dataset: Dataset, annotation: str) -> Image.Image:
+def sample_sheet(dataset: Dataset, annotation: str, seed: int) -> Image.Image:
     """Return a contact sheet of the first scans, with one annotation."""
     names = [scan for scans in dataset.patients().values() for scan in scans][:SAMPLE]
-    return sheet(dataset, map(dataset.load, names), [str(resolve(annotation, (), "a simulation"))])
+    return sheet(dataset, map(dataset.load, names), [str(resolve(annotation, (), "a simulation"))], seed)

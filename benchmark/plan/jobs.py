@@ -168,6 +168,7 @@ def make_plan(request: Request) -> Plan:
     with remembered(surveys.values()):
         for part, own, splits in parts:
             _add(planned, part, settings, own, splits)
+    _check_jobs(planned.jobs.values())
     datasets = {survey.dataset.name: survey for survey in surveys.values()}
     for survey in datasets.values():
         planned.warnings.update(dict.fromkeys(implausible(survey.dataset, survey.looked)))
@@ -186,6 +187,17 @@ def make_plan(request: Request) -> Plan:
     if request.against:
         compare.check_match(plan.records(), request.against)
     return plan
+
+
+def _check_jobs(jobs: Iterable[Job]) -> None:
+    """Raise InputError if there are none, or if one is the same as another but for its row's name."""
+    known: dict[str, Job] = {}
+    for job in jobs:
+        other = known.setdefault(job.hash, job)
+        if other.folder != job.folder:
+            raise InputError(f"{other.method} and {job.method} have the same options and so equal runs; leave one out")
+    if not known:
+        raise InputError("there is nothing to run: none of the methods learns from these annotations")
 
 
 @dataclass(frozen=True)
@@ -293,7 +305,8 @@ def _splits(part: Part, surveys: "Sequence[Inventory]", settings: Settings) -> d
     unknown = [split for split in part.splits if split not in found]
     if unknown and not settings.splits_may_be_unused:
         near = nearest(unknown[0], (split for survey in surveys for split in survey.dataset.splits()))
-        raise InputError(f"no data set of this run has a split {unknown[0]!r}{near}; chosen are {chosen}")
+        there = "; ".join(f"{', '.join(splits)} of {name}" for name, splits in chosen.items())
+        raise InputError(f"no data set of this run has a split {unknown[0]!r}{near}; there is {there}")
     return chosen
 
 

@@ -449,5 +449,7 @@ def _code(path: Path) -> str:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             doc = node.body[0]
-            lines[doc.lineno - 1 : doc.end_lineno] = [""] * (doc.end_lineno - doc.lineno + 1)  # type: ignore[operator]
+            first, last = doc.lineno - 1, doc.end_lineno - 1  # type: ignore[operator]
+            rest = lines[first].encode()[: doc.col_offset] + lines[last].encode()[doc.end_col_offset :]
+            lines[first : last + 1] = [rest.decode(), *[""] * (last - first)]
     return "\n".join(line.rstrip() for line in lines if line.strip())

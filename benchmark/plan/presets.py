@@ -88,8 +88,12 @@ def read_preset(name: str) -> Preset:
         known = sorted(p.stem for p in PRESETS.glob("*.toml"))
         there = f"there are {', '.join(known)}, or give the path of a TOML file"
         raise InputError(f"no preset {name!r}{nearest(name, known)}; {there}")
-    preset = checked(Preset, read_toml(path), str(path))
+    given = read_toml(path)
+    preset = checked(Preset, given, str(path))
     _check_shapes(preset, str(path))
+    for table in (given, *given.get("parts", [])):
+        if empty := [name for name in PARTED if table.get(name) == []]:
+            raise InputError(f"{path}: {empty[0]} is empty; name something, or leave it out")
     return preset if preset.name else dataclasses.replace(preset, name=re.sub(r"[^\w-]", "-", path.stem))
 
 
@@ -105,6 +109,8 @@ def _check_shapes(preset: Preset, what: str) -> None:
     for name, text in {**reasons, **named}.items():
         if not isinstance(text, str):
             raise InputError(f"{what}: {name} is {text!r:.100}; it must be text")
+        if name in named and text in plugins.groups():
+            raise InputError(f"{what}: {name} is the group {text}; a variant is of one method")
 
 
 def apply_flags(request: Request) -> Preset:
@@ -179,15 +185,21 @@ def expand(given: Mapping[str, Any]) -> dict[str, Any]:
     return fields | {field: value for field, value in given.items() if field != "name"}
 
 
-def _assignment(text: str) -> tuple[str, Any]:
-    """Return name and value of NAME=VALUE; a value that is not TOML stays text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise InputError(f"{text!r} is not a setting; it must be NAME=VALUE")
-    try:
-        return name.strip(), tomllib.loads(f"x = {value}")["x"]
-    except (ValueError, RecursionError):
-        return name.strip(), value
+def _assignments(flag: str, texts: Iterable[str]) -> dict[str, Any]:
+    """Return the values of NAME=VALUE by name; a value that is not TOML stays text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise InputError(f"{flag} is {text!r}; it must be {'METHOD.' * (flag == '--set')}NAME=VALUE")
+        if name in found:
+            raise InputError(f"{flag} gives {name} twice; leave one out")
+        try:
+            found[name] = tomllib.loads(f"x = {value}")["x"]
+        except (ValueError, RecursionError):
+            found[name] = value
+    return found
 
 
 @dataclass(frozen=True)
@@ -210,13 +222,12 @@ class Settings:
     def __init__(self, preset: Preset, request: Request) -> None:
         self.preset, self.data, self.on_cpu = preset, request.data, request.on_cpu
         self.splits_may_be_unused = bool(request.datasets and not request.splits)  # they may be of other data sets
-        self.budget_flags = expand(dict(_assignment(text if "=" in text else f"name={text}") for text in request.budget))
+        self.budget_flags = expand(_assignments("--budget", [t if "=" in t else f"name={t}" for t in request.budget]))
         self.option_flags: dict[str, dict[str, Any]] = {}
-        for text in request.options:
-            name, value = _assignment(text)
+        for name, value in _assignments("--set", request.options).items():
             owner, dot, option = name.rpartition(".")
             if not dot:
-                raise InputError(f"--set is {text!r}; it must be METHOD.NAME=VALUE")
+                raise InputError(f"--set names {name!r}; it must be METHOD.NAME=VALUE")
             self.option_flags.setdefault(owner, {})[option] = value
 
     def rows(self, names: Iterable[str]) -> list[Row]:
@@ -263,6 +274,11 @@ class Settings:
                 raise InputError(
                     f"the preset names {name!r}, which is not a method, variant or data set{nearest(name, known)}"
                 )
+        known = {*datasets, *plugins.find("data set")}
+        for owner, own in self.preset.options.items():
+            if unknown := [name for name in own.get("dataset", {}) if name not in known]:
+                near = nearest(unknown[0], known)
+                raise InputError(f"the preset's options of {owner} name {unknown[0]!r}, which is not a data set{near}")
 
     def budget(self, row: Row, dataset: str, part_budget: Mapping[str, Any]) -> tuple[Budget, Budget, str]:
         """Return the method's budget, the common budget, and the reasons if it is trained differently."""

@@ -114,6 +114,7 @@ def _write_one(
     if options.only:
         read = read.only(options.only)
     name = name or read.name
+    check_place(reports / name)
     reports.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=reports) as temporary:  # another process may write it, too
         staged = Path(temporary) / "new"
@@ -126,6 +127,17 @@ def _write_one(
             fronts["tuned/index.html"] = _write(tuned, results, staged / "tuned", options, links)
         _put_in_place(staged, reports / name)
     return name, fronts
+
+
+def check_place(folder: Path) -> None:
+    """Raise InputError where a report would replace something else than an older report."""
+    for outer in (folder, *folder.parents):
+        if outer.exists() and not outer.is_dir():
+            raise InputError(f"{outer} is a file; a report needs a folder")
+    for place in (folder, folder / "tuned"):
+        for path in sorted(place.glob("*")):
+            if not (path.suffix[1:] in FORMATS and path.is_file()) and path != folder / "tuned":
+                raise InputError(f"{folder} is no report, as it holds {path.name}; give another folder for reports")
 
 
 def _put_in_place(staged: Path, folder: Path) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,9 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
     own = _own_metrics(record for record, _, _ in done)
     chosen = _chosen([each for each in done if _has_choice(each[0])], own)
     if selection == "last":
-        cases = _scores(done, ResultsFolder.cases).reindex(columns=[*CASE_COLUMNS, *own])
+        cases = _scores(done, ResultsFolder.cases)
+        _check_whole(cases, done)
+        cases = cases.reindex(columns=[*CASE_COLUMNS, *own])
     else:
         assert chosen is not None  # runs without a choice are set aside
         cases = chosen[chosen.selection == selection].reindex(columns=[*CASE_COLUMNS, *own]).reset_index(drop=True)
@@ -290,6 +293,19 @@ def _scores(done: Sequence[Placed], read: Read) -> pd.DataFrame:
     known = ((number, record) for number, (record, _, _) in enumerate(done) if "sites" in record)
     sites = {(n, scan): site for n, r in known for scan, site in zip(r["scans"], r["sites"], strict=False)}
     return table.assign(site=[sites.get(key) for key in zip(table.number, table.scan, strict=True)]) if sites else table
+
+
+def _check_whole(cases: pd.DataFrame, done: Sequence[Placed]) -> None:
+    """Raise InputError if a run has no score of a scan and region, or two."""
+    found = {number: list(zip(own.scan, own.region, strict=True)) for number, own in cases.groupby("number", sort=False)}
+    for number, (record, _, _) in enumerate(done):
+        wanted = set(product(record.get("scans", ()), record["regions"]))
+        have = found.get(number, [])
+        if wanted and (len(have) != len(wanted) or set(have) != wanted):
+            raise InputError(
+                f"cases.csv of {record['folder']} holds {len(have)} scores instead of {len(wanted)}, of a scan and region "
+                "each; remove the run's folder, and repeat the command"
+            )
 
 
 def _split_and_seed(record: Record) -> tuple[str, int]:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 IGNORE = 255  # in label maps: more than one class is possible here
-Count = Annotated[int, Field(ge=1, le=10**9)]
+Count = Annotated[int, Field(ge=1, le=10**9, strict=True)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -18,11 +18,11 @@ class Budget:
 
     steps: Count = 30000
     batch: Count = 12
-    size: Annotated[int, Field(ge=16, le=2**15)] = 256  # px, height and width of the network's input
+    size: Annotated[int, Field(ge=16, le=2**15, strict=True)] = 256  # px, height and width of the network's input
     network: str = "unet"  # or smp:ARCHITECTURE/ENCODER
     weights: str = ""  # file of encoder weights; empty: random initial weights
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
-    momentum: Share = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Share = 1e-4
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: Count = 1

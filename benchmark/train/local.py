@@ -281,9 +281,9 @@ def _reason(worker: Worker) -> tuple[str, bool]:
     code = worker.process.returncode
     if code == 0:
         return ("" if (worker.task.out / "worker.json").is_file() else "it ended without writing worker.json"), False
-    error = worker.task.out / "error.txt"
-    if error.is_file() and (lines := error.read_text().strip().splitlines()):
-        return lines[-1], False
+    reason = worker.task.out / "reason.txt"
+    if reason.is_file() and (text := reason.read_text().strip()):
+        return text, False
     if code < 0:
         return f"it was killed by {signal.Signals(-code).name}", True
     return f"it ended with status {code}", False

@@ -72,7 +72,7 @@ class Sweep:
         self.results.prepare()
         self.results.write_plan(self.plan.content())
         before = [(job, state(self.results, job)) for job in (self.plan.jobs if jobs is None else jobs)]
-        self.screen.planned(Counter(state for _, state in before))
+        self.screen.planned(Counter("planned" if state in self.again else state for _, state in before))
         todo = [job for job, state in before if state in ("planned", "failed", *self.again)]
         self.states = Counter(state for _, state in before if state not in ("planned", "failed", *self.again))
         self.left = Counter(_seal_key(job) for job in todo)

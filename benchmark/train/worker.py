@@ -52,8 +52,15 @@ def main(job_path: str, sealed_path: str, out_path: str) -> None:
         outcome = work(json.loads(Path(job_path).read_text()), Path(sealed_path), out)
     except BaseException as error:
         (out / "error.txt").write_text(traceback.format_exc())
+        (out / "reason.txt").write_text(reason(error))
         raise SystemExit(1) from error
     (out / "worker.json").write_text(json.dumps(outcome))
+
+
+def reason(error: BaseException) -> str:
+    """Return the type of an error and the first line of what it says."""
+    texts = traceback.format_exception_only(error)
+    return next(text for text in texts if not text.startswith(" ")).partition("\n")[0]  # of wrong syntax the code is first
 
 
 def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:

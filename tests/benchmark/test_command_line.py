@@ -1,5 +1,6 @@
 """The command line: what a person types and what a person got wrong."""
 
+import errno
 import json
 import os
 import re
@@ -163,6 +164,9 @@ def test_a_failed_run_is_status_1_and_stands_in_the_report(run, tmp_path):
         (["run", "--preset", "nope"], "no preset 'nope'"),
         (["run", "--methods", "pce", "--set", "pce.x=1", *TINY_FLAGS], "PartialCrossEntropy has no 'x'"),
         (["run", "--methods", "pce", "--seeds", "a", *TINY_FLAGS], "--seeds is 'a'; it must be whole numbers"),
+        (["run", "--methods", "", *TINY_FLAGS], "--methods is empty; name something, or leave it out"),
+        (["run", "--methods", "pce", "--seeds", ",", *TINY_FLAGS], "--seeds is ','; it must be whole numbers"),
+        (["run", "--methods", "pce", "--reports", "/dev/null", *TINY_FLAGS], "/dev/null is a file; a report needs a folder"),
         (["run", "--methods", "pce", "--rerun", "some", *TINY_FLAGS], "--rerun is 'some'; it must be stale or all"),
         (["run", "--methods", "pce", "--device", "cuda:77", *TINY_FLAGS], "no device 'cuda:77'"),
         (["run", "--methods", "pce", "--results", "/dev/null/x", *TINY_FLAGS], "results folder /dev/null/x can't be"),
@@ -268,13 +272,24 @@ def test_data_splits_shows_the_parts(run, tmp_path):
     assert ["wsl4mis/3", "160,", "80", "0,", "0", "40,", "19"] in lines
 
 
+def test_a_full_disk_ends_with_a_sentence(run, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("benchmark.packing.pack", full)
+    status, _, errors = run("pack", "--out", "x")
+    assert status == 2
+    assert errors == "error: there is no room (No space left on device); runs that are stored are whole\n"
+
+
 def test_data_simulate_and_export_write_folders(run, tmp_path):
     data = pictures.hdf5(tmp_path / "data", "odoc", 3, 3)
     status, shown, _ = run(
         "data", "simulate", "odoc", "--annotation", "block", "--out", "marks", "--data", data, "--pictures"
     )
     assert (status, shown) == (0, "9 label maps in marks\n")
-    assert (tmp_path / "marks/pictures.png").is_file()
+    run("data", "simulate", "odoc", "--annotation", "block", "--out", "m", "--data", data, "--pictures", "--seed", "5")
+    assert (tmp_path / "marks/pictures.png").read_bytes() != (tmp_path / "m/pictures.png").read_bytes()
     status, shown, _ = run("data", "export", "odoc", "--annotations", "point", "--out", "Dataset001", "--data", data)
     assert (status, shown) == (0, "exported to Dataset001\n")
     assert run("data", "export", "odoc", "--layout", "other", "--out", "x", "--data", data)[0] == 2

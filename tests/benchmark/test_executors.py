@@ -184,7 +184,7 @@ def died(out, reason):
         ("exit 3", "it ended with status 3", False),
         ("exit 0", "it ended without writing worker.json", False),
         ("kill -9 $$", "it was killed by SIGKILL", True),
-        ("echo 'ValueError: no idea' > error.txt; exit 1", "ValueError: no idea", False),
+        ("echo 'ValueError: no idea' > reason.txt; exit 1", "ValueError: no idea", False),
     ],
 )
 def test_how_a_worker_ended_is_said(tmp_path, ends, reason, died):

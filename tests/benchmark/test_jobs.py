@@ -88,7 +88,8 @@ def test_every_preset_reads(name):
         ({"annotations": ["scribble:drawn"]}, "octa_phantom has no drawn annotations"),
         ({"splits": ["strat5"]}, "octa_phantom has no split strat5; it has default"),
         ({"splits": ["defalt"]}, r"octa_phantom has no split defalt \(the nearest is default\); it has default"),
-        ({"splits": ["default", "nope"]}, "no data set of this run has a split 'nope'; chosen are"),
+        ({"splits": ["default", "nope"]}, "no data set of this run has a split 'nope'; there is default of octa_phantom"),
+        ({"methods": ["box_mil"]}, "nothing to run: none of the methods learns from these annotations"),
         ({"preset": "nope"}, "no preset 'nope'; there are .*demo"),
         ({"preset": "smok"}, r"no preset 'smok' \(the nearest is smoke\); there are .*demo"),
         ({"metrics": ["dise"]}, "no metric 'dise'"),
@@ -101,7 +102,12 @@ def test_every_preset_reads(name):
             {"budget": ["kernels=triton"], "on_cpu": lambda: True},
             "kernels is triton, which needs a GPU; give --device cuda, or",
         ),
-        ({"options": ["weight"]}, "'weight' is not a setting; it must be NAME=VALUE"),
+        ({"options": ["weight"]}, "--set is 'weight'; it must be METHOD.NAME=VALUE"),
+        ({"options": ["pce.x=1", "pce.x=2"]}, "--set gives pce.x twice; leave one out"),
+        ({"budget": ["steps=5", "lr=1", "steps=7"]}, "--budget gives steps twice"),
+        ({"budget": ["laptop", "short"]}, "--budget gives name twice"),
+        ({"budget": ["steps=true"]}, "budget: steps: .*valid integer"),
+        ({"budget": ["momentum=1"]}, "budget: momentum: .*less than 1"),
         ({"budget": ["network=vnet"]}, "no network 'vnet'; there are unet and smp:"),
         (
             {"methods": ["procns"], "budget": ["network=smp:FPN/resnet18"]},
@@ -118,7 +124,7 @@ def test_every_preset_reads(name):
             {"options": ["gated_crf.wieght=1"]},
             r"GatedCRF has no 'wieght' \(the nearest is weight\); it has weight, sigma_xy",
         ),
-        ({"options": ["weight=1"]}, "--set is 'weight=1'; it must be METHOD.NAME=VALUE"),
+        ({"options": ["weight=1"]}, "--set names 'weight'; it must be METHOD.NAME=VALUE"),
         ({"options": ["entropy.weight=1"]}, "'entropy', which is not in this run; it has pce, gated_crf, octa_phantom"),
         ({"options": ["octa_phantom.size=8"]}, "size is 8; it must be at least 32"),
         ({"methods": []}, "name methods with --methods; there are losses, teachers, "),
@@ -219,7 +225,7 @@ def test_a_budget_has_a_name(tmp_path):
 
 
 def test_held_out_scans_can_be_scored_in_place_of_test_scans():
-    options = [*SMALL, "octa_phantom.val=3"]
+    options = [*SMALL[:2], "octa_phantom.val=3", SMALL[3]]
     (test,), (held_out,) = (
         make_plan(request(methods=["pce"], options=options, splits=[s])).jobs for s in ("default", "default@val")
     )
@@ -230,7 +236,7 @@ def test_held_out_scans_can_be_scored_in_place_of_test_scans():
         {"identity": held_out.identity(), "common": {}}
     )
     with pytest.raises(InputError, match="split default@val of octa_phantom has no held-out scans"):
-        make_plan(request(methods=["pce"], options=[*SMALL, "octa_phantom.val=0"], splits=["default@val"]))
+        make_plan(request(methods=["pce"], options=[*SMALL[:2], "octa_phantom.val=0"], splits=["default@val"]))
 
 
 def test_a_flag_names_held_out_scans_of_a_preset_s_split(tmp_path):
@@ -372,6 +378,10 @@ def test_flags_win_over_everything_in_a_preset(tmp_path):
         ("seeds = [-1]", "mine.toml: seeds.0: "),
         ('name = "../x"', "mine.toml: name: "),
         (PRESET.replace('"soft"', '".."').replace("variants.soft", 'variants.".."'), "'..' can't name a method"),
+        ("seeds = []", "mine.toml: seeds is empty; name something, or leave it out"),
+        (PRESET + "[[parts]]\nannotations = []", "mine.toml: annotations is empty"),
+        (PRESET + "[variants.many]\nmethod = 'losses'", "variants.many.method is the group losses; a variant is of one"),
+        (PRESET + "[options.pce.dataset.octa_phanto]\nx = 1", r"options of pce name 'octa_phanto', .*nearest is octa_ph"),
         (PRESET + "[options.nope]\nx = 1", "the preset names 'nope', which is not a method"),
         (PRESET.replace("reason", "momentum").replace('"its paper trains so"', "0.5"), "must say why, as `reason`"),
     ],
@@ -379,6 +389,15 @@ def test_flags_win_over_everything_in_a_preset(tmp_path):
 def test_a_broken_preset_is_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         make_plan(Request(preset=preset_file(tmp_path, text)))
+
+
+def test_rows_whose_runs_are_equal_are_refused(tmp_path):
+    variants = {"thin": 'method = "pce"', "other": 'method = "gated_crf"\nweight = 0.5'}
+    tables = "".join(f"[variants.{name}]\n{text}\n" for name, text in variants.items())
+    preset = preset_file(tmp_path, f"datasets = ['octa_phantom']\n{tables}")
+    assert len(make_plan(Request(preset=preset, methods=["thin", "other", "gated_crf"], options=SMALL)).jobs) == 3
+    with pytest.raises(InputError, match="pce and thin have the same options and so equal runs; leave one out"):
+        make_plan(Request(preset=preset, methods=["pce", "thin"], options=SMALL))
 
 
 @pytest.fixture(scope="module")

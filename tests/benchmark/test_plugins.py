@@ -191,6 +191,14 @@ def test_a_change_of_code_changes_the_fingerprint(mine):
     assert before != after
 
 
+def test_code_behind_a_docstring_is_code_and_the_docstring_is_not(mine):
+    mine.write_text(mine.read_text() + '\n\ndef more(): "Ä"; return 1\n')
+    before, after = changed(mine, '"Ä"; return 1', '"Ä"; return 2')
+    assert before != after
+    before, after = changed(mine, '"Ä"; return 2', '"B."; return 2')
+    assert before == after
+
+
 def test_a_change_of_words_does_not(mine):
     before, after = changed(mine, '"""My paper."""', '"""My paper,\n    in two lines."""\n    # and a comment')
     assert before == after

@@ -117,7 +117,7 @@ def test_the_same_job_gives_the_same_bytes(finished, tmp_path, executor):
 
 
 FAULTS = {
-    "raises": ("raise RuntimeError('no idea')", "", "RuntimeError: no idea"),
+    "raises": ("raise RuntimeError('no idea\\nbut advice')", "", "RuntimeError: no idea$"),
     "diverges": ("log(0, loss=float('nan'))", "", "FloatingPointError: loss is nan at step 0"),
     "misshapes": ("pass", "return np.zeros((1, 2, 2), np.uint8)", "it must return uint8 \\(1, 32, 32\\)"),
     "floats": ("pass", "return scan.image[:, 0]", "predict returned float32"),

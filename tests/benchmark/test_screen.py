@@ -67,6 +67,9 @@ def test_an_interrupt_says_what_is_kept():
     watcher.ended(job, "done", "", 1)
     watcher.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert text.getvalue() == "stopped; 4 of 9 runs done and kept; the same command goes on\n"
+    text, console = watched(terminal=False)
+    Watcher(console, quiet=True, rerun="all").__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert text.getvalue() == "stopped; 0 of 0 runs done and kept; without --rerun all the same command goes on\n"
 
 
 def test_the_plan_is_five_lines(capsys, tmp_path):

@@ -335,6 +335,19 @@ def test_what_can_not_be_packed_or_unpacked_is_refused(live, packed, tmp_path):
     unpack(packed, tmp_path / "new")
     with pytest.raises(InputError, match="new/mine is there already; remove it, or give another folder"):
         unpack(packed, tmp_path / "new")
+    with pytest.raises(InputError, match="live/mine is a results folder; give another folder"):
+        pack(live.root, live.root)
+
+
+@pytest.mark.parametrize("does", ["pack", "unpack"])
+def test_what_is_interrupted_leaves_nothing_that_looks_whole(live, packed, tmp_path, monkeypatch, does):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmark.packing._joined" if does == "pack" else "benchmark.packing.write_cases", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pack(live.root, tmp_path / "new") if does == "pack" else unpack(packed, tmp_path / "new")
+    assert not (tmp_path / "new").exists() or not list((tmp_path / "new").iterdir())
 
 
 def test_folders_are_found_by_their_path(live, packed, tmp_path):

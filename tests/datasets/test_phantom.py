@@ -77,3 +77,5 @@ def test_phantoms_have_no_more_sites_than_looks():
     dataset.cut = 6
     with pytest.raises(InputError, match="octa_phantom: sites is 6; phantoms have 1 to 5 looks"):
         dataset.sites()
+    with pytest.raises(InputError, match="sites is 6"):
+        dataset.load("phantom0005")

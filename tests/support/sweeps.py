@@ -50,9 +50,9 @@ def work(task: Task) -> str:
     (task.out / "output.txt").touch()
     try:
         outcome = worker.work(json.loads(task.job.read_text()), task.sealed, task.out)
-    except (Exception, SystemExit):
+    except (Exception, SystemExit) as error:
         (task.out / "error.txt").write_text(traceback.format_exc())
-        return traceback.format_exc().strip().splitlines()[-1]
+        return worker.reason(error)
     (task.out / "worker.json").write_text(json.dumps(outcome))
     return ""
 

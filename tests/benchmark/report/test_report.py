@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -49,6 +50,18 @@ TEXTS = ReportOptions(formats=["md", "tex", "csv", "html"])  # with figures insi
 def main_table(results, metrics=tables.HEADLINE):
     read = runs.read(results)
     return tables.main_table(summarise(read).cells, metrics)
+
+
+@pytest.mark.parametrize("rows", [slice(2), [0, 1, 2, 3, 3], [0, 1, 2, 2]])
+def test_scores_that_are_not_one_for_each_scan_and_region_are_refused(results, rows):
+    folder = results / "runs/d/a/m0/r"
+    run = json.loads((folder / "run.json").read_text()) | {"scans": ["s0", "s1", "s2", "s3"], "regions": ["faz"]}
+    (folder / "run.json").write_text(json.dumps(run))
+    assert len(runs.read(results).cases)
+    lines = np.array((folder / "cases.csv").read_text().splitlines()[1:])[rows]
+    (folder / "cases.csv").write_text(HEADER + "".join(f"{line}\n" for line in lines))
+    with pytest.raises(InputError, match=f"cases.csv of d/a/m0/r holds {len(lines)} scores instead of 4"):
+        runs.read(results)
 
 
 def test_cells_show_intervals_misses_gaps_and_failures(results):
@@ -105,8 +118,18 @@ def test_each_of_several_results_folders_gets_a_report(results, tmp_path):
 
 def test_an_older_report_is_replaced(results, tmp_path):
     options = ReportOptions(formats=["md"])
-    (report.write(results, tmp_path, options) / "left-over").write_text("")
-    assert not (report.write(results, tmp_path, options) / "left-over").exists()
+    (report.write(results, tmp_path, options) / "left-over.md").write_text("")
+    assert not (report.write(results, tmp_path, options) / "left-over.md").exists()
+
+
+@pytest.mark.parametrize("held", ["runs/a/run.json", "plan.json", "method.py", "tuned/notes.txt", ""])
+def test_what_is_no_report_is_not_replaced(results, tmp_path, held):
+    place = tmp_path / "mine" / held if held else tmp_path / "mine"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("")
+    with pytest.raises(InputError, match="mine is no report, as it holds|mine is a file; a report needs a folder"):
+        report.write(results, tmp_path, TEXTS)
+    assert place.is_file()
 
 
 def test_a_report_that_another_process_writes_meanwhile_stays_whole(results, tmp_path, monkeypatch):
