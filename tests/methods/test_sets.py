@@ -129,7 +129,29 @@ def test_a_box_of_the_whole_slice_is_filled():
 
 @pytest.mark.parametrize(("form", "only"), [("box", True), ("tags", True), ("scribble", False), ("full", False)])
 def test_where_background_is_possible_everywhere_there_are_only_boxes(form, only):
-    assert boxes.only_boxes(data_of(form)) is only
+    assert boxes.boxed_sites(data_of(form)) == ({0} if only else set())
+
+
+def at_sites(*data):
+    """These data, each at a site of its own."""
+    scans = [WeakScan(scan.image, scan.allowed, site=site) for site, own in enumerate(data) for scan in own]
+    return WeakData(scans, data[0].classes, data[0].channels)
+
+
+def test_with_a_form_for_each_site_grabcut_and_the_prior_learn_of_each_as_of_it_alone():
+    """A scribbled scan without an object, whose strokes enclose a region, looks like a box, but its site does not."""
+    marks, drawn = (data_of(form, shapes=((2, 32, 32),), classes=2) for form in ("scribble", "box"))
+    empty = np.ones((2, 32, 32), np.uint8)
+    empty[:, 8:20, 8:20] = 3
+    marks = WeakData([*marks, WeakScan(next(iter(marks)).image, empty)], 2, 1)
+    both, alone = at_sites(marks, drawn), [at_sites(marks), at_sites(drawn)]
+    cuts, *own = (fitted("grabcut", data, steps=1)[0].allowed for data in (both, *alone))
+    assert np.array_equal(cuts, np.concatenate(own))
+    assert (cuts[2:4] == 1).all()
+    assert {1, 2} <= set(np.unique(cuts[4:]))
+    counts = [fitted("prior", data)[1][0]["marks"] for data in (both, *alone)]
+    assert counts[0] == sum(counts[1:])
+    assert counts[2] == 2 * 32 * 32
 
 
 def test_the_control_trains_on_filled_boxes():
