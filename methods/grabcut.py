@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.methods.boxes import boxed_sites
 from benchmark.methods.propagation import LabelPropagation
-from benchmark.seal.contract import IGNORE, Budget, Log, WeakData, WeakScan, everything
+from benchmark.seal.contract import IGNORE, Budget, Log, WeakData, WeakScan
 
 
 @dataclass
@@ -45,12 +45,15 @@ class GrabCut(LabelPropagation):
         return super().prepare(scan, classes, size)
 
     def narrow(self, images: np.ndarray, sets: np.ndarray, classes: int) -> np.ndarray:
-        """Reduce label sets (s, h, w) of images (s, c, h, w) to the cuts; a slice that is all open stays so."""
+        """Reduce label sets (s, h, w) of images (s, c, h, w) to the cuts.
+
+        Where a box fills its slice, what no cut takes stays as it is.
+        """
         if not self.boxes:
             return super().narrow(images, sets, classes)
-        cuts = [1 << cut_boxes(image, own, classes, self.rounds, self.core) for image, own in zip(images, sets, strict=True)]
-        unknown = (sets == everything(classes)).all((1, 2), keepdims=True)
-        return np.where(unknown, sets, cuts).astype(sets.dtype)
+        cuts = [cut_boxes(image, own, classes, self.rounds, self.core) for image, own in zip(images, sets, strict=True)]
+        filled = np.bitwise_and.reduce(sets, (1, 2), keepdims=True) > 1  # a class is possible everywhere
+        return np.where(filled & np.equal(cuts, 0), sets, np.left_shift(1, cuts)).astype(sets.dtype)
 
     def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
         """Return the class of the cut that contains each pixel."""

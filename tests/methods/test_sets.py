@@ -214,6 +214,16 @@ def test_grabcut_trains_on_cuts_of_boxes_and_leaves_slices_without_annotation_op
     assert (method.allowed[1] == 3).all()
 
 
+def test_a_box_that_fills_its_slice_is_not_cut_and_not_background():
+    method = grabcut.GrabCut()
+    method.boxes, images = True, np.random.default_rng(0).random((2, 1, 32, 32), np.float32)
+    sets = np.full((2, 32, 32), 3, np.uint8)
+    sets[0, 8:20, 8:20] = 7
+    made = method.narrow(images, sets, 3)
+    assert {4} <= set(np.unique(made[0])) <= {3, 4, 7}
+    assert np.array_equal(made[1], sets[1])
+
+
 # --------------------------------------------------------------------------------------------------------------- tags
 
 
