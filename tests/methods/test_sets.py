@@ -104,6 +104,16 @@ def test_padding_is_background_and_not_in_a_box():
     assert np.array_equal(method.allowed, expected)
 
 
+def test_padding_makes_no_box_of_a_slice_without_annotation():
+    sets = np.full((2, 16, 32), 7, np.uint8)
+    sets[0] = 1
+    sets[0, :6, 4:9] = 3
+    method = built("box_mil", boxed())
+    _, made = method.prepare(WeakScan(np.zeros((2, 1, 16, 32), np.float32), sets), 3, 32)
+    assert (made[1] == 7).all()
+    assert (made[0, :8] == 1).all()
+
+
 # ------------------------------------------------------------------------------------------------- boxes as labels
 
 
