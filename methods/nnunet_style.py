@@ -50,7 +50,7 @@ class NNUNetStyle(NetMethod):
         made = self.net.all(image) if self.deep else [self.net(image)]
         total, weights = torch.zeros((), device=image.device), 0.0
         for level, logits in enumerate(made):
-            sets = F.interpolate(batch.allowed[:, None].float(), logits.shape[-2:])[:, 0].int()  # the nearest pixel
+            sets = F.interpolate(batch.allowed[:, None].double(), logits.shape[-2:])[:, 0].int()  # the nearest; exact
             each = partial_cross_entropy(logits, sets) - self.dice * soft_dice(logits, sets)
             total, weights = total + 0.5**level * each, weights + 0.5**level
         return total / weights

@@ -560,6 +560,17 @@ def test_nnunet_style_is_the_published_sum(options, batch):
     torch.testing.assert_close(method.net(batch.image), made[0])
 
 
+def test_nnunet_style_has_a_finite_loss_with_31_classes():
+    made = torch.randn(1, 31, 4, 4, generator=torch.Generator().manual_seed(0))
+    sets = torch.full((1, 4, 4), (1 << 31) - 1, dtype=torch.int32)
+    sets[0, 0, 0] = 1 << 30
+    method = nnunet_style.NNUNetStyle(deep=False, intensity=False)
+    method.net = lambda image: made
+    found = method.loss(Batch(torch.zeros(1, 1, 4, 4), sets, torch.arange(1), None), 0.0)
+    expected = -made[0, :, 0, 0].log_softmax(0)[30] - nnunet_style.soft_dice(made, sets)
+    torch.testing.assert_close(found, expected)
+
+
 def test_intensities_are_augmented_unless_they_shall_not(batch):
     method = built("nnunet_style", batch, intensity=True)
     assert len({loss_at(method, batch, 0.5).item() for _ in range(6)}) > 1
