@@ -621,6 +621,13 @@ def test_blurring_a_point_gives_a_gaussian_per_image():
         np.testing.assert_allclose(each[1, 1:10, 1:10], np.outer(line, line) / line.sum() ** 2, atol=1e-6)
 
 
+def test_a_large_image_is_blurred_as_far_as_asked():
+    x = torch.zeros(1, 1, 1024, 1024)
+    x[..., 512, 512] = 1
+    line = nnunet_style.blurred(x, torch.full((1, 1, 1, 1), 4.0))[0, 0].sum(0)
+    assert (line * (torch.arange(1024) - 512) ** 2).sum().sqrt().item() == pytest.approx(4, rel=0.01)
+
+
 def test_low_resolution_is_the_identity_at_1_and_pixels_of_two_at_half():
     x = torch.arange(16.0).view(1, 1, 1, 16).expand(1, 1, 16, 16)
     assert torch.equal(nnunet_style.low_resolution(x, torch.ones(1, 1, 1, 1)), x)
