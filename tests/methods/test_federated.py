@@ -18,9 +18,11 @@ from benchmark.check.methods import METHOD_CHECKS, Candidate
 from benchmark.methods import networks
 from benchmark.methods.federated import Federated, rounds_of, share
 from benchmark.methods.losses import partial_cross_entropy
-from benchmark.methods.sites import BlendSite, HeadSite, NormSite, ProxSite, SelectiveSite, Site, network_method
+from benchmark.methods.sites import BlendSite, HeadSite, NormSite, ProxSite, SelectiveSite, Site, network_method, of_head
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, TestScan, WeakData, WeakScan
+from benchmark.train import worker
+from tests.support.sweeps import TINY, small_plan
 
 BUDGET = Budget(steps=8, batch=2, size=16)
 NEEDS_FLOWER = pytest.mark.skipif(importlib.util.find_spec("flwr") is None, reason="Flower is not installed")
@@ -407,6 +409,14 @@ def test_a_step_of_the_shares_descends_the_loss_on_the_marks():
         step[channel] = 0.5
         slope = loss(before + step) - loss(before - step)
         assert float(before[channel] - site.own_share[name][channel]) == pytest.approx(slope, rel=0.05, abs=1e-5)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_whole_decoder_is_blended_whatever_a_round_trained_last(place):
+    site, mean = moved_on(SelectiveSite)
+    site.before_step(place)  # of two steps: the last layers alone, and all but them
+    site.receive(mean + np.float32(0.05), 0.0)
+    assert {of_head(name) for name, share in site.own_share.items() if (share != 1).any()} == {True, False}
 
 
 @NEEDS_FLOWER
