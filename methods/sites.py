@@ -242,8 +242,8 @@ def norms(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def of_head(key: str) -> bool:
-    """Whether a key of a state dict is of a head, as all networks of this suite call their last layers."""
-    return "head" in key.split(".")
+    """Whether a key of a state dict is of last layers: a head, those of coarser maps, or a classifier of images."""
+    return bool({"head", "heads", "classifier"} & set(key.split(".")))
 
 
 def network_method(name: str) -> type[NetMethod]:

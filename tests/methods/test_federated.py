@@ -306,6 +306,13 @@ def test_the_term_of_fedprox_is_half_mu_times_the_squared_distance():
     assert float(site.distance(None).detach()) == pytest.approx(0.5 / 2 * 3 * 2.0**2, rel=1e-4)
 
 
+@pytest.mark.parametrize(("base", "last"), [("nnunet_style", "heads.1.bias"), ("cam", "classifier.weight")])
+def test_heads_of_coarser_maps_and_classifiers_are_last_layers(base, last):
+    kept = begun(HeadSite, base=base).kept()
+    assert last in kept
+    assert any("head" in key.split(".") for key in kept)
+
+
 # ------------------------------------------------------------------------------------------------------------ blending
 
 
