@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import box_bags, box_projection, boxes_of, colour_pairs, partial_cross_entropy
 from benchmark.methods.resize import inside
-from benchmark.seal.contract import Range, WeakScan
+from benchmark.seal.contract import Range, WeakScan, everything
 
 
 @dataclass
@@ -20,7 +20,8 @@ class BoxMIL(NetMethod):
     The tightness is BoxInst's Dice of the projections (`boxinst`) or Hsu's bags of rows and columns (`mil`). Deviations:
     maps are semantic, with a softmax, so pCE adds that background is outside the boxes; pairs are compared at network
     size (BoxInst: at a quarter), each once (its code counts a pair in a box twice), and `mil` has the same pairs (Hsu: a
-    squared distance); padding is background. There are no rotations but quarter turns, as boxes have axes.
+    squared distance); padding is background, but in slices without annotation. There are no rotations but quarter turns, as
+    boxes have axes.
     """
 
     title: ClassVar[str] = "Box MIL"
@@ -35,12 +36,13 @@ class BoxMIL(NetMethod):
     warm: float = 0.11  # share of the steps in which the weight of the pairs rises; published: 10,000 of 90,000
 
     def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
-        """Return a training scan at network size, with background as the label of the padding."""
+        """Return a training scan at network size; the padding is background, unless nothing is known of the slice."""
         image, sets = super().prepare(scan, classes, size)
         height, width = scan.image.shape[-2:]
         rows, columns = inside(height, width, size, self.budget.resize)
         padded = np.ones_like(sets)
         padded[:, rows, columns] = sets[:, rows, columns]
+        padded[(scan.allowed == everything(classes)).all((1, 2))] = everything(classes)
         return image, padded
 
     def numbers(self, step: int) -> tuple[float, ...]:

@@ -5,9 +5,12 @@ import numpy as np
 from benchmark.seal.contract import WeakData, everything
 
 
-def only_boxes(data: WeakData) -> bool:
-    """Whether background is possible at every pixel: then boxes are all that says where the classes are."""
-    return all((scan.allowed & 1).all() for scan in data)
+def boxed_sites(data: WeakData) -> set[int]:
+    """The sites where background is possible at every pixel: there boxes are all that says where the classes are.
+
+    A scan alone doesn't tell: of two classes, one where strokes enclose an unlabelled region may look like a box.
+    """
+    return {scan.site for scan in data} - {scan.site for scan in data if not (scan.allowed & 1).all()}
 
 
 def filled(sets: np.ndarray, classes: int) -> np.ndarray:

@@ -6,10 +6,11 @@ from typing import ClassVar
 import cv2
 import numpy as np
 from scipy import ndimage
+from torch import Tensor
 
-from benchmark.methods.boxes import only_boxes
+from benchmark.methods.boxes import boxed_sites
 from benchmark.methods.propagation import LabelPropagation
-from benchmark.seal.contract import IGNORE, Budget, Log, WeakData, everything
+from benchmark.seal.contract import IGNORE, Budget, Log, WeakData, WeakScan
 
 
 @dataclass
@@ -35,16 +36,24 @@ class GrabCut(LabelPropagation):
 
     def begin(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Train on the cuts."""
-        self.boxes = only_boxes(data)
+        self.boxed = boxed_sites(data)
         super().begin(data, budget, log)
 
+    def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
+        """Return a training scan at network size, with its cuts, of boxes or of marks."""
+        self.boxes = scan.site in self.boxed
+        return super().prepare(scan, classes, size)
+
     def narrow(self, images: np.ndarray, sets: np.ndarray, classes: int) -> np.ndarray:
-        """Reduce label sets (s, h, w) of images (s, c, h, w) to the cuts; a slice that is all open stays so."""
+        """Reduce label sets (s, h, w) of images (s, c, h, w) to the cuts.
+
+        Where a box fills its slice, what no cut takes stays as it is.
+        """
         if not self.boxes:
             return super().narrow(images, sets, classes)
-        cuts = [1 << cut_boxes(image, own, classes, self.rounds, self.core) for image, own in zip(images, sets, strict=True)]
-        unknown = (sets == everything(classes)).all((1, 2), keepdims=True)
-        return np.where(unknown, sets, cuts).astype(sets.dtype)
+        cuts = [cut_boxes(image, own, classes, self.rounds, self.core) for image, own in zip(images, sets, strict=True)]
+        filled = np.bitwise_and.reduce(sets, (1, 2), keepdims=True) > 1  # a class is possible everywhere
+        return np.where(filled & np.equal(cuts, 0), sets, np.left_shift(1, cuts)).astype(sets.dtype)
 
     def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
         """Return the class of the cut that contains each pixel."""

@@ -5,7 +5,6 @@ timm (`tu-...`), from scratch or from a file of encoder weights; nothing is ever
 """
 
 import copy
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -284,8 +283,8 @@ def lacks(name: str, needs: Iterable[str], channels: int, size: int, batch: int)
 
 
 def _by_stride(image: Tensor, maps: list[Tensor]) -> dict[int, Tensor]:
-    """The last map of each stride, without maps of 0 channels."""
-    return {2 ** round(math.log2(image.shape[-1] / m.shape[-1])): m for m in maps if m.shape[1]}
+    """The last map of each stride, without maps of 0 channels; sizes may have been halved with a rest."""
+    return {1 << (image.shape[-1] // (m.shape[-1] + 1)).bit_length(): m for m in maps if m.shape[1]}
 
 
 def _load(encoder: nn.Module, path: Path) -> None:

@@ -1,5 +1,6 @@
 """nnU-Net's loss, deep supervision and intensity augmentation on the network of all methods."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -50,7 +51,7 @@ class NNUNetStyle(NetMethod):
         made = self.net.all(image) if self.deep else [self.net(image)]
         total, weights = torch.zeros((), device=image.device), 0.0
         for level, logits in enumerate(made):
-            sets = F.interpolate(batch.allowed[:, None].float(), logits.shape[-2:])[:, 0].int()  # the nearest pixel
+            sets = F.interpolate(batch.allowed[:, None].double(), logits.shape[-2:])[:, 0].int()  # the nearest; exact
             each = partial_cross_entropy(logits, sets) - self.dice * soft_dice(logits, sets)
             total, weights = total + 0.5**level * each, weights + 0.5**level
         return total / weights
@@ -150,13 +151,14 @@ def gamma(x: Tensor, power: Tensor) -> Tensor:
 
 
 def blurred(x: Tensor, sigma: Tensor) -> Tensor:
-    """Convolve with a Gaussian of sigma px (n, 1, 1, 1), cut at 4 px; borders are repeated."""
-    at = torch.arange(-4, 5, device=x.device)
+    """Convolve with a Gaussian of sigma px (n, 1, 1, 1), cut at 4 px, or more above 256 px; borders are repeated."""
+    reach = max(4, math.ceil(4 * relative_size(x)))
+    at = torch.arange(-reach, reach + 1, device=x.device)
     kernel = torch.exp(-0.5 * (at / sigma.view(-1, 1)) ** 2)
     kernel = kernel / kernel.sum(1, keepdim=True)
     n, c, h, w = x.shape
-    kernel = kernel.repeat_interleave(c, 0).view(n * c, 1, 1, 9).to(x.dtype)
-    flat = F.pad(x.reshape(1, n * c, h, w), (4, 4, 4, 4), mode="replicate")
+    kernel = kernel.repeat_interleave(c, 0).view(n * c, 1, 1, -1).to(x.dtype)
+    flat = F.pad(x.reshape(1, n * c, h, w), [reach] * 4, mode="replicate")
     return F.conv2d(F.conv2d(flat, kernel, groups=n * c), kernel.mT, groups=n * c).view(n, c, h, w)
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from benchmark.methods.base import Method
-from benchmark.methods.boxes import filled, only_boxes
+from benchmark.methods.boxes import boxed_sites, filled
 from benchmark.methods.resize import fit_sets, to_native_size
 from benchmark.seal.contract import Budget, Log, TestScan, WeakData
 
@@ -28,11 +28,11 @@ class Prior(Method):
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Count the marks of each class at each position of the network's square, and smooth the counts."""
         self.budget = budget
-        if only_boxes(data):
-            data = data.relabel(lambda scan: filled(scan.allowed, data.classes))
+        boxed = boxed_sites(data)
         counts = np.zeros((data.classes, budget.size, budget.size))
         for scan in data:
-            sets = fit_sets(scan.allowed, budget.size, data.classes, budget.resize)
+            sets = filled(scan.allowed, data.classes) if scan.site in boxed else scan.allowed
+            sets = fit_sets(sets, budget.size, data.classes, budget.resize)
             for k in range(data.classes):
                 counts[k] += (sets == 1 << k).sum(0)
         everywhere = counts.sum((1, 2), keepdims=True) / max(counts.sum(), 1)

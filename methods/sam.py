@@ -11,11 +11,13 @@ import torch
 from scipy.ndimage import find_objects, label
 from torch import Tensor
 
+from benchmark.methods.boxes import boxed_sites
 from benchmark.methods.pce_dice import PartialCrossEntropyDice
 from benchmark.seal.contract import Budget, Log, WeakData, WeakScan
 
 BACKGROUND = 1  # the set of class 0 alone
 EIGHT = np.ones((3, 3))  # neighbours of a pixel in a mark
+Prompt = tuple[int, dict[str, np.ndarray]]  # a class, and arguments of SAM's `predict`
 
 
 @dataclass
@@ -54,13 +56,14 @@ class SegmentAnything(PartialCrossEntropyDice):
 
 def masked(data: WeakData, predictor: Any, points: int) -> WeakData:
     """The same images with SAM's masks as label sets."""
-    return data.relabel(lambda scan: np.stack([*slices(predictor, scan, data.classes, points)]))
+    boxed = boxed_sites(data)
+    return data.relabel(lambda scan: np.stack([*slices(predictor, scan, data.classes, points, scan.site in boxed)]))
 
 
-def slices(predictor: Any, scan: WeakScan, classes: int, points: int) -> Iterator[np.ndarray]:
-    """Yield the label sets (h, w) of each slice of a scan."""
+def slices(predictor: Any, scan: WeakScan, classes: int, points: int, boxed: bool) -> Iterator[np.ndarray]:
+    """Yield the label sets (h, w) of each slice of a scan, which is annotated by boxes or by marks."""
     for image, sets in zip(scan.image, scan.allowed, strict=True):
-        given = prompts(sets, classes, points)
+        given = boxes(sets, classes) if boxed else marks(sets, classes, points)
         if not given:
             yield np.full_like(sets, BACKGROUND) if known(sets) == {BACKGROUND} else sets
             continue
@@ -83,27 +86,30 @@ def known(sets: np.ndarray) -> set[int]:
     return set(np.unique(sets[sets & (sets - 1) == 0]).tolist())
 
 
-def prompts(sets: np.ndarray, classes: int, points: int) -> list[tuple[int, dict[str, np.ndarray]]]:
-    """List class and prompt, as arguments of SAM's `predict`, of each mark or box in label sets (h, w).
+def marks(sets: np.ndarray, classes: int, points: int) -> list[Prompt]:
+    """List the prompt of each mark in label sets (h, w): points that are spread over it."""
+    found = []
+    for k in range(1, classes):
+        regions, count = label(sets == 1 << k, EIGHT)
+        others = spread((sets & (sets - 1) == 0) & (sets != 1 << k), points)
+        for region in range(1, count + 1):
+            own = spread(regions == region, points)
+            where, which = np.concatenate([own, others]), np.repeat([1, 0], [len(own), len(others)])
+            found.append((k, {"point_coords": where, "point_labels": which}))
+    return found
 
-    A box is a connected region where a class is possible, in a slice where no pixel is marked with it; one that is as
-    large as the slice says nothing. A mark's points are spread over it.
+
+def boxes(sets: np.ndarray, classes: int) -> list[Prompt]:
+    """List the prompt of each box in label sets (h, w): a connected region where a class is possible.
+
+    One that is as large as the slice says nothing.
     """
     found = []
-    marked = known(sets)
     for k in range(1, classes):
-        if 1 << k in marked:
-            regions, count = label(sets == 1 << k, EIGHT)
-            others = spread((sets & (sets - 1) == 0) & (sets != 1 << k), points)
-            for region in range(1, count + 1):
-                own = spread(regions == region, points)
-                where, which = np.concatenate([own, others]), np.repeat([1, 0], [len(own), len(others)])
-                found.append((k, {"point_coords": where, "point_labels": which}))
-        elif marked <= {BACKGROUND}:
-            for rows, columns in find_objects(label(sets >> k & 1)[0]):
-                box = np.array([columns.start, rows.start, columns.stop - 1, rows.stop - 1])
-                if (rows.stop - rows.start, columns.stop - columns.start) != sets.shape:
-                    found.append((k, {"box": box}))
+        for rows, columns in find_objects(label(sets >> k & 1)[0]):
+            box = np.array([columns.start, rows.start, columns.stop - 1, rows.stop - 1])
+            if (rows.stop - rows.start, columns.stop - columns.start) != sets.shape:
+                found.append((k, {"box": box}))
     return found
 
 

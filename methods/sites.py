@@ -163,6 +163,8 @@ class BlendSite(Site):
             self.own_share = {name: torch.full_like(distance, self.start) for name, distance in self.gap.items()}
         probe = copy.deepcopy(self.net).train()  # so that no pass changes the statistics of the network's batch norm
         probe.load_state_dict(mean, strict=False)
+        for name, weight in probe.named_parameters():
+            weight.requires_grad_(name in self.gap)  # whatever part of a round the network is in
         losses: list[float] = []
         for _ in range(self.passes[1] if first else 1):
             losses.append(float(np.mean([self.descend(probe, mean, rows) for rows in self.rows()])))
@@ -177,7 +179,7 @@ class BlendSite(Site):
     def descend(self, probe: nn.Module, mean: dict[str, Tensor], rows: np.ndarray) -> float:
         """Take a step of a on these slices, at a rate of 1; return the loss before it."""
         probe.load_state_dict(self.blend(mean), strict=False)
-        weights = {name: weight for name, weight in probe.named_parameters() if name in self.gap and weight.requires_grad}
+        weights = {name: weight for name, weight in probe.named_parameters() if name in self.gap}
         image, allowed = self.method.images[rows], torch.from_numpy(self.method.allowed[rows]).int()
         with self.method.autocast():
             loss = partial_cross_entropy(probe(image.to(self.method.device)), allowed.to(self.method.device))
@@ -240,8 +242,8 @@ def norms(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def of_head(key: str) -> bool:
-    """Whether a key of a state dict is of a head, as all networks of this suite call their last layers."""
-    return "head" in key.split(".")
+    """Whether a key of a state dict is of last layers: a head, those of coarser maps, or a classifier of images."""
+    return bool({"head", "heads", "classifier"} & set(key.split(".")))
 
 
 def network_method(name: str) -> type[NetMethod]:

@@ -1,6 +1,5 @@
 """Losses of boxes and tags: boxes are tight, neighbours of similar colour are alike, and what is tagged is somewhere."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -100,12 +99,15 @@ def colour_pairs(probs: Tensor, image: Tensor, boxes: Boxes, *, similarity: floa
 def image_bags(probs: Tensor, allowed: Tensor, r: float = 0.0) -> Tensor:
     """Mean of -log m over the classes that are possible at every pixel of an image, and over images; 0 if there is none.
 
-    m: the maximum of the class's probability over the image, or with r > 0 its smooth form log(mean(exp(r p))) / r. probs
-    (n, k, h, w), allowed (n, h, w) as sets. Pathak et al., ICLR workshop 2015; Pinheiro & Collobert, CVPR 2015.
+    m: the maximum of the class's probability over the image, or with r > 0 its smooth form log(mean(exp(r p))) / r. Pixels
+    that allow all classes, such as padding, are left out, unless all pixels do. probs (n, k, h, w), allowed (n, h, w) as
+    sets. Pathak et al., ICLR workshop 2015; Pinheiro & Collobert, CVPR 2015.
     """
     present = everywhere(allowed, probs.shape[1])
-    flat = probs.flatten(2)
-    most = ((r * flat).logsumexp(2) - math.log(flat.shape[2])) / r if r else flat.amax(2)
+    inside = ~possible(allowed, probs.shape[1]).all(1) | present.all(1)[:, None, None]
+    flat = probs.masked_fill(~inside[:, None], -torch.inf).flatten(2)
+    count = inside.sum((1, 2))[:, None].to(torch.promote_types(probs.dtype, torch.float32))
+    most = ((r * flat).logsumexp(2) - count.log()) / r if r else flat.amax(2)
     return -((most + FLOOR).log() * present).sum() / present.sum().clamp(min=1)
 
 

@@ -18,9 +18,11 @@ from benchmark.check.methods import METHOD_CHECKS, Candidate
 from benchmark.methods import networks
 from benchmark.methods.federated import Federated, rounds_of, share
 from benchmark.methods.losses import partial_cross_entropy
-from benchmark.methods.sites import BlendSite, HeadSite, NormSite, ProxSite, SelectiveSite, Site, network_method
+from benchmark.methods.sites import BlendSite, HeadSite, NormSite, ProxSite, SelectiveSite, Site, network_method, of_head
 from benchmark.plan import plugins
 from benchmark.seal.contract import Budget, TestScan, WeakData, WeakScan
+from benchmark.train import worker
+from tests.support.sweeps import TINY, small_plan
 
 BUDGET = Budget(steps=8, batch=2, size=16)
 NEEDS_FLOWER = pytest.mark.skipif(importlib.util.find_spec("flwr") is None, reason="Flower is not installed")
@@ -304,6 +306,13 @@ def test_the_term_of_fedprox_is_half_mu_times_the_squared_distance():
     assert float(site.distance(None).detach()) == pytest.approx(0.5 / 2 * 3 * 2.0**2, rel=1e-4)
 
 
+@pytest.mark.parametrize(("base", "last"), [("nnunet_style", "heads.1.bias"), ("cam", "classifier.weight")])
+def test_heads_of_coarser_maps_and_classifiers_are_last_layers(base, last):
+    kept = begun(HeadSite, base=base).kept()
+    assert last in kept
+    assert any("head" in key.split(".") for key in kept)
+
+
 # ------------------------------------------------------------------------------------------------------------ blending
 
 
@@ -409,6 +418,14 @@ def test_a_step_of_the_shares_descends_the_loss_on_the_marks():
         assert float(before[channel] - site.own_share[name][channel]) == pytest.approx(slope, rel=0.05, abs=1e-5)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_whole_decoder_is_blended_whatever_a_round_trained_last(place):
+    site, mean = moved_on(SelectiveSite)
+    site.before_step(place)  # of two steps: the last layers alone, and all but them
+    site.receive(mean + np.float32(0.05), 0.0)
+    assert {of_head(name) for name, share in site.own_share.items() if (share != 1).any()} == {True, False}
+
+
 @NEEDS_FLOWER
 def test_prediction_changes_no_blending():
     data = data_at(0, 1)
@@ -509,6 +526,50 @@ def test_other_bases_have_the_selection_too(base):
         assert site.selections
         assert {selection.site for selection in site.selections} == {place}
     assert method.predict(TestScan(scans_of(0)[0].image, site=3)).shape == (3, 32, 32)
+
+
+# ------------------------------------------------------------------------------------------------------ what a base says
+
+
+def planned(base, strategy="local", sites=2, annotations=("scribble",), **changes):
+    options = [
+        *TINY,
+        "octa_phantom.train=6",
+        f"octa_phantom.sites={sites}",
+        f"federated.base={base}",
+        f"federated.strategy={strategy}",
+    ]
+    return small_plan(["federated"], options=options, annotations=list(annotations), **changes)
+
+
+def test_a_plan_leaves_out_what_the_base_does_not_learn_from():
+    plan = planned("box_mil", annotations=["scribble", "box", "scribble/box"])
+    assert [job.annotation for job in plan.jobs] == ["box"]
+    assert plan.jobs[0].reason == "no rotations other than quarter turns, as its loss needs the image's axes"
+    named = "federated with base=box_mil"
+    assert plan.not_claimed == [(named, "scribble:sim"), (named, "scribble:sim/box")]
+    assert [job.annotation for job in planned("pce", annotations=["scribble/box"]).jobs] == ["scribble:sim/box"]
+
+
+def test_a_plan_refuses_a_network_that_lacks_what_the_base_needs():
+    with pytest.raises(InputError, match="federated needs decoder/2, which smp:FPN/resnet18 does not make"):
+        planned("nnunet_style", budget=["network=smp:FPN/resnet18", "size=64"])
+
+
+def test_a_plan_warns_of_what_the_steps_of_a_site_leave_out():
+    (said,) = planned("procns", budget=["steps=101"]).warnings
+    assert said.startswith("federated: 50 steps leave noise suppression out")
+    assert not planned("procns", "pooled", budget=["steps=101"]).warnings
+
+
+def test_what_a_base_notes_holds_if_it_holds_at_all_sites():
+    one, other = data_of("tags", shapes=((2, 32, 32),)), data_of("tags", shapes=((2, 32, 32),))
+    other = other.relabel(lambda scan: np.full_like(scan.allowed, 7))
+    scans = [WeakScan(scan.image, scan.allowed, site=site) for site, own in enumerate((one, other)) for scan in own]
+    method = trained("local", WeakData(scans, 3, 1), replace(BUDGET, steps=4), base="cam")
+    assert [site.method.facts["tags_differ"] for site in method.sites.values()] == [True, False]
+    assert worker._facts(method)["notes"] == {"tags_differ": "tags differed between slices"}
+    assert method.facts["tags_differ"] is False
 
 
 # ------------------------------------------------------------------------------------------------------------- refused

@@ -560,6 +560,17 @@ def test_nnunet_style_is_the_published_sum(options, batch):
     torch.testing.assert_close(method.net(batch.image), made[0])
 
 
+def test_nnunet_style_has_a_finite_loss_with_31_classes():
+    made = torch.randn(1, 31, 4, 4, generator=torch.Generator().manual_seed(0))
+    sets = torch.full((1, 4, 4), (1 << 31) - 1, dtype=torch.int32)
+    sets[0, 0, 0] = 1 << 30
+    method = nnunet_style.NNUNetStyle(deep=False, intensity=False)
+    method.net = lambda image: made
+    found = method.loss(Batch(torch.zeros(1, 1, 4, 4), sets, torch.arange(1), None), 0.0)
+    expected = -made[0, :, 0, 0].log_softmax(0)[30] - nnunet_style.soft_dice(made, sets)
+    torch.testing.assert_close(found, expected)
+
+
 def test_intensities_are_augmented_unless_they_shall_not(batch):
     method = built("nnunet_style", batch, intensity=True)
     assert len({loss_at(method, batch, 0.5).item() for _ in range(6)}) > 1
@@ -608,6 +619,13 @@ def test_blurring_a_point_gives_a_gaussian_per_image():
     for each, sigma in zip(made, (0.5, 1.0), strict=True):
         line = np.exp(-0.5 * (np.arange(-4, 5) / sigma) ** 2)
         np.testing.assert_allclose(each[1, 1:10, 1:10], np.outer(line, line) / line.sum() ** 2, atol=1e-6)
+
+
+def test_a_large_image_is_blurred_as_far_as_asked():
+    x = torch.zeros(1, 1, 1024, 1024)
+    x[..., 512, 512] = 1
+    line = nnunet_style.blurred(x, torch.full((1, 1, 1, 1), 4.0))[0, 0].sum(0)
+    assert (line * (torch.arange(1024) - 512) ** 2).sum().sqrt().item() == pytest.approx(4, rel=0.01)
 
 
 def test_low_resolution_is_the_identity_at_1_and_pixels_of_two_at_half():

@@ -30,6 +30,13 @@ def test_feature_maps_by_stride():
         assert all(m.shape[-1] * stride == size[-1] for stride, m in maps.items())
 
 
+@pytest.mark.parametrize("size", [24, 31, 46, 47])
+def test_the_levels_have_their_strides_where_a_size_is_halved_with_a_rest(size):
+    with torch.device("meta"):
+        found = UNet(1, 2).features(torch.empty(2, 1, size, size))
+    assert (list(found.encoder), list(found.decoder)) == ([1, 2, 4, 8, 16], [8, 4, 2, 1])
+
+
 def fill(net):
     """Set the parameters to what the golden file's `about` gives as a formula."""
     scales = {id(m.weight) for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)}

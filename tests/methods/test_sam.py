@@ -71,16 +71,16 @@ class Painter:
         return np.stack([worse, logits]), np.array([0.1, 0.9]), None
 
 
-def labelled(sets: np.ndarray, painter: Painter, classes: int = 3) -> np.ndarray:
+def labelled(sets: np.ndarray, painter: Painter, classes: int = 3, boxed: bool = False) -> np.ndarray:
     scan = WeakScan(np.zeros((len(sets), 1, *sets.shape[1:]), np.float32), sets)
-    return np.stack([*sam.slices(painter, scan, classes, 3)])
+    return np.stack([*sam.slices(painter, scan, classes, 3, boxed)])
 
 
 def test_each_mark_is_a_prompt_with_the_other_classes_against_it():
     sets = open_set(20, 20)
     sets[2, 2:9], sets[15, 15], sets[8, 12] = 1 << 1, 1 << 1, 1 << 2
     sets[18, 1:4] = 1
-    found = sam.prompts(sets, 3, 3)
+    found = sam.marks(sets, 3, 3)
     assert [k for k, _ in found] == [1, 1, 2]
     stroke = found[0][1]
     assert stroke["point_coords"][stroke["point_labels"] == 1].tolist() == [[5, 2], [2, 2], [8, 2]]
@@ -94,7 +94,7 @@ def test_boxes_are_found_where_a_class_is_possible():
     sets[3:9, 4:12] |= 1 << 1
     sets[12:15, 1:5] |= 1 << 1
     sets[6:18, 10:16] |= 1 << 2  # overlaps the first
-    assert [(k, prompt["box"].tolist()) for k, prompt in sam.prompts(sets, 3, 3)] == [
+    assert [(k, prompt["box"].tolist()) for k, prompt in sam.boxes(sets, 3)] == [
         (1, [4, 3, 11, 8]),
         (1, [1, 12, 4, 14]),
         (2, [10, 6, 15, 17]),
@@ -108,6 +108,23 @@ def test_unmarked_slices_have_no_prompt(classes):
     painter = Painter()
     assert np.array_equal(labelled(blank, painter, classes), [blank[0], np.ones((12, 12))])
     assert not painter.asked
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_region_that_a_mark_of_background_encloses_is_no_box(classes):
+    """Of two scans at one site; what is possible within the strokes looks like a box at another."""
+    sets = open_set(3, 1, 12, 12, classes=classes)
+    sets[:, :, 2:8, 2:8] = 1
+    sets[:, :, 3:7, 3:7] = (1 << classes) - 1
+    sets[1, 0, 10, 2:5] = 1 << 1
+    sets[2, 0, :2] = sets[2, 0, :, :2] = sets[2, 0, 8:] = sets[2, 0, :, 8:] = 1
+    image = np.zeros((1, 1, 12, 12), np.float32)
+    data = WeakData([WeakScan(image, own, site=site) for own, site in zip(sets, (0, 0, 1), strict=True)], classes, 1)
+    painter = Painter()
+    made = [scan.allowed for scan in sam.masked(data, painter, 3)]
+    assert (made[0] == 1).all()
+    assert ["box" in prompt for prompt in painter.asked] == [False] + [True] * (classes - 1)
+    assert np.array_equal(made[2] != 1, sets[2] != 1)
 
 
 def test_masks_become_labels_and_marks_keep_theirs():
@@ -132,7 +149,7 @@ def test_a_prompt_of_one_point_takes_the_best_of_several_masks():
     assert [prompt["multimask_output"] for prompt in painter.asked] == [True, False]
     box = np.full((1, 20, 20), 1, np.int32)
     box[0, 4:9, 4:9] |= 1 << 1
-    found = labelled(box, boxes := Painter())
+    found = labelled(box, boxes := Painter(), boxed=True)
     assert [prompt["multimask_output"] for prompt in boxes.asked] == [False]
     assert np.array_equal(found[0] == 1 << 1, box[0] != 1)
 

@@ -104,6 +104,16 @@ def test_padding_is_background_and_not_in_a_box():
     assert np.array_equal(method.allowed, expected)
 
 
+def test_padding_makes_no_box_of_a_slice_without_annotation():
+    sets = np.full((2, 16, 32), 7, np.uint8)
+    sets[0] = 1
+    sets[0, :6, 4:9] = 3
+    method = built("box_mil", boxed())
+    _, made = method.prepare(WeakScan(np.zeros((2, 1, 16, 32), np.float32), sets), 3, 32)
+    assert (made[1] == 7).all()
+    assert (made[0, :8] == 1).all()
+
+
 # ------------------------------------------------------------------------------------------------- boxes as labels
 
 
@@ -129,7 +139,29 @@ def test_a_box_of_the_whole_slice_is_filled():
 
 @pytest.mark.parametrize(("form", "only"), [("box", True), ("tags", True), ("scribble", False), ("full", False)])
 def test_where_background_is_possible_everywhere_there_are_only_boxes(form, only):
-    assert boxes.only_boxes(data_of(form)) is only
+    assert boxes.boxed_sites(data_of(form)) == ({0} if only else set())
+
+
+def at_sites(*data):
+    """These data, each at a site of its own."""
+    scans = [WeakScan(scan.image, scan.allowed, site=site) for site, own in enumerate(data) for scan in own]
+    return WeakData(scans, data[0].classes, data[0].channels)
+
+
+def test_with_a_form_for_each_site_grabcut_and_the_prior_learn_of_each_as_of_it_alone():
+    """A scribbled scan without an object, whose strokes enclose a region, looks like a box, but its site does not."""
+    marks, drawn = (data_of(form, shapes=((2, 32, 32),), classes=2) for form in ("scribble", "box"))
+    empty = np.ones((2, 32, 32), np.uint8)
+    empty[:, 8:20, 8:20] = 3
+    marks = WeakData([*marks, WeakScan(next(iter(marks)).image, empty)], 2, 1)
+    both, alone = at_sites(marks, drawn), [at_sites(marks), at_sites(drawn)]
+    cuts, *own = (fitted("grabcut", data, steps=1)[0].allowed for data in (both, *alone))
+    assert np.array_equal(cuts, np.concatenate(own))
+    assert (cuts[2:4] == 1).all()
+    assert {1, 2} <= set(np.unique(cuts[4:]))
+    counts = [fitted("prior", data)[1][0]["marks"] for data in (both, *alone)]
+    assert counts[0] == sum(counts[1:])
+    assert counts[2] == 2 * 32 * 32
 
 
 def test_the_control_trains_on_filled_boxes():
@@ -190,6 +222,16 @@ def test_grabcut_trains_on_cuts_of_boxes_and_leaves_slices_without_annotation_op
     assert set(np.unique(method.allowed[0])) == {1, 2}
     assert (method.allowed[0] & sets[0] != 0).all()
     assert (method.allowed[1] == 3).all()
+
+
+def test_a_box_that_fills_its_slice_is_not_cut_and_not_background():
+    method = grabcut.GrabCut()
+    method.boxes, images = True, np.random.default_rng(0).random((2, 1, 32, 32), np.float32)
+    sets = np.full((2, 32, 32), 3, np.uint8)
+    sets[0, 8:20, 8:20] = 7
+    made = method.narrow(images, sets, 3)
+    assert {4} <= set(np.unique(made[0])) <= {3, 4, 7}
+    assert np.array_equal(made[1], sets[1])
 
 
 # --------------------------------------------------------------------------------------------------------------- tags
