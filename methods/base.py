@@ -41,6 +41,7 @@ class Method(ABC):
     title: ClassVar[str] = ""  # its name in figures and LaTeX tables, such as "Mean teacher"; a subclass doesn't inherit it
     files: ClassVar[tuple[str, ...]] = ()  # options that name a file, whose content decides results
     methods: ClassVar[tuple[str, ...]] = ()  # options that name another method, whose code decides results
+    networks: ClassVar[tuple[str, ...]] = ()  # options that name a further network, or are empty
     outside: ClassVar[str] = ""  # what it knows from outside the training data, such as other weights; tables mark its rows
     # Yes-or-no facts that tables mention where they did not hold in all runs of a row: {"fired": "noise was suppressed"}.
     notes: ClassVar[Mapping[str, str]] = {}

@@ -28,7 +28,7 @@ class Federated(Method):
     """
 
     title: ClassVar[str] = "Federated"
-    annotations: ClassVar[str] = "sets"  # as the default base; a site refuses those that its base can't learn from
+    annotations: ClassVar[str] = "sets"  # as the default base; a plan leaves out what the base can't learn from
     methods: ClassVar[tuple[str, ...]] = ("base",)
     extra: ClassVar[str] = "a network per site; fedala, fedicra: passes over the slices to blend weights"
 
@@ -70,6 +70,13 @@ class Federated(Method):
             sites=len(sites), rounds=rounds, bytes_sent=sent, updates=sites[0].done,
             images_seen=budget.batch * sum(site.done for site in sites), images_blended=sum(site.blended for site in sites),
         )  # fmt: skip
+        facts = [site.method.facts for site in sites]  # what a table notes holds if it holds at all sites
+        self.report(**{name: all(own.get(name) for own in facts) for name in sites[0].method.notes if name in facts[0]})
+
+    def left_out(self, budget: Budget, sites: int = 1) -> str:
+        """Say what of the base a budget leaves no time for, at the one of so many sites that has the fewest steps."""
+        steps = budget.steps if self.strategy == "pooled" else share(budget.steps, sites, sites - 1)
+        return network_method(self.base)().left_out(replace(budget, steps=max(1, steps)))
 
     def predict(self, scan: TestScan) -> np.ndarray:
         """The labels by the network of the scan's site."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from benchmark.datasets.base import Dataset, Inventory
 
 AGAIN = {"": (), "stale": ("stale",), "all": ("stale", "done")}  # states that `rerun` repeats, beside failed runs
+Learner = tuple[str, Any, Budget, "Dataset"]  # a row's label, the method with its options, and what it learns with
 PROTOCOL = 1  # version of the rules that determine a score: splits, sizes, metrics
 
 
@@ -168,17 +169,17 @@ def make_plan(request: Request) -> Plan:
     with remembered(surveys.values()):
         for part, own, splits in parts:
             _add(planned, part, settings, own, splits)
-    datasets = {survey.dataset.name: survey for survey in surveys.values()}
-    for survey in datasets.values():
+    for survey in {survey.dataset.name: survey for survey in surveys.values()}.values():
         planned.warnings.update(dict.fromkeys(implausible(survey.dataset, survey.looked)))
     classes = {row.label: row.cls for row in rows}
+    datasets = {survey.dataset.name: survey.dataset for survey in surveys.values()}
     plan = Plan(
         name=preset.name,
         title=preset.title,
         jobs=list(planned.jobs.values()),
-        datasets={name: survey.dataset for name, survey in datasets.items()},
+        datasets=datasets,
         not_claimed=sorted(planned.not_claimed),
-        warnings=[*planned.warnings, *_left_out(planned.jobs.values(), classes)],
+        warnings=[*planned.warnings, *_left_out(planned.jobs.values(), classes, datasets)],
         against=request.against,
         metrics=metrics,
         notes=preset.notes,
@@ -225,22 +226,29 @@ def _checked_parts(
     _check_networks(learner for each in learners for learner in each)
     checked = [(part, own, _splits(part, own, settings)) for part, own in parts]
     for (_, _, splits), each in zip(checked, learners, strict=True):
-        for _, budget, dataset in each:
+        for _, _, budget, dataset in each:
             for split in splits[dataset.name]:
                 _check_selection(budget, dataset, split)
     return checked
 
 
-def _learners(part: Part, settings: Settings, datasets: "Iterable[Dataset]") -> "Iterator[tuple[Row, Budget, Dataset]]":
+def _learners(part: Part, settings: Settings, datasets: "Iterable[Dataset]") -> "Iterator[Learner]":
     """Check options and budgets of a part; yield the rows that learn from its annotations, on each data set."""
-    from benchmark.datasets import annotations, forms
+    from benchmark.datasets import annotations
 
     given = [{each.form for each in annotations.parse_sites(text).parts} for text in part.annotations]
     for row, dataset in product(settings.rows(part.methods), datasets):
         budget = settings.budget(row, dataset.parts[0].name, part.budget)[0]
-        settings.options(row, dataset.parts[0].name)
-        if any(every.issubset(forms.learnt(row.cls.annotations)) for every in given):
-            yield row, budget, dataset
+        method = settings.method(row, dataset.parts[0].name)
+        if any(every <= _forms(method) for every in given):
+            yield row.label, method, budget, dataset
+
+
+def _forms(method: Any) -> set[str]:
+    """The forms of annotation that a method learns from, with the methods that its options name."""
+    from benchmark.datasets import forms
+
+    return set.intersection(*(set(forms.learnt(cls.annotations)) for cls in plugins.learners(method)))
 
 
 def _add(
@@ -251,22 +259,24 @@ def _add(
     splits: Mapping[str, Sequence[str]],
 ) -> None:
     """Plan the jobs of a part on these splits of data sets, every scan of which is read."""
-    from benchmark.datasets import annotations, forms
+    from benchmark.datasets import annotations
 
     rows = settings.rows(part.methods)
     for survey in surveys:
         name = survey.dataset.name
+        methods = {row.label: settings.method(row, survey.dataset.parts[0].name) for row in rows}
         looks = {split: survey.look(split) for split in splits[name]}
         planned.warnings.update(dict.fromkeys(warning for look in looks.values() for warning in look.warnings))
         for text, (split, look) in product(part.annotations, looks.items()):
             annotation = annotations.resolve(text, look.drawn, name)
             annotations.check_simulable(annotation, look, f"split {split} of {name}")
             for seed, row in product(part.seeds, rows):
-                if {each.form for each in annotation.parts}.issubset(forms.learnt(row.cls.annotations)):
+                if {each.form for each in annotation.parts} <= _forms(method := methods[row.label]):
                     job = _job(settings, row, survey, annotation, split, seed, look.fingerprint, part.budget)
                     planned.jobs[str(job.folder)] = job
                 else:
-                    planned.not_claimed.add((row.label, str(annotation)))
+                    named = "".join(f" with {option}={getattr(method, option)}" for option in method.methods)
+                    planned.not_claimed.add((row.label + named, str(annotation)))
 
 
 def _splits(part: Part, surveys: "Sequence[Inventory]", settings: Settings) -> dict[str, list[str]]:
@@ -359,32 +369,41 @@ def _job(
     )
 
 
-def _check_networks(learners: "Iterable[tuple[Row, Budget, Dataset]]") -> None:
+def _check_networks(learners: "Iterable[Learner]") -> None:
     """Check that each network can be trained with its budget and has what its methods need; `unet` has everything."""
     checked = set()
-    for row, budget, dataset in learners:
-        network, needs = budget.network, getattr(row.cls, "needs", ())
-        case = (network, budget.weights, budget.size, budget.batch, dataset.channels, needs)
-        if case in checked or network == "unet":
-            continue
-        checked.add(case)
-        from benchmark.methods import networks  # imports torch
+    for label, method, budget, dataset in learners:
+        needs = tuple(need for cls in plugins.learners(method) for need in getattr(cls, "needs", ()))
+        further = [(name, ()) for option in method.networks if (name := getattr(method, option))]
+        for network, own in [(budget.network, needs), *further]:
+            case = (network, budget.network, budget.weights, budget.size, budget.batch, dataset.channels, own)
+            if case in checked or network == "unet":
+                continue
+            checked.add(case)
+            from benchmark.methods import networks  # imports torch
 
-        try:
-            missing = networks.lacks(network, needs, dataset.channels, budget.size, budget.batch)
-            if budget.weights:
-                networks.build(network, dataset.channels, 2, budget.weights)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        if missing:
-            raise InputError(f"{row.label} needs {' and '.join(missing)}, which {network} does not make")
+            try:
+                missing = networks.lacks(network, own, dataset.channels, budget.size, budget.batch)
+                if budget.weights:
+                    networks.build(budget.network, dataset.channels, 2, budget.weights)
+            except ValueError as error:
+                raise InputError(str(error)) from error
+            if missing:
+                raise InputError(f"{label} needs {' and '.join(missing)}, which {network} does not make")
 
 
-def _left_out(jobs: Iterable[Job], methods: Mapping[str, Any]) -> list[str]:
+def _left_out(jobs: Iterable[Job], methods: Mapping[str, Any], datasets: "Mapping[str, Dataset]") -> list[str]:
     """Say which parts of methods their budgets leave no time for, each once."""
-    kinds = {(job.method, job.dataset, job.budget): job for job in jobs}.values()
-    said = ((job.method, plugins.configure(methods[job.method], job.options).left_out(job.budget)) for job in kinds)
-    return list(dict.fromkeys(f"{method}: {text}" for method, text in said if text))
+    from benchmark.datasets.base import site_names
+
+    said: dict[str, None] = {}
+    for job in {(job.method, job.dataset, job.split, job.budget): job for job in jobs}.values():
+        method, dataset = plugins.configure(methods[job.method], job.options), datasets[job.dataset]
+        of_scans = site_names(dataset) if method.methods else {}
+        sites = {of_scans[scan] for scan in dataset.find_split(job.split).train} if of_scans else ()
+        if text := method.left_out(job.budget, len(sites)) if sites else method.left_out(job.budget):
+            said[f"{job.method}: {text}"] = None
+    return list(said)
 
 
 def select_shard(jobs: Sequence[Job], which: str) -> list[Job]:

@@ -260,6 +260,11 @@ def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
         raise InputError(f"{cls.__name__}: {error}") from error
 
 
+def learners(method: Any) -> list[Any]:
+    """Return the class of a method, and those of the methods that its options name: all of them learn from the data."""
+    return [type(method), *(get("method", str(getattr(method, name))).load() for name in method.methods)]
+
+
 def options_of(instance: Any) -> dict[str, Any]:
     """Return the options of an instance."""
     return {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance) if f.init}

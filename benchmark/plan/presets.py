@@ -283,14 +283,19 @@ class Settings:
             if each.kernels != "torch" and self.on_cpu():
                 raise InputError(f"kernels is {each.kernels}, which needs a GPU; give --device cuda, or kernels=torch")
         reasons = [reason] * (budget != common)
-        if getattr(row.cls, "keeps_axes", False) and budget.augmentation != "none":
+        keep_axes = any(getattr(cls, "keeps_axes", False) for cls in plugins.learners(self.method(row, dataset)))
+        if keep_axes and budget.augmentation != "none":
             reasons.append("no rotations other than quarter turns, as its loss needs the image's axes")
         if outside := getattr(row.cls, "outside", ""):
             reasons.append(f"outside weights: {outside}")
         return budget, common, "; ".join(reasons)
 
     def options(self, row: Row, dataset: str) -> dict[str, Any]:
-        """Return a method's options; each overrides the one before: method, data set, variant, flags."""
+        """Return a method's options, defaults included."""
+        return plugins.options_of(self.method(row, dataset))
+
+    def method(self, row: Row, dataset: str) -> Any:
+        """Return a method with its options; each overrides the one before: method, data set, variant, flags."""
         given: dict[str, Any] = {}
         names = dict.fromkeys((row.plugin.name, row.label))
         for name in names:
@@ -299,4 +304,4 @@ class Settings:
             given |= general | special | (row.fixed if name == row.label else {})
         for name in names:
             given |= self.option_flags.get(name, {})
-        return plugins.options_of(plugins.configure(row.cls, given))
+        return plugins.configure(row.cls, given)

@@ -193,7 +193,8 @@ def _sizes(method: Any) -> dict[str, Any]:
 def _facts(method: Any) -> dict[str, Any]:
     """Return what the method reported, and the notes that tables make of it; nothing if it reported nothing."""
     facts = getattr(method, "facts", {})
-    return {"facts": facts, "notes": {name: text for name, text in method.notes.items() if name in facts}} if facts else {}
+    notes = {name: text for cls in plugins.learners(method) for name, text in cls.notes.items() if name in facts}
+    return {"facts": facts, "notes": notes} if facts else {}
 
 
 def _machine() -> dict[str, Any]:

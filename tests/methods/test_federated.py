@@ -528,6 +528,50 @@ def test_other_bases_have_the_selection_too(base):
     assert method.predict(TestScan(scans_of(0)[0].image, site=3)).shape == (3, 32, 32)
 
 
+# ------------------------------------------------------------------------------------------------------ what a base says
+
+
+def planned(base, strategy="local", sites=2, annotations=("scribble",), **changes):
+    options = [
+        *TINY,
+        "octa_phantom.train=6",
+        f"octa_phantom.sites={sites}",
+        f"federated.base={base}",
+        f"federated.strategy={strategy}",
+    ]
+    return small_plan(["federated"], options=options, annotations=list(annotations), **changes)
+
+
+def test_a_plan_leaves_out_what_the_base_does_not_learn_from():
+    plan = planned("box_mil", annotations=["scribble", "box", "scribble/box"])
+    assert [job.annotation for job in plan.jobs] == ["box"]
+    assert plan.jobs[0].reason == "no rotations other than quarter turns, as its loss needs the image's axes"
+    named = "federated with base=box_mil"
+    assert plan.not_claimed == [(named, "scribble:sim"), (named, "scribble:sim/box")]
+    assert [job.annotation for job in planned("pce", annotations=["scribble/box"]).jobs] == ["scribble:sim/box"]
+
+
+def test_a_plan_refuses_a_network_that_lacks_what_the_base_needs():
+    with pytest.raises(InputError, match="federated needs decoder/2, which smp:FPN/resnet18 does not make"):
+        planned("nnunet_style", budget=["network=smp:FPN/resnet18", "size=64"])
+
+
+def test_a_plan_warns_of_what_the_steps_of_a_site_leave_out():
+    (said,) = planned("procns", budget=["steps=101"]).warnings
+    assert said.startswith("federated: 50 steps leave noise suppression out")
+    assert not planned("procns", "pooled", budget=["steps=101"]).warnings
+
+
+def test_what_a_base_notes_holds_if_it_holds_at_all_sites():
+    one, other = data_of("tags", shapes=((2, 32, 32),)), data_of("tags", shapes=((2, 32, 32),))
+    other = other.relabel(lambda scan: np.full_like(scan.allowed, 7))
+    scans = [WeakScan(scan.image, scan.allowed, site=site) for site, own in enumerate((one, other)) for scan in own]
+    method = trained("local", WeakData(scans, 3, 1), replace(BUDGET, steps=4), base="cam")
+    assert [site.method.facts["tags_differ"] for site in method.sites.values()] == [True, False]
+    assert worker._facts(method)["notes"] == {"tags_differ": "tags differed between slices"}
+    assert method.facts["tags_differ"] is False
+
+
 # ------------------------------------------------------------------------------------------------------------- refused
 
 
