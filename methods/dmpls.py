@@ -31,6 +31,7 @@ class DMPLS(NetMethod):
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the mixed label
     branch: str = ""  # a second network, such as smp:Unet/tu-pvt_v2_b0; not in the paper
 
+    networks: ClassVar[tuple[str, ...]] = ("branch",)
     static: ClassVar[bool] = True
     extra: ClassVar[str] = "a second decoder, or network"
 

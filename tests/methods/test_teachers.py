@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmark import InputError
 from benchmark.methods.augment import IGNORE
 from benchmark.methods.base import Batch, ramp
 from benchmark.methods.dmpls import mixed_dice, mixed_label, shares
@@ -19,6 +20,7 @@ from benchmark.plan import plugins
 from benchmark.seal.contract import Budget
 from tests.support.golden_vectors import Golden, families
 from tests.support.losses import loss_at, scenes
+from tests.support.sweeps import TINY, small_plan
 
 ZOO = ("dmpls", "dmsps", "scribble2label", "ustm")
 
@@ -129,6 +131,13 @@ def test_dmpls_may_have_a_second_network(batch):
     loss_at(method, batch, 0.5).backward()
     without = {name for name, weight in method.net.named_parameters() if weight.grad is None}
     assert not without
+
+
+def test_a_second_network_that_cannot_take_the_size_is_refused_by_the_plan():
+    options = [*TINY, "dmpls.branch=smp:FPN/resnet18"]
+    assert small_plan(["dmpls"], options=options, budget=["size=64"]).jobs
+    with pytest.raises(InputError, match="'smp:FPN/resnet18' can't be trained on a batch of 12 with images of 50 px"):
+        small_plan(["dmpls"], options=options, budget=["size=50"])
 
 
 @pytest.mark.parametrize("name", ["dmpls", "dmsps"])
