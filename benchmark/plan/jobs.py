@@ -170,7 +170,7 @@ def make_plan(request: Request) -> Plan:
         for part, own, splits in parts:
             _add(planned, part, settings, own, splits)
     _check_jobs(planned.jobs.values())
-    datasets = {}
+    datasets: dict[str, Dataset] = {}
     for survey in surveys.values():
         datasets[survey.dataset.name] = survey.dataset
         planned.warnings.update(dict.fromkeys(implausible(survey.dataset, survey.looked)))
@@ -408,7 +408,7 @@ def _left_out(jobs: Iterable[Job], methods: Mapping[str, Any], datasets: "Mappin
     """Say which parts of methods their budgets leave no time for, each once."""
     from benchmark.datasets.base import site_names
 
-    said = {}
+    said: dict[str, None] = {}
     for job in {(job.method, job.dataset, job.split, job.budget): job for job in jobs}.values():
         method, dataset = plugins.configure(methods[job.method], job.options), datasets[job.dataset]
         of_scans = site_names(dataset) if method.methods else {}
