@@ -24,7 +24,7 @@ from benchmark.report.front import Front, opening
 from benchmark.report.latex import paragraphs
 from benchmark.report.runs import Rows
 from benchmark.report.summary import DEFAULTS as COMPARED
-from benchmark.report.summary import HEADLINE, MEAN, OVER, TOO_LITTLE, Options, Summary, patients, summarise
+from benchmark.report.summary import HEADLINE, MEAN, OVER, OWN_CASES, TOO_LITTLE, Options, Summary, patients, summarise
 from benchmark.report.tables import Table
 from benchmark.score.metrics import BUILT_IN
 from benchmark.store import RULES, ResultsFolder, open_results, within
@@ -33,6 +33,7 @@ SHOWN = (  # of a column's budget
     *("steps", "batch", "size", "resize", "augmentation", "network", "optimiser", "lr", "warmup", "schedule", "tune"),
     "kernels",  # other than torch
 )
+NO_SEED = "no seed with every fold"
 NOTES = "More on these numbers: [notes](notes.md)"
 FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
@@ -298,7 +299,7 @@ def _short(summary: Summary, metrics: Sequence[str]) -> str:
 def notes(read: Rows, summary: Summary) -> list[str]:
     """List what a reader must know of the main table, in short sentences."""
     cells = summary.cells
-    known = cells[cells.patients.notna()]
+    known = cells[cells.patients.notna() & ~cells.metric.isin(OWN_CASES)]
     lines = [f"Each number is the mean over patients and seeds, with a {statistics.LEVEL:.0%} interval."]
     if (known.seeds < statistics.FEW_SEEDS).any():
         lines.append(
@@ -318,6 +319,7 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     lines += _options_by_column(read.runs)
     lines += _stated(read.runs)
     lines += _devices(read.runs)
+    lines += _unbalanced(read.runs)
     lines += _exceptions(cells, summary)
     return lines
 
@@ -392,8 +394,9 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     patients_known = f"patient{'s' * (count > 1)}"
     unit = patients_known if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
     seeds = int(cells.seeds.max())
-    few = "" if seeds >= 3 else f" ({'one seed is' if seeds == 1 else 'two seeds are'} too few for a paper)"
-    text = f"{column}: n = {count} {unit}, {seeds} seed{'s' * (seeds > 1)}{few}; intervals over {_covered(cells)}."
+    few = "" if seeds >= 3 else f" ({'two seeds are' if seeds == 2 else 'one seed is'} too few for a paper)"
+    counted = f"{seeds} seed{'s' * (seeds > 1)}{few}" if seeds else NO_SEED
+    text = f"{column}: n = {count} {unit}, {counted}; intervals over {_covered(cells)}."
     budget: dict[str, Any] = about["budget"]
     shown = [f"{name} {budget[name]}" for name in SHOWN if budget.get(name) and budget[name] != "torch"]
     text += f" Budget: {', '.join(shown)}." if shown else ""
@@ -410,8 +413,8 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     if of_column.informative == TOO_LITTLE:
         enough = count >= statistics.FEW_PATIENTS
         why = (
-            "one seed"
-            if seeds == 1
+            ("one seed" if seeds else NO_SEED)
+            if seeds < 2
             else "one row, or no variance"
             if enough
             else f"under {statistics.FEW_PATIENTS} patients"
@@ -439,6 +442,19 @@ def _devices(runs: pd.DataFrame) -> Iterator[str]:
             yield (
                 f"{column}: runs of seed {seeds} were made on several kinds of device. These round differently, which can "
                 "change the score of a run as much as another seed."
+            )
+
+
+def _unbalanced(runs: pd.DataFrame) -> Iterator[str]:
+    """Name the rows of a column whose folds have different seeds."""
+    done = runs[runs.state == "done"].drop_duplicates(["column", "row", "split", "seed"])
+    for column, own in done.groupby("column", observed=True, sort=False):
+        by_row = own.groupby("row", observed=True, sort=False)
+        rows = by_row.size().index[by_row.size() < by_row.split.nunique() * by_row.seed.nunique()]
+        if len(rows):
+            yield (
+                f"{column}: folds have different seeds ({', '.join(rows)}). Each patient counts once; what is said of seeds "
+                "is of those that have every fold."
             )
 
 

@@ -1,6 +1,6 @@
 """Summaries of cases: means in the protocol's order, intervals, comparisons with a reference, ranks, and the leak delta.
 
-Order of means: regions of a scan, scans of a patient, then patients and seeds. `patients` has it for all metrics;
+Order of means: regions of a scan, scans of a patient, seeds of a patient, then patients. `patients` has it for all metrics;
 `supervision.by_patient`, `figures.cases` and, without a report, `stored.mean_dice` follow it. Distances are those on the
 whole stack where these are defined, else those per slice.
 """
@@ -244,10 +244,11 @@ def _cell(values: np.ndarray, facts: Facts) -> dict[str, object]:
     known = ~np.isnan(values)
     if not known.any():
         return {}
-    means = np.nanmean(values[known.any(1)], axis=1)
-    spread = means - means[0]  # for equal seeds it is 0, without rounding errors
+    means = statistics.seed_means(values)
+    means = means[~np.isnan(means)]
+    spread = means - means[:1]  # for equal seeds it is 0, without rounding errors
     return {
-        "mean": float(np.nanmean(values)),
+        "mean": statistics.mean(values),
         "median": float(np.nanmedian(values)),
         "per_seed": per_seed(means, facts),
         "sd_seeds": float(spread.std(ddof=1)) if len(means) > 1 else np.nan,
@@ -352,7 +353,7 @@ class Comparison:
         better = self.metrics[key[2]].better
         if not better or key[2] in OWN_CASES or self.informative(key) == "no":
             return {}
-        means = {row: float(np.nanmean(own)) for row, own in self.cell(key, self.trained).items()}
+        means = {row: statistics.mean(own) for row, own in self.cell(key, self.trained).items()}
         here = self.outcomes_here(key)
         told = {
             pair: here[pair] + THESE if differ_here(outcome, here[pair]) else outcome
@@ -490,7 +491,7 @@ def _leaks(read: Rows) -> pd.DataFrame:
         for row, own in last.items():
             line: dict[str, object] = {"column": column, "method": row, "metric": metric}
             chosen = {rule: by_rule[rule][column, region, metric][row] for rule in RULES}
-            line |= {rule: float(np.nanmean(values)) for rule, values in chosen.items()}
+            line |= {rule: statistics.mean(values) for rule, values in chosen.items()}
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
                 diff = statistics.difference(chosen[rule], own, span=1)
                 line |= {name: diff.mean, f"{name}_low": diff.low, f"{name}_high": diff.high}

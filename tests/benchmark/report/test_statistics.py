@@ -105,23 +105,49 @@ def test_a_row_with_one_bad_seed_leaves_the_pool_and_has_its_own_variance():
 def test_an_interval_holds_its_mean_inside_the_range_whatever_is_missing(values):
     low, high = interval(values, (0, 1), pooled({"m": values}, "m"), "m")
     if not np.isnan(low):
-        assert 0 <= low <= np.nanmean(values) <= high <= 1
+        assert 0 <= low <= statistics.mean(values) <= high <= 1
 
 
 def test_patients_and_seeds_are_drawn_independently_of_each_other():
-    """The mean of each resample, from the rows and columns that it drew, one after the other."""
+    """The mean of each resample, from the rows and columns that it drew, one after the other; first that of each patient."""
     values = np.random.default_rng(0).random((6, 5))
     values[1, 3] = np.nan
     seeds, patients = statistics._draws(6, 5)
     for number in range(20):
-        drawn = [
-            values[s, p]
-            for s in range(6) for p in range(5)
-            for _ in range(int(seeds[number, s] * patients[number, p]))
-            if not np.isnan(values[s, p])
-        ]  # fmt: skip
-        assert resampled(values)[number] == pytest.approx(np.mean(drawn))
+        drawn = np.repeat(values, seeds[number].astype(int), axis=0)
+        means = [np.mean([value for value in own if not np.isnan(value)]) for own in drawn.T]
+        wanted = np.mean(np.repeat(means, patients[number].astype(int)))
+        assert resampled(values)[number] == pytest.approx(wanted)
     assert (statistics._draws(4, 5)[0] == 1).all()  # few seeds are taken as they came
+
+
+def unbalanced(first, others):
+    """Values of ten patients with six seeds, and of forty with the first of these alone."""
+    values = np.full((6, 50), np.nan)
+    values[:, :10], values[0, 10:] = first, others
+    return values + np.random.default_rng(0).normal(0, 0.01, 50)
+
+
+def test_a_patient_counts_once_however_many_seeds_its_fold_has():
+    """By values pooled, a would be the best, with 0.77 and 0.75, and called worse."""
+    cell = {"a": unbalanced(0.9, 0.7), "b": unbalanced(0.8, 0.75), "c": unbalanced(0.5, 0.5)}
+    means = {row: own.mean() for row, own in cell.items() for own in [np.nanmean(own, 0)]}
+    assert {row: statistics.mean(own) for row, own in cell.items()} == pytest.approx(means)
+    assert sum(interval(cell["a"])) / 2 == pytest.approx(means["a"])
+    gap = compare(cell)["a", "b"].mean
+    assert gap == pytest.approx(means["a"] - means["b"])
+    assert gap < 0
+    assert difference(cell["a"], cell["b"]).mean == pytest.approx(gap)
+    assert standings([cell], [{}])["b"].mean_rank == 1
+    assert np.mean(resampled(cell["a"])) == pytest.approx(means["a"], abs=0.005)
+
+
+def test_what_is_said_of_seeds_is_of_those_that_have_every_patient():
+    cell = {"a": unbalanced(0.9, 0.7), "b": unbalanced(0.8, 0.75)}
+    assert np.isnan(statistics.seed_means(cell["a"])).tolist() == [False, *[True] * 5]
+    assert len(compare(cell)["a", "b"].per_seed) == 1
+    assert verdict(compare(cell)["a", "b"], 1, 0.02) == ""
+    assert pooled(cell, cell) == statistics.GIVEN_RUNS
 
 
 def test_one_patient_has_no_interval():

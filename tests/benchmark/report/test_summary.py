@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import InputError
+from benchmark import InputError, report
 from benchmark.plan.plugins import PRIOR
 from benchmark.report import supervision, tables
 from benchmark.report.figures.cases import scan_scores
@@ -138,6 +138,17 @@ def test_folds_are_pooled():
     cases = [case(0.2, patient="a"), case(0.6, patient="b", split="s/1")]
     found = cell(cases, [run(split="s/0"), run(split="s/1")])
     assert (found["patients"], found["mean"], found["runs"], found["planned"]) == (2, pytest.approx(0.4), 2, 2)
+
+
+def test_a_fold_with_more_seeds_counts_no_more():
+    """Of one patient in three seeds, and of another in the first of these."""
+    cases = [*(case(0.3, patient="a", seed=seed) for seed in range(3)), case(0.5, patient="b", split="s/1")]
+    runs = [*runs_of("m"), run(split="s/1")]
+    found = cell(cases, runs)
+    assert (found["mean"], found["seeds"], found["per_seed"]) == (pytest.approx(0.4), 1, "0.400")
+    (said,) = report._unbalanced(pd.DataFrame(runs))
+    assert said.startswith("c: folds have different seeds (m). Each patient counts once")
+    assert not [*report._unbalanced(pd.DataFrame([*runs, *(run(split="s/1", seed=seed) for seed in (1, 2))]))]
 
 
 def test_a_failed_run_leaves_no_average_over_the_survivors():
