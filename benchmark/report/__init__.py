@@ -532,6 +532,7 @@ LEAK_NOTES = [
     "val: by their dense masks. test: by the test set itself.",
     "The leak delta, test minus last, is what choosing on the test set would have gained. weakval minus last is what a fair "
     f"choice costs or brings. Each has a {statistics.LEVEL:.0%} interval for the choice that was made.",
+    "A row with failed runs has no number. Runs are those that kept snapshots, of all that are planned.",
 ]
 PUBLISHED_NOTES = [
     "These numbers were printed in papers; published.csv has the source of each. They are never mixed with those of runs.",

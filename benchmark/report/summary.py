@@ -88,7 +88,7 @@ def summarise(read: Rows, options: Options = DEFAULTS, metrics: Iterable[str] = 
         comparing.ranks(ranked),
         comparing.agreement({column: about["dataset"] for column, about in read.about.items()}),
         columns,
-        _leaks(read),
+        _leaks(read, states),
         read.metrics,
         comparing,
         comparing.verdicts(ranked),
@@ -477,19 +477,29 @@ def _rows(states: pd.DataFrame) -> dict[str, list[str]]:
 # --------------------------------------------------------------------------------------------------------- selection
 
 
-def _leaks(read: Rows) -> pd.DataFrame:
-    """Dice of each row with each rule of selection, and the gain of a choice on the test set over the last step."""
+def _leaks(read: Rows, states: pd.DataFrame) -> pd.DataFrame:
+    """Dice of each row with each rule of selection, and the gain of a choice on the test set over the last step.
+
+    A row with failed runs has no number; `runs` are those that kept snapshots.
+    """
     if read.snapshot_cases is None:
         return pd.DataFrame(columns=LEAK_COLUMNS)
     by_rule = {
         rule: arrays(read.snapshot_cases[read.snapshot_cases.selection == rule].drop(columns="selection")) for rule in RULES
     }
+    last_steps = read.snapshot_cases[read.snapshot_cases.selection == "last"]
+    runs = last_steps.drop_duplicates(["column", "row", "split", "seed"]).groupby(["column", "row"], observed=True).size()
+    known = states.set_index(["column", "row"])
     lines = []
     for (column, region, metric), last in by_rule["last"].items():
         if (region, metric) != (MEAN, "dice"):
             continue
         for row, own in last.items():
-            line: dict[str, object] = {"column": column, "method": row, "metric": metric}
+            line: dict[str, object] = {"column": column, "method": row, "metric": metric, "runs": int(runs[column, row])}
+            line |= {name: int(known.loc[(column, row), name]) for name in ("planned", "failed")}
+            if line["failed"]:
+                lines.append(line)
+                continue
             chosen = {rule: by_rule[rule][column, region, metric][row] for rule in RULES}
             line |= {rule: statistics.mean(values) for rule, values in chosen.items()}
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
@@ -502,4 +512,5 @@ def _leaks(read: Rows) -> pd.DataFrame:
 LEAK_COLUMNS = [
     *("column", "method", "metric", *RULES, "leak", "leak_low", "leak_high", "of_val", "of_val_low", "of_val_high"),
     *("of_weakval", "of_weakval_low", "of_weakval_high", "patients", "seeds"),
+    *("runs", "planned", "failed"),
 ]

@@ -159,14 +159,23 @@ def leak_table(summary: Summary) -> pd.DataFrame:
 
     def gain(name: str) -> list[str]:
         parts = zip(shown[name], shown[f"{name}_low"], shown[f"{name}_high"], strict=True)
-        return [_number(mean, low, high, BUILT_IN["dice"]) for mean, low, high in parts]
+        return ["" if pd.isna(mean) else _number(mean, low, high, BUILT_IN["dice"]) for mean, low, high in parts]
+
+    def dice(rule: str) -> list[str]:
+        return ["" if pd.isna(value) else f"{value:.3f}" for value in shown[rule]]
+
+    gaps = [
+        f"{failed} of {planned} failed" if failed else f" ({runs} of {planned} runs)" * (runs < planned)
+        for runs, planned, failed in zip(shown.runs, shown.planned, shown.failed, strict=True)
+    ]
 
     return pd.DataFrame(
         {
             "data": shown.column,
             "method": shown.method,
-            **{rule: [f"{value:.3f}" for value in shown[rule]] for rule in ("last", "weakval", "val")},
-            "test (oracle)": [f"{value:.3f}" for value in shown["test"]],
+            "last": [value + gap for value, gap in zip(dice("last"), gaps, strict=True)],
+            **{rule: dice(rule) for rule in ("weakval", "val")},
+            "test (oracle)": dice("test"),
             "leak delta: test − last": gain("leak"),
             "val − last": gain("of_val"),
             "weakval − last": gain("of_weakval"),

@@ -10,6 +10,7 @@ from benchmark.report.runs import CASE_COLUMNS, ROLES, Rows
 from benchmark.report.summary import MEAN, Options, arrays, default_reference, patients, summarise, unlearned
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.stored import mean_dice
+from benchmark.store import RULES
 
 ABOUT = {
     "dataset": "d", "annotation": "point", "family": "s", "budget": {"steps": 5, "size": 32}, "labelled_share": {},
@@ -339,6 +340,18 @@ def test_the_leak_delta_is_what_choosing_on_the_test_set_gains():
     assert (found.leak, found.leak_low, found.leak_high) == pytest.approx((0.05, 0.05, 0.05))
     assert (found.of_weakval, found.of_val) == pytest.approx((0.01, 0.02))
     assert found["test"] - found["last"] == pytest.approx(0.05)
+
+
+def test_leaks_are_no_averages_over_the_survivors():
+    """A row with a failed run has no number, and one that lacks a run says so."""
+    cases = [*many("m", 0.5), *many("fails", 0.8, seeds=(0, 1)), *many("lacks", 0.9, seeds=(0,))]
+    runs = [*runs_of("m"), *runs_of("fails", "lacks", seeds=(0, 1)), run("failed", row="fails", seed=2)]
+    runs[-2] |= {"state": "missing"}
+    kept = pd.DataFrame([{**line, "selection": rule} for line in cases for rule in RULES])
+    found = summary(cases, runs, kept)
+    assert found.leaks.set_index("method").leak.isna().to_dict() == {"fails": True, "lacks": False, "m": False}
+    shown = tables.leak_table(found).set_index("method")["last"]
+    assert (shown["fails"], shown["lacks"][5:], shown["m"][5:]) == ("1 of 3 failed", " (1 of 3 runs)", "")
 
 
 def test_runs_without_snapshots_show_no_leak():
