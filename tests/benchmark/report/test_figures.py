@@ -245,15 +245,16 @@ def test_one_row_alone_has_no_matrix(tmp_path):
     assert overview.matrix(source(tmp_path)) is None
 
 
-def test_bars_join_neighbours_that_no_column_tells_apart():
+def test_bars_join_all_rows_that_no_column_tells_apart():
+    """Also e with a, b and c, though d is between them."""
     told = pd.DataFrame(
         [("d", "a", "better", 0), ("a", "d", "worse", 0), ("b", "c", "not told apart", 0), ("e", "d", "worse", 1)],
         columns=["method", "against", "verdict", "column"],
     )
     told.loc[len(told)] = ("d", "e", "better", 1)
-    assert overview._joined(["a", "b", "c", "d", "e"], told) == [(0, 2), (1, 3)]
-    assert overview._joined(["a", "b", "c"], told.iloc[:0]) == [(0, 2)]
-    assert overview._lanes([(0, 2), (1, 3), (4, 5)]) == [0, 1, 0]
+    assert overview._joined(["a", "b", "c", "d", "e"], told) == [[0, 1, 2, 4], [1, 2, 3]]
+    assert overview._joined(["a", "b", "c"], told.iloc[:0]) == [[0, 1, 2]]
+    assert overview._lanes([[0, 1, 2], [1, 2, 3], [4, 5]]) == [0, 1, 0]
 
 
 def test_numbers_of_near_points_do_not_cover_each_other():
