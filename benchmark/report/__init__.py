@@ -465,6 +465,12 @@ def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
         lines.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
     if cells.external.any():
         lines.append("External: predictions made elsewhere, under another budget; compared, but never marked best.")
+    part = cells[(cells.failed == 0) & (cells.tested > 0) & (cells.tested < cells.testable)]
+    lines += [
+        f"{line.column}: {line.method} has {line.tested} of {line.testable} patients, so its mean is of other patients than "
+        "other means. Its differences are of the patients that both rows have."
+        for line in part.drop_duplicates(["column", "method"]).itertuples()
+    ]
     known = cells[cells["mean"].notna()].groupby("metric", observed=True).column.agg(set)
     for column in sorted(known.get("hd95", set()) - known.get("hd95_max", set())):
         lines.append(f"{column}: these runs were scored before HD95 (max) was stored; --metric hd95 shows the pooled one.")

@@ -145,7 +145,7 @@ def _derived_metrics(cases: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _states(read: Rows) -> pd.DataFrame:
-    """Per column and row: how many runs are done, planned, failed, unlearned; `whole` if its mean may be compared."""
+    """Per column and row: how many runs are done, planned, failed, unlearned; patients; `whole` if it may be compared."""
     runs = read.runs
     planned = runs[~runs.external].drop_duplicates(["column", "split", "seed"]).groupby("column", observed=True).size()
     grouped = runs.groupby(["column", "row"], observed=True, sort=False)
@@ -161,8 +161,12 @@ def _states(read: Rows) -> pd.DataFrame:
     ).reset_index()
     states["planned"] = np.where(states.external, states.runs, states.column.map(planned)).astype(int)
     states["whole"] = (states.failed == 0) & (states.runs > 0) & (states.runs == states.planned)
-    failed = unlearned(read.cases)
-    states["unlearned"] = [int(failed.get(key, 0)) for key in zip(states.column, states.row, strict=True)]
+    cases, keys = read.cases, list(zip(states.column, states.row, strict=True))
+    failed, tested = unlearned(cases), cases.groupby(["column", "row"], observed=True).patient.nunique()
+    testable = cases.groupby("column", observed=True).patient.nunique()
+    states["unlearned"] = [int(failed.get(key, 0)) for key in keys]
+    states["tested"] = [int(tested.get(key, 0)) for key in keys]
+    states["testable"] = [int(testable.get(column, 0)) for column, _ in keys]
     return states
 
 
@@ -200,9 +204,7 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
         about = read.about[column]
         of_column = {key: about[key] for key in ("dataset", "annotation", "family")}
         of_column |= {key: about["budget"].get(key) if pd.isna(state[key]) else state[key] for key in ("steps", "size")}
-        shown = {
-            key: state[key] for key in ("runs", "planned", "failed", "unlearned", "stale", "own_budget", "external", "role")
-        }
+        shown = {key: state[key] for key in STATE_COLUMNS}
         for region in (MEAN, *about["regions"]):
             for metric, facts in read.metrics.items():
                 key = column, region, metric
@@ -233,10 +235,11 @@ def _by_site(read: Rows, options: Options) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["site", *CELL_COLUMNS])
 
 
+STATE_COLUMNS = ["runs", "planned", "failed", "unlearned", "stale", "own_budget", "external", "role", "tested", "testable"]
 CELL_COLUMNS = [
     *("column", "dataset", "annotation", "family", "steps", "size", "method", "region", "metric", "unit"),
     *("mean", "median", "low", "high", "over", "per_seed", "sd_seeds", "patients", "seeds", "place", "cases", *COUNTS),
-    *("runs", "planned", "failed", "unlearned", "stale", "own_budget", "external", "role"),
+    *STATE_COLUMNS,
 ]
 
 

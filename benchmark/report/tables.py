@@ -309,9 +309,11 @@ def cell(line: Any, known: Known = BUILT_IN) -> str:
 
 
 def counts(line: Any) -> list[str]:
-    """What a reader must know of the runs of a cell: how many failed to learn, are missing, or are stale."""
+    """What a reader must know of the runs of a cell: how many failed to learn, are missing or stale; and of its patients."""
     unlearned = [f"{line.unlearned} of {line.runs} failed to learn"] if line.unlearned else []
-    return unlearned + [f"{line.runs} of {line.planned} runs"] * (line.runs < line.planned) + ["stale"] * bool(line.stale)
+    gaps = [f"{line.runs} of {line.planned} runs"] * (line.runs < line.planned)
+    gaps += [f"{line.tested} of {line.testable} patients"] * (line.tested < line.testable)
+    return [*unlearned, *gaps, *["stale"] * bool(line.stale)]
 
 
 def _plain(text: object) -> str:

@@ -172,6 +172,16 @@ def test_predictions_from_elsewhere_lack_no_run_and_are_never_best():
     assert cells.place.to_dict() == {"m": "", "n": "best", "second": ""}
 
 
+def test_a_row_with_a_part_of_the_patients_says_so():
+    """As predictions from elsewhere on one fold of two."""
+    cases = [case(0.5, patient=p, split=f"s/{fold}") for fold, p in enumerate("ab")] + [case(0.9, row="e", patient="a")]
+    runs = [run(split="s/0"), run(split="s/1"), run(row="e", external=True)]
+    assert shown(cell(cases, runs, row="e")) == "0.900 (1 of 2 patients)"
+    assert "patients" not in shown(cell(cases, runs))
+    (said,) = (line for line in report._exceptions(summary(cases, runs).cells, summary(cases, runs)) if "1 of 2" in line)
+    assert said.startswith("c: e has 1 of 2 patients")
+
+
 def test_distances_per_slice_stand_in_where_there_is_no_spacing():
     cases = [case(0.9, hd95=np.nan, unit="px", **{"hd95@slice": 4.0})]
     found = cell(cases, [run()], "hd95")

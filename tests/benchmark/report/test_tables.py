@@ -233,7 +233,7 @@ def normal_cells():
                      "per_seed": "0.710/0.720/0.690",
                      "unlearned": 0, "missed": 12, "ghosts": 0,
                      "cases": 60, "absent": 0, "role": "", "runs": 15, "planned": 15, "failed": 0, "stale": 0,
-                     "own_budget": "", "external": False}
+                     "own_budget": "", "external": False, "tested": 9, "testable": 9}
                 )  # fmt: skip
     return pd.DataFrame(lines)
 
