@@ -153,11 +153,11 @@ def _states(read: Rows) -> pd.DataFrame:
         runs=("state", lambda states: int((states == "done").sum())),
         failed=("state", lambda states: int((states == "failed").sum())),
         stale=("stale", "sum"),
-        own_budget=("own_budget", "first"),
+        own_budget=("own_budget", "max"),
         steps=("steps", "first"),
         size=("size", "first"),
         external=("external", "all"),
-        role=("role", "max"),  # a run that is missing doesn't say it
+        role=("role", "max"),  # a run that is missing says neither this nor why it has a budget of its own
     ).reset_index()
     states["planned"] = np.where(states.external, states.runs, states.column.map(planned)).astype(int)
     states["whole"] = (states.failed == 0) & (states.runs > 0) & (states.runs == states.planned)

@@ -72,6 +72,21 @@ def test_a_method_with_a_budget_of_its_own_stays_in_the_column(results):
     assert cells.drop_duplicates("method").set_index("method").steps.to_dict() == {"pce": 5, "other": 9}
 
 
+def test_runs_with_another_budget_of_their_own_are_another_row(results):
+    """As of a preset that gave the method more steps, which a later one doesn't; a missing run belongs to its own."""
+    older = [record(seed=seed, budget={"steps": 9}) | {"why_own_budget": "its paper's"} for seed in (1, 2)]
+    gone = {key: record(seed=0, budget={"steps": 9})[key] for key in ("identity", "label", "common")} | {"folder": "f"}
+    read = results(record("prior"), *older, record(seed=1), record(seed=2), plan=[gone])
+    assert read.runs.groupby("row").size().to_dict() == {"pce": 2, "pce (steps=9)": 3, "prior": 1}
+    lines = summarise(read).cells.drop_duplicates("method").set_index("method")
+    assert lines.own_budget.to_dict() == {"pce": "", "pce (steps=9)": "its paper's", "prior": ""}
+
+
+def test_another_budget_in_one_column_alone_leaves_one_row(results):
+    read = results(record(budget={"steps": 9}), record(dataset="other"))
+    assert read.runs.row.tolist() == ["pce", "pce"]
+
+
 @pytest.mark.parametrize("change", [{"simulator": 2}, {"dataset_options": {"size": 9}}, {"split": "strat5/0"}])
 def test_what_can_not_be_compared_is_another_column(results, change):
     assert results(record(), record(**change)).runs.column.nunique() == 2
