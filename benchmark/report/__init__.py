@@ -486,9 +486,12 @@ def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
 
 
 def _own_budgets(cells: pd.DataFrame) -> list[str]:
-    """Explain the daggers: rows with their own budget."""
-    reasons = {method: reason for method, reason in zip(cells.method, cells.own_budget, strict=True) if reason}
-    return [f"{tables.DAGGER} {method} is not trained like the others: {reason}." for method, reason in reasons.items()]
+    """Explain the daggers: rows with their own budget, and the columns where a reason does not hold in all."""
+    lines, every = [], cells.drop_duplicates(["column", "method"])
+    for (row, reason), own in every[every.own_budget != ""].groupby(["method", "own_budget"], sort=False):
+        where = "" if len(own) == (every.method == row).sum() else f" in {', '.join(own.column)}"
+        lines.append(f"{tables.DAGGER} {row} is not trained like the others{where}: {reason}.")
+    return lines
 
 
 def _test_notes(summary: Summary) -> list[str]:

@@ -7,6 +7,7 @@ from benchmark import InputError, report, store
 from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.report import runs as report_runs
+from benchmark.report import tables
 from benchmark.report.summary import summarise
 
 HEADER = "scan,patient,region,unit,dice,hd95,assd,hd95@slice,assd@slice,n_missed,n_ghost,n_absent\n"
@@ -85,6 +86,18 @@ def test_runs_with_another_budget_of_their_own_are_another_row(results):
 def test_another_budget_in_one_column_alone_leaves_one_row(results):
     read = results(record(budget={"steps": 9}), record(dataset="other"))
     assert read.runs.row.tolist() == ["pce", "pce"]
+
+
+def test_a_dagger_in_one_column_marks_the_whole_row_and_every_reason_names_its_columns(results):
+    why = {"one": "steps of one", "other": "steps of other", "third": ""}
+    cells = summarise(results(*(record(dataset=dataset) | {"why_own_budget": text} for dataset, text in why.items()))).cells
+    table = tables.main_table(cells, ["dice"])
+    assert table.index.tolist() == ["pce†"]
+    assert not table.eq("n/a").any(axis=None)
+    assert report._own_budgets(cells) == [
+        "† pce is not trained like the others in one scribble:sim: steps of one.",
+        "† pce is not trained like the others in other scribble:sim: steps of other.",
+    ]
 
 
 @pytest.mark.parametrize("change", [{"simulator": 2}, {"dataset_options": {"size": 9}}, {"split": "strat5/0"}])
