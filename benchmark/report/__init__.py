@@ -520,7 +520,8 @@ def _test_notes(summary: Summary) -> list[str]:
 def _rank_notes(summary: Summary) -> list[str]:
     left_out = summary.columns[summary.columns.informative == "no"].column
     lines = [
-        "Ranks are of Dice, over the informative columns. Only rows count whose runs are all there and were trained alike.",
+        "Ranks are of Dice, over the informative columns. Only rows count that were trained here and whose runs are all "
+        f"there, also those with another budget ({tables.DAGGER}).",
         "Verdicts are against every other row in every column. Not told apart is not a tie.",
         f"First in resamples: how often a row is first when patients are drawn anew (with {statistics.FEW_SEEDS} seeds or "
         "more, seeds too), among rows that have every column.",

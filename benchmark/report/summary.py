@@ -352,7 +352,7 @@ class Comparison:
         return worded(self.outcomes(key)[pair], self.outcomes_here(key)[pair], over_seeds=self.pairs(key)[pair].over_seeds)
 
     def places(self, key: Cell) -> dict[str, str]:
-        """Return the places of rows with the common budget; nothing where no method beats the location priors."""
+        """Return the places of rows that were trained here; nothing where no method beats the location priors."""
         better = self.metrics[key[2]].better
         if not better or key[2] in OWN_CASES or self.informative(key) == "no":
             return {}
@@ -424,7 +424,7 @@ class Comparison:
         return pd.DataFrame(lines, columns=names)
 
     def ranks(self, informative: list[str]) -> pd.DataFrame:
-        """How rows that were trained alike stand in Dice over these columns."""
+        """How rows that were trained here stand in Dice over these columns, also with another budget."""
         keys: list[Cell] = [(column, MEAN, "dice") for column in informative]
         cells = {key: cell for key in keys if len(cell := self.cell(key, self.trained)) > 1}
         standings = statistics.standings([*cells.values()], [self.outcomes(key) for key in cells])
@@ -439,7 +439,7 @@ class Comparison:
         return pd.DataFrame(lines, columns=PAIR_COLUMNS)
 
     def agreement(self, datasets: Mapping[str, str]) -> pd.DataFrame:
-        """How alike two columns of a data set order three methods or more that were trained alike; no location priors."""
+        """How alike two columns of a data set order three methods or more that were trained here; no location priors."""
         cells = {column: self.cell((column, MEAN, "dice"), self.trained) for column in self.all}
         lines = []
         for one, other in combinations(self.all, 2):

@@ -146,7 +146,8 @@ def ranks(source: FigureData) -> FigureSpec | None:
     side.spines[:].set_visible(False)
     left = [row for row in every.method if row not in methods]
     caption = (
-        "Mean rank in Dice over the informative columns, of rows whose runs are all there and were trained alike. "
+        "Mean rank in Dice over the informative columns, of rows that were trained here and whose runs are all there, also "
+        "those with another budget. "
         "A bar on the right joins the rows with its dots, of which no column tells any two apart, by the verdicts of the "
         "main table. There is one for each largest such group, so rows without a common bar differ in a column at least."
         + (f" Not in every column: {', '.join(left)}." if left else "")

@@ -100,6 +100,19 @@ def test_a_dagger_in_one_column_marks_the_whole_row_and_every_reason_names_its_c
     ]
 
 
+def test_a_row_with_another_budget_is_ranked_and_the_notes_say_so(results, tmp_path):
+    made = [record(row, seed) for row in ("pce", "own") for seed in (0, 1)]
+    made = [run | {"why_own_budget": "its paper's" if run["label"] == "own" else ""} for run in made]
+    results(*made)
+    for path in tmp_path.rglob("cases.csv"):
+        more = 0.2 * ("own" in str(path))
+        lines = [f"s{n},p{n},faz,px,{0.5 + more * (1 + n % 3 / 10)},1.0,1.0,,,0,0,0" for n in range(8)]
+        path.write_text(HEADER + "\n".join(lines) + "\n")
+    found = summarise(report_runs.read(tmp_path))
+    assert set(found.ranks.method) == {"pce", "own"}
+    assert "trained here and whose runs are all there, also those with another budget (†)" in report._rank_notes(found)[0]
+
+
 @pytest.mark.parametrize("change", [{"simulator": 2}, {"dataset_options": {"size": 9}}, {"split": "strat5/0"}])
 def test_what_can_not_be_compared_is_another_column(results, change):
     assert results(record(), record(**change)).runs.column.nunique() == 2
