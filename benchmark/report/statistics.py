@@ -7,6 +7,7 @@ below FEW_SEEDS seeds, else over patients and seeds; that of a difference is ove
 FEW_FREEDOM degrees of freedom. Verdicts hold for all pairs of a column at once.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -120,13 +121,14 @@ def interval(
 
 
 ROUNDING = 1e-12  # a standard error below this is one of rounding
+NEAR = 1e-9  # of a bound: nearer is at it
 
 
 def _inside(mean: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
     """Return the ends of mean ± half on the logit scale between two bounds, on the log scale above one."""
     low, high = bounds
-    if not low < mean < high:  # a mean at its bound would have no variance
-        return np.nan, np.nan
+    if not low < mean < high or any(math.isclose(mean, end, rel_tol=NEAR) for end in bounds):
+        return np.nan, np.nan  # a mean at its bound has no variance but that of rounding
     if np.isinf(low):
         return mean - half, mean + half
     if np.isinf(high):

@@ -198,7 +198,7 @@ def unlearned(cases: pd.DataFrame) -> pd.Series:
 def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comparing: "Comparison") -> pd.DataFrame:
     """One line per column, row, region and metric; a row with failed runs has no mean."""
     counts, units = _counts(read.cases), _units(read.cases)
-    lines, shared = [], dict[Cell, tuple[tuple[float, float], statistics.Seeds, dict[str, str]]]()
+    lines, shared = [], dict[Cell, tuple[statistics.Seeds, dict[str, str]]]()
     for state in states.to_dict("records"):
         column, row = state["column"], state["row"]
         about = read.about[column]
@@ -214,9 +214,9 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
                     line["unit"] = unit = units[column, row] if facts.distance else ""
                     if " and " not in unit:  # distances in different units have no mean
                         if key not in shared:
-                            shared[key] = comparing.bounds(key), comparing.seeds(key), comparing.places(key)
-                        bounds, seeds, places = shared[key]
-                        low, high = statistics.interval(own, bounds, seeds, row)
+                            shared[key] = comparing.seeds(key), comparing.places(key)
+                        seeds, places = shared[key]
+                        low, high = statistics.interval(own, comparing.bounds(key, row), seeds, row)
                         line |= _cell(own, facts) | counts[column, row, region]
                         over = OVER[row in seeds.rows and line["seeds"] >= statistics.FEW_SEEDS]
                         line |= {"low": low, "high": high, "over": over, "place": places.get(row, "")}
@@ -316,20 +316,25 @@ class Comparison:
         cell = self.cell(key, self.learned)
         return statistics.pooled(cell, cell, [row for row in cell if self.roles.get(row) == PRIOR])
 
-    def bounds(self, key: Cell) -> tuple[float, float]:
-        """Return the least and the largest possible mean; of a distance the mean diagonal, if all of them are known."""
+    def bounds(self, key: Cell, row: str) -> tuple[float, float]:
+        """Return the least and the largest possible mean of a row; of a distance the mean diagonal, if all are known."""
         facts, diagonals = self.metrics[key[2]], self.values.get((*key[:2], DIAGONAL), {})
         if not facts.distance or not diagonals:
             return facts.low, facts.high
-        largest, scored = np.stack([*diagonals.values()]), np.stack([*self.values[key].values()])
-        largest = largest[~np.isnan(scored)]
-        return facts.low, float(largest.mean()) if largest.size and not np.isnan(largest).any() else np.inf
+        scored = ~np.isnan(self.values[key][row])
+        largest = np.where(scored, diagonals[row], np.nan)
+        known = scored.any() and not np.isnan(largest[scored]).any()
+        return facts.low, statistics.mean(largest) if known else np.inf
+
+    def span(self, key: Cell) -> float:
+        """Return the largest possible difference of two complete rows."""
+        ends = [self.bounds(key, row) for row in self.cell(key, self.whole)]
+        return max((high - low for low, high in ends), default=np.inf)
 
     def pairs(self, key: Cell) -> statistics.Pairs:
         """Return the differences of all pairs of complete rows, with simultaneous intervals."""
         if key not in self._found:
-            low, high = self.bounds(key)
-            self._found[key] = statistics.compare(self.cell(key, self.whole), self.seeds(key), high - low)
+            self._found[key] = statistics.compare(self.cell(key, self.whole), self.seeds(key), self.span(key))
         return self._found[key]
 
     def outcomes(self, key: Cell) -> dict[tuple[str, str], str]:
@@ -339,8 +344,7 @@ class Comparison:
     def outcomes_here(self, key: Cell) -> dict[tuple[str, str], str]:
         """Return the verdicts on all pairs in these runs: nothing is said of other seeds."""
         if key not in self._here:
-            low, high = self.bounds(key)
-            self._here[key] = self._verdicts(key, statistics.compare(self.cell(key, self.whole), span=high - low))
+            self._here[key] = self._verdicts(key, statistics.compare(self.cell(key, self.whole), span=self.span(key)))
         return self._here[key]
 
     def _verdicts(self, key: Cell, pairs: statistics.Pairs) -> dict[tuple[str, str], str]:

@@ -47,6 +47,12 @@ def test_a_distance_stays_between_zero_and_the_largest_possible_one():
     assert low > 0
 
 
+def test_a_mean_at_its_bound_by_rounding_has_no_interval():
+    values = np.random.default_rng(0).uniform(200, 900, (3, 9))
+    for high in (values.mean() * (1 + 1e-13), values.mean(), values.mean() * (1 - 1e-13)):
+        assert np.isnan(interval(values, (0, high))).all()
+
+
 def test_below_five_seeds_an_interval_is_over_patients_given_these_runs():
     """Seeds that move all patients alike change nothing of it."""
     values = np.random.default_rng(0).normal(0.5, 0.1, (1, 12))

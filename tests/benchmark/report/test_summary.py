@@ -399,6 +399,15 @@ def test_no_distance_exceeds_the_mean_diagonal():
         assert t_interval < 136
 
 
+def test_the_bound_of_a_distance_is_of_the_patients_of_its_row():
+    """Of the fold of large scans alone, where it missed most; the other row has small ones, too."""
+    cases = [case(9.0, row="n", patient=f"p{p}", diagonal=1000.0 if p < 6 else 10.0, split=f"s/{p // 6}") for p in range(12)]
+    cases += [case(1000.0 if p else 900.0, patient=f"p{p}", diagonal=1000.0) for p in range(6)]
+    runs = [run(), run("missing", split="s/1"), run(row="n"), run(row="n", split="s/1")]
+    found = cell(cases, runs, "hd95_max")
+    assert 0 < found["low"] < found["mean"] < found["high"] < 1000
+
+
 def test_a_run_failed_to_learn_if_it_is_not_above_the_prior_or_never_predicts_a_region():
     """Seed 0 is at 0.6, seed 1 below the prior of its seed, seed 2 misses a region in both scans, seed 3 in one."""
     cases = []
