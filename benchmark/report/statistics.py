@@ -101,7 +101,7 @@ def interval(
     """95 % t interval of the mean of values (seeds, patients); NaN with fewer than two patients, or without variance.
 
     Over patients, given these runs; also over seeds if the row is one of `seeds` and has FEW_SEEDS. On the logit scale
-    between two bounds and on the log scale above one, so that it stays inside.
+    between two bounds and on the log scale above or below one, so that it stays inside.
     """
     of_patient = _per_patient(values)
     count = len(of_patient)
@@ -125,12 +125,15 @@ NEAR = 1e-9  # of a bound: nearer is at it
 
 
 def _inside(mean: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Return the ends of mean ± half on the logit scale between two bounds, on the log scale above one."""
+    """Return the ends of mean ± half on the logit scale between two bounds, on the log scale from one."""
     low, high = bounds
     if not low < mean < high or any(math.isclose(mean, end, rel_tol=NEAR) for end in bounds):
         return np.nan, np.nan  # a mean at its bound has no variance but that of rounding
-    if np.isinf(low):
+    if np.isinf(low) and np.isinf(high):
         return mean - half, mean + half
+    if np.isinf(low):
+        low, high = _inside(-mean, half, (-high, np.inf))
+        return -high, -low
     if np.isinf(high):
         factor = np.exp(half / (mean - low))
         return low + (mean - low) / factor, low + (mean - low) * factor

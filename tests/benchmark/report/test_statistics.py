@@ -53,6 +53,13 @@ def test_a_mean_at_its_bound_by_rounding_has_no_interval():
         assert np.isnan(interval(values, (0, high))).all()
 
 
+def test_an_interval_below_one_bound_mirrors_that_above_one():
+    values = np.array([[1, 1, 1, 0.98, 0.9, 1, 1]])
+    low, high = interval(values, (-np.inf, 1))
+    assert low < values.mean() < high < 1
+    assert interval(-values, (-1, np.inf)) == pytest.approx((-high, -low))
+
+
 def test_below_five_seeds_an_interval_is_over_patients_given_these_runs():
     """Seeds that move all patients alike change nothing of it."""
     values = np.random.default_rng(0).normal(0.5, 0.1, (1, 12))
