@@ -4,7 +4,7 @@ import math
 
 from benchmark.report import statistics
 from benchmark.report.statistics import Difference
-from benchmark.report.summary import OVER, Comparison, per_seed
+from benchmark.report.summary import OVER, OWN_CASES, Comparison, per_seed
 
 
 def explained(comparing: Comparison, key: tuple[str, str, str], pair: tuple[str, str]) -> str:
@@ -13,6 +13,8 @@ def explained(comparing: Comparison, key: tuple[str, str, str], pair: tuple[str,
     if diff is None:
         return ""
     facts = comparing.metrics[key[2]]
+    if key[2] in OWN_CASES:
+        return f"{key[0]}, {facts.title}: nothing is compared by it, as rows found different cases"
     means = [statistics.mean(comparing.cell(key, comparing.whole)[row]) for row in pair]
     digits = 2 if facts.distance else 4
     lines = [

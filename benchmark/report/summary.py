@@ -84,7 +84,7 @@ def summarise(read: Rows, options: Options = DEFAULTS, metrics: Iterable[str] = 
     ranked = list(columns.column[columns.informative.isin(["yes", "unknown"])])
     return Summary(
         _cells(read, states, values, comparing),
-        comparing.tests([metric for metric, facts in read.metrics.items() if metric in metrics and facts.better]),
+        comparing.tests([metric for metric in read.metrics if metric in metrics and comparing.compares(metric)]),
         comparing.ranks(ranked),
         comparing.agreement({column: about["dataset"] for column, about in read.about.items()}),
         columns,
@@ -306,6 +306,10 @@ class Comparison:
         self._found: dict[Cell, statistics.Pairs] = {}
         self._here: dict[Cell, dict[tuple[str, str], str]] = {}
 
+    def compares(self, metric: str) -> bool:
+        """Whether rows are compared by a metric: it has a better direction, and all have the same cases."""
+        return bool(self.metrics[metric].better) and metric not in OWN_CASES
+
     def cell(self, key: Cell, rows: Mapping[str, list[str]]) -> Values:
         """Return the values of these rows in a column, region and metric."""
         values = self.values.get(key, {})
@@ -357,8 +361,7 @@ class Comparison:
 
     def places(self, key: Cell) -> dict[str, str]:
         """Return the places of rows that were trained here; nothing where no method beats the location priors."""
-        better = self.metrics[key[2]].better
-        if not better or key[2] in OWN_CASES or self.informative(key) == "no":
+        if not self.compares(key[2]) or self.informative(key) == "no":
             return {}
         means = {row: statistics.mean(own) for row, own in self.cell(key, self.trained).items()}
         here = self.outcomes_here(key)
@@ -366,7 +369,7 @@ class Comparison:
             pair: here[pair] + THESE if differ_here(outcome, here[pair]) else outcome
             for pair, outcome in self.outcomes(key).items()
         }
-        return statistics.groups(means, told, better)
+        return statistics.groups(means, told, self.metrics[key[2]].better)
 
     def informative(self, key: Cell) -> str:
         """Whether any method beats all location priors: yes, no, unknown without a prior, or too little for a verdict."""

@@ -5,7 +5,11 @@ import pytest
 from benchmark import InputError, report
 from benchmark.plan.plugins import PRIOR
 from benchmark.report import supervision, tables
+from benchmark.report.ablations import ablations
+from benchmark.report.explain import explained
 from benchmark.report.figures.cases import scan_scores
+from benchmark.report.figures.scores import paired
+from benchmark.report.figures.style import FigureData
 from benchmark.report.runs import CASE_COLUMNS, ROLES, Rows
 from benchmark.report.summary import MEAN, Options, arrays, default_reference, patients, summarise, unlearned
 from benchmark.score.evaluate import COUNTS, METRICS
@@ -210,6 +214,24 @@ def test_hd95_of_found_is_of_each_row_over_what_it_found_with_the_number_and_ran
     one = cell(cases, made, "hd95_found", row="n")
     assert (one["mean"], one["cases"] - one["absent"] - one["missed"], one["place"]) == (7, 2, "")
     assert shown(one).endswith("(median 7.0, 2 of 3)")
+
+
+def test_nothing_is_compared_by_hd95_of_found():
+    """Neither in tests nor in parts of a method, in the steps of a verdict and in the figure of differences."""
+    metric, runs = ["hd95_found"], runs_of("pce_dice", "n")
+    runs[3:] = [line | {"method": "pce_dice", "options": '{"a": 1}'} for line in runs[3:]]
+    runs = [{"options": "{}"} | line for line in runs]
+    cases = pd.DataFrame([*many("pce_dice", 0.5), *many("n", 0.6, seed=1)], columns=CASE_COLUMNS)
+    read = Rows("n", "t", pd.DataFrame(runs), cases, {"c": ABOUT}, [])
+    found = summarise(read, metrics=metric)
+    assert found.tests.empty
+    assert ablations(read, found, metric).verdict.isna().all()
+    assert len(ablations(read, found, metric)) == 2
+    key = "c", MEAN, "hd95_found"
+    assert explained(found.comparing, key, ("pce_dice", "n")).endswith(
+        "nothing is compared by it, as rows found different cases"
+    )
+    assert paired(FigureData(read, found, None, metric[0])) is None
 
 
 def test_a_false_region_is_counted_per_case_that_lacks_the_region():
