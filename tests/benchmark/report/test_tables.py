@@ -368,10 +368,11 @@ def test_latex_typesets_what_a_text_means(text, made):
 
 
 def test_a_line_never_begins_with_what_the_line_before_would_take_for_its_option():
-    cells = pd.DataFrame({"x": ["1", "2"]}, index=pd.Index(["[a]", "*b"], name="method"))
+    cells = pd.DataFrame({"Overlap [%]": ["1", "2"]}, index=pd.Index(["[a]", "*b"], name="method"))
     text = latex.typeset(cells, "t", [])
     assert "\n{}[a] & 1 " in text
     assert "\n{}*b & 2 " in text
+    assert r"\\ {}[\%]" in text
 
 
 def test_columns_of_one_data_set_stay_together_and_every_part_names_the_methods():
