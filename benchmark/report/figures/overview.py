@@ -37,16 +37,18 @@ DARKEST = 0.75  # of the colour map, so that black and white print are read on i
 
 def matrix(source: FigureData) -> FigureSpec | None:
     """Every method's mean in every column: its colour, its number, and the verdict to the reference."""
-    cells = source.folded
-    methods = [*by_score(source, cells), *([FULL_ROW] if FULL_ROW in set(cells.method) else [])]
-    if len(methods) < 2:
+    cells, every = source.folded, source.summary.cells
+    every = every[~every.column.isin(set(source.cells.column) - set(cells.column))]  # full masks that are a row
+    methods = list(dict.fromkeys([*by_score(source, cells), *every.method]))
+    methods += [FULL_ROW] * (FULL_ROW in set(cells.method))
+    if len(methods) < 2 or cells.empty:
         return None
-    columns = list(dict.fromkeys(cells.column))
+    columns = list(dict.fromkeys(every.column))
     blocks = [columns[first : first + ACROSS] for first in range(0, len(columns), ACROSS)]
     margin, height = 0.1 + widest_of(methods), height_of(methods) + 0.65
     figure = Figure((margin + CELL * len(blocks[0]), height * len(blocks)), dpi=DPI, layout="constrained")
     panels = list(figure.subplots(len(blocks), 1, squeeze=False).flat)
-    means = cells.pivot(index="method", columns="column", values="mean").reindex(methods)
+    means = cells.pivot(index="method", columns="column", values="mean").reindex(methods, columns=columns)
     signs, gaps = _signs(source), _gaps(source)
     shades = shades_of(means, source.facts.better, [row for row in methods if source.read.roles.get(row) == PRIOR])
     for panel, own in zip(panels, blocks, strict=True):

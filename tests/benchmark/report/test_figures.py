@@ -240,6 +240,19 @@ def test_a_matrix_holds_number_and_verdict_of_every_cell(many):
     assert sorted(texts[0::2])[-1] == f"{source(many).cells['mean'].max():.3f}"
 
 
+def test_a_matrix_holds_columns_and_rows_of_which_no_run_is_done(tmp_path):
+    """Full masks that did not run, and a method whose runs all failed."""
+    for label, mean in (("pce", 0.5), ("entropy", 0.6)):
+        write(tmp_path, record(label, annotation="point"), [mean - 0.1, mean, mean + 0.1])
+    write(tmp_path, record("procns", annotation="point", state="failed"), [])
+    gone = {key: record("pce_dice", annotation="full")[key] for key in ("identity", "label", "common")} | {"folder": "f"}
+    (tmp_path / "plan.json").write_text(json.dumps({"name": "n", "title": "t", "runs": [gone]}))
+    [panel] = overview.matrix(source(tmp_path)).figure.axes
+    texts = [each.get_text() for each in panel.texts[0::2]]
+    assert [each.get_text() for each in panel.get_yticklabels()] == ["entropy", "pce", "pce_dice", "procns"]
+    assert sorted(texts) == ["0.500", "0.600", "failed", "not run", *["–"] * 4]
+
+
 def test_one_row_alone_has_no_matrix(tmp_path):
     write(tmp_path, record("pce"), [0.5, 0.6])
     assert overview.matrix(source(tmp_path)) is None
