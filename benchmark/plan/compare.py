@@ -29,6 +29,12 @@ def budget(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def own_budget(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a run's budget that differ from the common one."""
+    own, common = ({**LATER, **given} for given in (record["identity"]["budget"], record["common"]))
+    return {name: value for name, value in own.items() if name != "snapshots" and value != common.get(name, value)}
+
+
 def family(split: str) -> str:
     """Return the partition that a fold belongs to: `strat5` of `strat5/0`, `strat5@val` of `strat5/0@val`."""
     fold, at, part = split.partition("@")

@@ -24,7 +24,7 @@ from benchmark.report.front import Front, opening
 from benchmark.report.latex import paragraphs
 from benchmark.report.runs import Rows
 from benchmark.report.summary import DEFAULTS as COMPARED
-from benchmark.report.summary import HEADLINE, MEAN, OVER, TOO_LITTLE, Options, Summary, patients, summarise
+from benchmark.report.summary import HEADLINE, MEAN, OVER, OWN_CASES, TOO_LITTLE, Options, Summary, patients, summarise
 from benchmark.report.tables import Table
 from benchmark.score.metrics import BUILT_IN
 from benchmark.store import RULES, ResultsFolder, open_results, within
@@ -33,6 +33,7 @@ SHOWN = (  # of a column's budget
     *("steps", "batch", "size", "resize", "augmentation", "network", "optimiser", "lr", "warmup", "schedule", "tune"),
     "kernels",  # other than torch
 )
+NO_SEED = "no seed with every fold"
 NOTES = "More on these numbers: [notes](notes.md)"
 FORMATS = ("md", "tex", "csv", "pdf", "png", "svg", "html")
 
@@ -310,7 +311,7 @@ def _short(summary: Summary, metrics: Sequence[str]) -> str:
 def notes(read: Rows, summary: Summary) -> list[str]:
     """List what a reader must know of the main table, in short sentences."""
     cells = summary.cells
-    known = cells[cells.patients.notna()]
+    known = cells[cells.patients.notna() & ~cells.metric.isin(OWN_CASES)]
     lines = [f"Each number is the mean over patients and seeds, with a {statistics.LEVEL:.0%} interval."]
     if (known.seeds < statistics.FEW_SEEDS).any():
         lines.append(
@@ -330,6 +331,7 @@ def notes(read: Rows, summary: Summary) -> list[str]:
     lines += _options_by_column(read.runs)
     lines += _stated(read.runs)
     lines += _devices(read.runs)
+    lines += _unbalanced(read.runs)
     lines += _exceptions(cells, summary)
     return lines
 
@@ -404,8 +406,9 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     patients_known = f"patient{'s' * (count > 1)}"
     unit = patients_known if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
     seeds = int(cells.seeds.max())
-    few = "" if seeds >= 3 else f" ({'one seed is' if seeds == 1 else 'two seeds are'} too few for a paper)"
-    text = f"{column}: n = {count} {unit}, {seeds} seed{'s' * (seeds > 1)}{few}; intervals over {_covered(cells)}."
+    few = "" if seeds >= 3 else f" ({'two seeds are' if seeds == 2 else 'one seed is'} too few for a paper)"
+    counted = f"{seeds} seed{'s' * (seeds > 1)}{few}" if seeds else NO_SEED
+    text = f"{column}: n = {count} {unit}, {counted}; intervals over {_covered(cells)}."
     budget: dict[str, Any] = about["budget"]
     shown = [f"{name} {budget[name]}" for name in SHOWN if budget.get(name) and budget[name] != "torch"]
     text += f" Budget: {', '.join(shown)}." if shown else ""
@@ -422,8 +425,8 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     if of_column.informative == TOO_LITTLE:
         enough = count >= statistics.FEW_PATIENTS
         why = (
-            "one seed"
-            if seeds == 1
+            ("one seed" if seeds else NO_SEED)
+            if seeds < 2
             else "one row, or no variance"
             if enough
             else f"under {statistics.FEW_PATIENTS} patients"
@@ -454,6 +457,19 @@ def _devices(runs: pd.DataFrame) -> Iterator[str]:
             )
 
 
+def _unbalanced(runs: pd.DataFrame) -> Iterator[str]:
+    """Name the rows of a column whose folds have different seeds."""
+    done = runs[runs.state == "done"].drop_duplicates(["column", "row", "split", "seed"])
+    for column, own in done.groupby("column", observed=True, sort=False):
+        by_row = own.groupby("row", observed=True, sort=False)
+        rows = by_row.size().index[by_row.size() < by_row.split.nunique() * by_row.seed.nunique()]
+        if len(rows):
+            yield (
+                f"{column}: folds have different seeds ({', '.join(rows)}). Each patient counts once; what is said of seeds "
+                "is of those that have every fold."
+            )
+
+
 def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
     """List exceptions: own budgets, changed code, external rows, and columns where the other HD95 tells something else."""
     lines = _own_budgets(cells)
@@ -461,6 +477,12 @@ def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
         lines.append("Stale: the code of the method or of its labels was changed since (run with --rerun stale).")
     if cells.external.any():
         lines.append("External: predictions made elsewhere, under another budget; compared, but never marked best.")
+    part = cells[(cells.failed == 0) & (cells.tested > 0) & (cells.tested < cells.testable)]
+    lines += [
+        f"{line.column}: {line.method} has {line.tested} of {line.testable} patients, so its mean is of other patients than "
+        "other means. Its differences are of the patients that both rows have."
+        for line in part.drop_duplicates(["column", "method"]).itertuples()
+    ]
     known = cells[cells["mean"].notna()].groupby("metric", observed=True).column.agg(set)
     for column in sorted(known.get("hd95", set()) - known.get("hd95_max", set())):
         lines.append(f"{column}: these runs were scored before HD95 (max) was stored; --metric hd95 shows the pooled one.")
@@ -476,9 +498,12 @@ def _exceptions(cells: pd.DataFrame, summary: Summary) -> list[str]:
 
 
 def _own_budgets(cells: pd.DataFrame) -> list[str]:
-    """Explain the daggers: rows with their own budget."""
-    reasons = {method: reason for method, reason in zip(cells.method, cells.own_budget, strict=True) if reason}
-    return [f"{tables.DAGGER} {method} is not trained like the others: {reason}." for method, reason in reasons.items()]
+    """Explain the daggers: rows with their own budget, and the columns where a reason does not hold in all."""
+    lines, every = [], cells.drop_duplicates(["column", "method"])
+    for (row, reason), own in every[every.own_budget != ""].groupby(["method", "own_budget"], sort=False):
+        where = "" if len(own) == (every.method == row).sum() else f" in {', '.join(own.column)}"
+        lines.append(f"{tables.DAGGER} {row} is not trained like the others{where}: {reason}.")
+    return lines
 
 
 def _test_notes(summary: Summary) -> list[str]:
@@ -507,7 +532,8 @@ def _test_notes(summary: Summary) -> list[str]:
 def _rank_notes(summary: Summary) -> list[str]:
     left_out = summary.columns[summary.columns.informative == "no"].column
     lines = [
-        "Ranks are of Dice, over the informative columns. Only rows count whose runs are all there and were trained alike.",
+        "Ranks are of Dice, over the informative columns. Only rows count that were trained here and whose runs are all "
+        f"there, also those with another budget ({tables.DAGGER}).",
         "Verdicts are against every other row in every column. Not told apart is not a tie.",
         f"First in resamples: how often a row is first when patients are drawn anew (with {statistics.FEW_SEEDS} seeds or "
         "more, seeds too), among rows that have every column.",
@@ -528,6 +554,7 @@ LEAK_NOTES = [
     "val: by their dense masks. test: by the test set itself.",
     "The leak delta, test minus last, is what choosing on the test set would have gained. weakval minus last is what a fair "
     f"choice costs or brings. Each has a {statistics.LEVEL:.0%} interval for the choice that was made.",
+    "A row with failed runs has no number. Runs are those that kept snapshots, of all that are planned.",
 ]
 PUBLISHED_NOTES = [
     "These numbers were printed in papers; published.csv has the source of each. They are never mixed with those of runs.",

@@ -71,7 +71,7 @@ def shown(value: Any) -> str:
 
 def _difference(comparing: Comparison | None, key: tuple[str, str, str], pair: tuple[str, str]) -> dict[str, object]:
     """Return the difference to the base, its interval and the verdict, those of all pairs of the cell."""
-    if comparing is None:
+    if comparing is None or not comparing.compares(key[2]):
         return {}
     diff, facts = comparing.pairs(key)[pair], comparing.metrics[key[2]]
     return {

@@ -47,7 +47,7 @@ def costs(read: Rows) -> pd.DataFrame:
         predict_s=("predict_s", "mean"),
         memory_mib=("memory_mib", "max"),
         device_memory_mib=("device_memory_mib", "max"),
-        own_budget=("own_budget", "first"),
+        own_budget=("own_budget", "max"),
         **{name: (name, "mean") for name in sent},
         device=("device", lambda names: ", ".join(sorted(set(names.dropna())))),
     )

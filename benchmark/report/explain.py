@@ -2,11 +2,9 @@
 
 import math
 
-import numpy as np
-
 from benchmark.report import statistics
 from benchmark.report.statistics import Difference
-from benchmark.report.summary import OVER, Comparison, per_seed
+from benchmark.report.summary import OVER, OWN_CASES, Comparison, per_seed
 
 
 def explained(comparing: Comparison, key: tuple[str, str, str], pair: tuple[str, str]) -> str:
@@ -15,7 +13,9 @@ def explained(comparing: Comparison, key: tuple[str, str, str], pair: tuple[str,
     if diff is None:
         return ""
     facts = comparing.metrics[key[2]]
-    means = [float(np.nanmean(comparing.cell(key, comparing.whole)[row])) for row in pair]
+    if key[2] in OWN_CASES:
+        return f"{key[0]}, {facts.title}: nothing is compared by it, as rows found different cases"
+    means = [statistics.mean(comparing.cell(key, comparing.whole)[row]) for row in pair]
     digits = 2 if facts.distance else 4
     lines = [
         f"{key[0]}, {facts.title}: {pair[0]} minus {pair[1]}",
@@ -49,4 +49,4 @@ def _reason(diff: Difference) -> str:
     """Say why there is no verdict."""
     if diff.patients < statistics.FEW_PATIENTS:
         return f"fewer than {statistics.FEW_PATIENTS} patients"
-    return "one seed" if len(diff.per_seed) < 2 else "the differences do not vary"
+    return "fewer than two seeds with all patients" if len(diff.per_seed) < 2 else "the differences do not vary"

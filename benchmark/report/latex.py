@@ -100,15 +100,20 @@ def _format(column: pd.Series, wrap: int) -> str:
 
 def _heading(column: pd.Series, side: str, wrap: int) -> str:
     """The heading of a column, on several lines where it is longer than the texts below it."""
-    lines = [escape(line) for line in textwrap.wrap(column.name[1], max(_width(column, wrap), 8), break_long_words=False)]
-    stacked = r" \\ ".join(lines)
+    lines = textwrap.wrap(column.name[1], max(_width(column, wrap), 8), break_long_words=False)
+    stacked = r" \\ ".join(_guarded(escape(line)) for line in lines)
     return rf"\shortstack[{side if side == 'r' else 'l'}]{{{stacked}}}" if len(lines) > 1 else stacked
 
 
 def _cell(text: str) -> str:
     """Format a cell with a small interval, and with minus signs instead of hyphens."""
     made = INTERVAL.sub(r" {\\scriptsize \1}", escape(NEGATIVE.sub("−", text)))
-    return "{}" * made.startswith(("[", "*")) + made  # the end of the line above would take these for its own
+    return _guarded(made)
+
+
+def _guarded(made: str) -> str:
+    r"""LaTeX that may follow \\, which would take a bracket or a star for its own."""
+    return "{}" * made.startswith(("[", "*")) + made
 
 
 # ---------------------------------------------------------------------------------------------------------- escaping

@@ -151,6 +151,8 @@ def _differences(cell: Line, number: Line) -> Iterator[tuple[str, str]]:
     """Yield the differences between a cell and a published number, each as a verdict and a reason."""
     if cell["unit"] != number["unit"]:
         yield "no", f"in {cell['unit']} here, published in {number['unit']}"
+    if cell["runs"] < cell["planned"]:
+        yield "partly", f"{cell['runs']} of {cell['planned']} runs"
     if cell["own_budget"]:
         yield "partly", f"the row is not trained like the others ({cell['own_budget']})"
     yield from _counted(cell, number, "steps")

@@ -1,9 +1,9 @@
 """Read runs into tables: stored runs, planned runs that are missing, and which runs may be compared.
 
 A *column* of the tables is one data set with one annotation, one family of splits, one simulator version and one common
-budget; runs of different columns are never averaged. A *row* is a method's label, with its options if these differ
-within a column; options that differ only between columns, such as settings for one data set, do not split a row.
-External predictions have no budget of this suite: they are in every column of their data, labelled external.
+budget; runs of different columns are never averaged. A *row* is a method's label, with its options and the budget of its
+own if these differ within a column; those that differ only between columns, such as settings for one data set, do not
+split a row. External predictions have no budget of this suite: they are in every column of their data, labelled external.
 """
 
 import json
@@ -23,7 +23,7 @@ from benchmark import InputError, store
 from benchmark.inputs import nearest
 from benchmark.plan import compare, plugins
 from benchmark.plan.compare import column as column_of
-from benchmark.plan.compare import family
+from benchmark.plan.compare import family, own_budget
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.plan.revisions import is_stale
@@ -428,8 +428,9 @@ def _extra(record: Record) -> str:
     return str(record.get("extra") or (plugins.describe(known).get("extra", "") if known else ""))
 
 
-def _row(record: Record) -> tuple[str, str]:
-    return record["label"], json.dumps(record["identity"]["options"], sort_keys=True)
+def _row(record: Record) -> tuple[str, str, str]:
+    options, own = record["identity"]["options"], own_budget(record)
+    return record["label"], json.dumps(options, sort_keys=True), json.dumps(own, sort_keys=True)
 
 
 def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
@@ -442,11 +443,12 @@ def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
     return _distinct(details)
 
 
-def _row_names(placed: Sequence[tuple[Record, str]]) -> dict[tuple[str, str], str]:
-    """Name each row: its label, and the options in which rows of one label differ within a column."""
-    kinds = Counter((label, column) for (label, _), column in {(_row(record), column) for record, column in placed})
+def _row_names(placed: Sequence[tuple[Record, str]]) -> dict[tuple[str, str, str], str]:
+    """Name each row: its label, and the options and the budget in which rows of one label differ within a column."""
+    kinds = Counter((label, column) for (label, *_), column in {(_row(record), column) for record, column in placed})
     several = {label for (label, _), count in kinds.items() if count > 1}
-    return _distinct({_row(r): (r["label"], r["identity"]["options"] if r["label"] in several else {}) for r, _ in placed})
+    telling = {_row(r): r["identity"]["options"] | own_budget(r) for r, _ in placed}
+    return _distinct({row: (row[0], own if row[0] in several else {}) for row, own in telling.items()})
 
 
 def _distinct(details: dict[Any, tuple[str, dict[str, Any]]]) -> dict[Any, str]:

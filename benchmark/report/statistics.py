@@ -1,11 +1,13 @@
 """Statistics: intervals of means, verdicts on all pairs of methods, tests, ranks, and detectable differences.
 
-Values are arrays (seeds, patients), NaN where a value is missing. The variance of the seeds is pooled over the rows of a
-column that learned. The interval of a mean is over patients, given these runs, below FEW_SEEDS seeds, else over patients
-and seeds; that of a difference is over both if the pooled variance has FEW_FREEDOM degrees of freedom. Verdicts hold for
-all pairs of a column at once.
+Values are arrays (seeds, patients), NaN where a value is missing. A mean is over patients, each averaged over seeds first,
+so that no fold counts more for having more seeds; what is said of seeds is of those that have every patient. The variance
+of the seeds is pooled over the rows of a column that learned. The interval of a mean is over patients, given these runs,
+below FEW_SEEDS seeds, else over patients and seeds; that of a difference is over both if the pooled variance has
+FEW_FREEDOM degrees of freedom. Verdicts hold for all pairs of a column at once.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -52,7 +54,7 @@ def pooled(cell: Cell, learned: Collection[str], controls: Collection[str] = ())
     would hide all differences of the others.
     controls: rows that train nothing. They would make the variance too small. The intervals of all are over seeds.
     """
-    means = {row: _over_patients(cell[row]) for row in cell if row in learned or row in controls}
+    means = {row: seed_means(cell[row]) for row in cell if row in learned or row in controls}
     means = {row: own for row, own in means.items() if (~np.isnan(own)).sum() > 1}
     first = next((~np.isnan(own) for own in means.values()), None)
     means = {row: own[first] for row, own in means.items() if (~np.isnan(own) == first).all()}
@@ -78,13 +80,28 @@ def _mean_squares(table: np.ndarray, covered: frozenset[str]) -> Seeds:
     return Seeds(covered, total, total**2 / squares if squares else np.inf, by_both, freedom)
 
 
+def mean(values: np.ndarray) -> float:
+    """Mean over patients of their means over seeds; NaN without a value."""
+    counts = np.unique((~np.isnan(values)).sum(0))
+    if counts[counts > 0].size == 1:  # of as many seeds each: the same, in digits that are rounded once
+        return float(np.nanmean(values))
+    return float(_nanmean(_nanmean(values, 0), 0))
+
+
+def seed_means(values: np.ndarray) -> np.ndarray:
+    """Means over patients (..., seeds); NaN for a seed that lacks a patient, as where its folds are not all there."""
+    known = ~np.isnan(values)
+    whole = (known == known.any(-2, keepdims=True)).all(-1)
+    return np.where(whole, _nanmean(values, -1), np.nan)
+
+
 def interval(
     values: np.ndarray, bounds: tuple[float, float] = UNBOUNDED, seeds: Seeds = GIVEN_RUNS, row: str = ""
 ) -> tuple[float, float]:
     """95 % t interval of the mean of values (seeds, patients); NaN with fewer than two patients, or without variance.
 
     Over patients, given these runs; also over seeds if the row is one of `seeds` and has FEW_SEEDS. On the logit scale
-    between two bounds and on the log scale above one, so that it stays inside.
+    between two bounds and on the log scale above or below one, so that it stays inside.
     """
     of_patient = _per_patient(values)
     count = len(of_patient)
@@ -92,28 +109,31 @@ def interval(
         return np.nan, np.nan
     patients, freedom = of_patient.var(ddof=1) / count, count - 1.0
     variance = patients
-    means = _over_patients(values)
+    means = seed_means(values)
     means = means[~np.isnan(means)]
     if row in seeds.rows and len(means) >= FEW_SEEDS:
-        of_seeds = max(seeds.of_mean, means.var(ddof=1)) / len(means)
-        variance += of_seeds
+        variance += max(seeds.of_mean, means.var(ddof=1)) / len(means)
         if variance:
             share = patients / variance
             freedom = 1 / (share**2 / freedom + (1 - share) ** 2 / seeds.of_mean_freedom)
     half = float(special.stdtrit(freedom, 1 - ALPHA / 2) * np.sqrt(variance))
-    return _inside(_mean(values), half, bounds) if half > ROUNDING else (np.nan, np.nan)
+    return _inside(mean(values), half, bounds) if half > ROUNDING else (np.nan, np.nan)
 
 
 ROUNDING = 1e-12  # a standard error below this is one of rounding
+NEAR = 1e-9  # of a bound: nearer is at it
 
 
 def _inside(mean: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Return the ends of mean ± half on the logit scale between two bounds, on the log scale above one."""
+    """Return the ends of mean ± half on the logit scale between two bounds, on the log scale from one."""
     low, high = bounds
-    if not low < mean < high:  # a mean at its bound would have no variance
-        return np.nan, np.nan
-    if np.isinf(low):
+    if not low < mean < high or any(math.isclose(mean, end, rel_tol=NEAR) for end in bounds):
+        return np.nan, np.nan  # a mean at its bound has no variance but that of rounding
+    if np.isinf(low) and np.isinf(high):
         return mean - half, mean + half
+    if np.isinf(low):
+        low, high = _inside(-mean, half, (-high, np.inf))
+        return -high, -low
     if np.isinf(high):
         factor = np.exp(half / (mean - low))
         return low + (mean - low) / factor, low + (mean - low) * factor
@@ -188,27 +208,27 @@ def compare(cell: Cell, seeds: Seeds = GIVEN_RUNS, span: float = np.inf) -> Pair
         return {}
     names, values = list(cell), np.stack([*cell.values()])
     differences = values[first] - values[second]  # (pairs, seeds, patients)
-    of_patient, per_seed = _nanmean(differences, 1), _nanmean(differences, 2)
-    known, mean = (~np.isnan(of_patient)).sum(1), _nanmean(of_patient, 1)
-    deviations = np.nan_to_num(of_patient - mean[:, None])
+    of_patient, per_seed = _nanmean(differences, 1), seed_means(differences)
+    known, means = (~np.isnan(of_patient)).sum(1), _nanmean(of_patient, 1)
+    deviations = np.nan_to_num(of_patient - means[:, None])
     covered = seeds.rows if seeds.of_row_freedom >= FEW_FREEDOM else frozenset()
     over_seeds = np.array([{names[i], names[j]} <= covered for i, j in zip(first, second, strict=True)])
-    of_seeds = np.where(over_seeds, _part_of_seeds(per_seed, seeds), 0)
-    error = np.sqrt((deviations**2).sum(1) / np.maximum(1, known * (known - 1)) + of_seeds)
+    by_seed = np.where(over_seeds, _part_of_seeds(per_seed, seeds), 0)
+    error = np.sqrt((deviations**2).sum(1) / np.maximum(1, known * (known - 1)) + by_seed)
     usable = (known >= FEW_PATIENTS) & (error > ROUNDING)
     critical = np.full(len(first), np.nan)
     if usable.any():
-        largest = _largest(deviations[usable], known[usable], of_seeds[usable], (first[usable], second[usable]), seeds)
+        largest = _largest(deviations[usable], known[usable], by_seed[usable], (first[usable], second[usable]), seeds)
         alone = special.stdtrit(known[usable].min() - 1, 1 - ALPHA / 2)  # few signs make too small a quantile
         critical[usable] = max(np.quantile(largest, LEVEL), alone)
     half = critical * error
-    half[(known >= FEW_PATIENTS) & (error <= ROUNDING) & (np.abs(mean) <= ROUNDING)] = 0  # two rows with the same values
+    half[(known >= FEW_PATIENTS) & (error <= ROUNDING) & (np.abs(means) <= ROUNDING)] = 0  # two rows with the same values
     superiority = _nanmean((np.sign(differences).reshape(len(first), -1) + 1) / 2, 1)
     found: Pairs = {}
     for k, (i, j) in enumerate(zip(first, second, strict=True)):
         diff = Difference(
-            float(mean[k]), _towards(mean[k], half[k], -span), _towards(mean[k], half[k], span), float(error[k]),
-            float(of_seeds[k]), float(critical[k]), int(known[k]), tuple(per_seed[k][~np.isnan(per_seed[k])].tolist()),
+            float(means[k]), _towards(means[k], half[k], -span), _towards(means[k], half[k], span), float(error[k]),
+            float(by_seed[k]), float(critical[k]), int(known[k]), tuple(per_seed[k][~np.isnan(per_seed[k])].tolist()),
             float(superiority[k]), bool(over_seeds[k]),
         )  # fmt: skip
         found[names[i], names[j]], found[names[j], names[i]] = diff, -diff
@@ -225,11 +245,11 @@ def _part_of_seeds(per_seed: np.ndarray, seeds: Seeds) -> np.ndarray:
 def difference(first: np.ndarray, second: np.ndarray, span: float = np.inf) -> Difference:
     """The first minus the second, arrays (seeds, patients), as the only pair; without variance its ends are its mean."""
     values = first - second
-    mean = _mean(values)
+    centre = mean(values)
     low, high = interval(values, (-span, span), pooled({"": values}, [""]))
     if np.isnan(low) and len(_per_patient(values)) > 1:
-        low = high = mean
-    return Difference(mean, low, high)
+        low = high = centre
+    return Difference(centre, low, high)
 
 
 def _largest(
@@ -280,15 +300,19 @@ ALIKE, OPEN = "alike", "not told apart"
 def resampled(values: np.ndarray) -> np.ndarray:
     """Means (resamples,) of values (seeds, patients), the same draws for the same shape.
 
-    Patients are drawn anew, and from FEW_SEEDS on seeds, independently of them (Owen, Ann. Appl. Stat. 2007).
+    Patients are drawn anew, and from FEW_SEEDS with every patient on seeds, independently of them (Owen, Ann. Appl. Stat.
+    2007).
     """
     seeds, patients = _draws(*values.shape)
     known = ~np.isnan(values)
     if known.all():
         return np.asarray(np.einsum("ij,ij->i", seeds, patients @ values.T) / values.size)
-    total = (seeds * (patients @ np.where(known, values, 0).T)).sum(1)
-    count = (seeds * (patients @ known.T)).sum(1)
-    return np.divide(total, count, out=np.full(RESAMPLES, np.nan), where=count > 0)
+    if (~np.isnan(seed_means(values))).sum() < FEW_SEEDS:
+        seeds = np.ones_like(seeds)
+    drawn = seeds @ known  # how often each patient has a value
+    of_patient = np.divide(seeds @ np.where(known, values, 0), drawn, out=np.zeros_like(drawn), where=drawn > 0)
+    count = (patients * (drawn > 0)).sum(1)
+    return np.divide((patients * of_patient).sum(1), count, out=np.full(RESAMPLES, np.nan), where=count > 0)
 
 
 @cache
@@ -386,7 +410,7 @@ def standings(cells: Sequence[Cell], outcomes: Sequence[Mapping[tuple[str, str],
     ranks: dict[str, list[float]] = {name: [] for name in names}
     found: dict[str, list[str]] = {name: [] for name in names}
     for cell, verdicts in zip(cells, outcomes, strict=True):
-        for name, rank in zip(cell, stats.rankdata([-_mean(own) for own in cell.values()]), strict=True):
+        for name, rank in zip(cell, stats.rankdata([-mean(own) for own in cell.values()]), strict=True):
             ranks[name].append(float(rank))
             found[name] += [verdicts.get((name, other), "") for other in cell if other != name]
     first = _first(cells, [name for name in names if len(ranks[name]) == len(cells)])
@@ -427,7 +451,7 @@ def agreement(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) ->
     above, below = np.triu_indices(len(names), 1)
     signs = []
     for cell in (one, other):
-        means = np.stack([np.append(_mean(cell[name]), resampled(cell[name])) for name in names])
+        means = np.stack([np.append(mean(cell[name]), resampled(cell[name])) for name in names])
         signs.append(np.sign(means[above] - means[below]))
     untied = np.sqrt((signs[0] ** 2).sum(0) * (signs[1] ** 2).sum(0))
     tau = np.divide((signs[0] * signs[1]).sum(0), untied, out=np.full(1 + RESAMPLES, np.nan), where=untied > 0)
@@ -442,21 +466,12 @@ def _per_patient(values: np.ndarray) -> np.ndarray:
     return means[~np.isnan(means)]
 
 
-def _over_patients(values: np.ndarray) -> np.ndarray:
-    """Means over patients (seeds,), NaN for a seed without a value."""
-    return _nanmean(values, 1)
-
-
 def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
     """Return `np.nanmean`, NaN without a warning where nothing is known."""
     known = ~np.isnan(values)
     count = known.sum(axis)
     total = np.where(known, values, 0).sum(axis)
     return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if not np.isnan(values).all() else np.nan
 
 
 def _median(values: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """Summaries of cases: means in the protocol's order, intervals, comparisons with a reference, ranks, and the leak delta.
 
-Order of means: regions of a scan, scans of a patient, then patients and seeds. `patients` has it for all metrics;
+Order of means: regions of a scan, scans of a patient, seeds of a patient, then patients. `patients` has it for all metrics;
 `supervision.by_patient`, `figures.cases` and, without a report, `stored.mean_dice` follow it. Distances are those on the
 whole stack where these are defined, else those per slice.
 """
@@ -84,11 +84,11 @@ def summarise(read: Rows, options: Options = DEFAULTS, metrics: Iterable[str] = 
     ranked = list(columns.column[columns.informative.isin(["yes", "unknown"])])
     return Summary(
         _cells(read, states, values, comparing),
-        comparing.tests([metric for metric, facts in read.metrics.items() if metric in metrics and facts.better]),
+        comparing.tests([metric for metric in read.metrics if metric in metrics and comparing.compares(metric)]),
         comparing.ranks(ranked),
         comparing.agreement({column: about["dataset"] for column, about in read.about.items()}),
         columns,
-        _leaks(read),
+        _leaks(read, states),
         read.metrics,
         comparing,
         comparing.verdicts(ranked),
@@ -145,7 +145,7 @@ def _derived_metrics(cases: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _states(read: Rows) -> pd.DataFrame:
-    """Per column and row: how many runs are done, planned, failed, unlearned; `whole` if its mean may be compared."""
+    """Per column and row: how many runs are done, planned, failed, unlearned; patients; `whole` if it may be compared."""
     runs = read.runs
     planned = runs[~runs.external].drop_duplicates(["column", "split", "seed"]).groupby("column", observed=True).size()
     grouped = runs.groupby(["column", "row"], observed=True, sort=False)
@@ -153,16 +153,20 @@ def _states(read: Rows) -> pd.DataFrame:
         runs=("state", lambda states: int((states == "done").sum())),
         failed=("state", lambda states: int((states == "failed").sum())),
         stale=("stale", "sum"),
-        own_budget=("own_budget", "first"),
+        own_budget=("own_budget", "max"),
         steps=("steps", "first"),
         size=("size", "first"),
         external=("external", "all"),
-        role=("role", "max"),  # a run that is missing doesn't say it
+        role=("role", "max"),  # a run that is missing says neither this nor why it has a budget of its own
     ).reset_index()
     states["planned"] = np.where(states.external, states.runs, states.column.map(planned)).astype(int)
     states["whole"] = (states.failed == 0) & (states.runs > 0) & (states.runs == states.planned)
-    failed = unlearned(read.cases)
-    states["unlearned"] = [int(failed.get(key, 0)) for key in zip(states.column, states.row, strict=True)]
+    cases, keys = read.cases, list(zip(states.column, states.row, strict=True))
+    failed, tested = unlearned(cases), cases.groupby(["column", "row"], observed=True).patient.nunique()
+    testable = cases.groupby("column", observed=True).patient.nunique()
+    states["unlearned"] = [int(failed.get(key, 0)) for key in keys]
+    states["tested"] = [int(tested.get(key, 0)) for key in keys]
+    states["testable"] = [int(testable.get(column, 0)) for column, _ in keys]
     return states
 
 
@@ -194,15 +198,13 @@ def unlearned(cases: pd.DataFrame) -> pd.Series:
 def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comparing: "Comparison") -> pd.DataFrame:
     """One line per column, row, region and metric; a row with failed runs has no mean."""
     counts, units = _counts(read.cases), _units(read.cases)
-    lines, shared = [], dict[Cell, tuple[tuple[float, float], statistics.Seeds, dict[str, str]]]()
+    lines, shared = [], dict[Cell, tuple[statistics.Seeds, dict[str, str]]]()
     for state in states.to_dict("records"):
         column, row = state["column"], state["row"]
         about = read.about[column]
         of_column = {key: about[key] for key in ("dataset", "annotation", "family")}
         of_column |= {key: about["budget"].get(key) if pd.isna(state[key]) else state[key] for key in ("steps", "size")}
-        shown = {
-            key: state[key] for key in ("runs", "planned", "failed", "unlearned", "stale", "own_budget", "external", "role")
-        }
+        shown = {key: state[key] for key in STATE_COLUMNS}
         for region in (MEAN, *about["regions"]):
             for metric, facts in read.metrics.items():
                 key = column, region, metric
@@ -212,9 +214,9 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
                     line["unit"] = unit = units[column, row] if facts.distance else ""
                     if " and " not in unit:  # distances in different units have no mean
                         if key not in shared:
-                            shared[key] = comparing.bounds(key), comparing.seeds(key), comparing.places(key)
-                        bounds, seeds, places = shared[key]
-                        low, high = statistics.interval(own, bounds, seeds, row)
+                            shared[key] = comparing.seeds(key), comparing.places(key)
+                        seeds, places = shared[key]
+                        low, high = statistics.interval(own, comparing.bounds(key, row), seeds, row)
                         line |= _cell(own, facts) | counts[column, row, region]
                         over = OVER[row in seeds.rows and line["seeds"] >= statistics.FEW_SEEDS]
                         line |= {"low": low, "high": high, "over": over, "place": places.get(row, "")}
@@ -233,10 +235,11 @@ def _by_site(read: Rows, options: Options) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["site", *CELL_COLUMNS])
 
 
+STATE_COLUMNS = ["runs", "planned", "failed", "unlearned", "stale", "own_budget", "external", "role", "tested", "testable"]
 CELL_COLUMNS = [
     *("column", "dataset", "annotation", "family", "steps", "size", "method", "region", "metric", "unit"),
     *("mean", "median", "low", "high", "over", "per_seed", "sd_seeds", "patients", "seeds", "place", "cases", *COUNTS),
-    *("runs", "planned", "failed", "unlearned", "stale", "own_budget", "external", "role"),
+    *STATE_COLUMNS,
 ]
 
 
@@ -244,10 +247,11 @@ def _cell(values: np.ndarray, facts: Facts) -> dict[str, object]:
     known = ~np.isnan(values)
     if not known.any():
         return {}
-    means = np.nanmean(values[known.any(1)], axis=1)
-    spread = means - means[0]  # for equal seeds it is 0, without rounding errors
+    means = statistics.seed_means(values)
+    means = means[~np.isnan(means)]
+    spread = means - means[:1]  # for equal seeds it is 0, without rounding errors
     return {
-        "mean": float(np.nanmean(values)),
+        "mean": statistics.mean(values),
         "median": float(np.nanmedian(values)),
         "per_seed": per_seed(means, facts),
         "sd_seeds": float(spread.std(ddof=1)) if len(means) > 1 else np.nan,
@@ -302,6 +306,10 @@ class Comparison:
         self._found: dict[Cell, statistics.Pairs] = {}
         self._here: dict[Cell, dict[tuple[str, str], str]] = {}
 
+    def compares(self, metric: str) -> bool:
+        """Whether rows are compared by a metric: it has a better direction, and all have the same cases."""
+        return bool(self.metrics[metric].better) and metric not in OWN_CASES
+
     def cell(self, key: Cell, rows: Mapping[str, list[str]]) -> Values:
         """Return the values of these rows in a column, region and metric."""
         values = self.values.get(key, {})
@@ -312,20 +320,25 @@ class Comparison:
         cell = self.cell(key, self.learned)
         return statistics.pooled(cell, cell, [row for row in cell if self.roles.get(row) == PRIOR])
 
-    def bounds(self, key: Cell) -> tuple[float, float]:
-        """Return the least and the largest possible mean; of a distance the mean diagonal, if all of them are known."""
+    def bounds(self, key: Cell, row: str) -> tuple[float, float]:
+        """Return the least and the largest possible mean of a row; of a distance the mean diagonal, if all are known."""
         facts, diagonals = self.metrics[key[2]], self.values.get((*key[:2], DIAGONAL), {})
         if not facts.distance or not diagonals:
             return facts.low, facts.high
-        largest, scored = np.stack([*diagonals.values()]), np.stack([*self.values[key].values()])
-        largest = largest[~np.isnan(scored)]
-        return facts.low, float(largest.mean()) if largest.size and not np.isnan(largest).any() else np.inf
+        scored = ~np.isnan(self.values[key][row])
+        largest = np.where(scored, diagonals[row], np.nan)
+        known = scored.any() and not np.isnan(largest[scored]).any()
+        return facts.low, statistics.mean(largest) if known else np.inf
+
+    def span(self, key: Cell) -> float:
+        """Return the largest possible difference of two complete rows."""
+        ends = [self.bounds(key, row) for row in self.cell(key, self.whole)]
+        return max((high - low for low, high in ends), default=np.inf)
 
     def pairs(self, key: Cell) -> statistics.Pairs:
         """Return the differences of all pairs of complete rows, with simultaneous intervals."""
         if key not in self._found:
-            low, high = self.bounds(key)
-            self._found[key] = statistics.compare(self.cell(key, self.whole), self.seeds(key), high - low)
+            self._found[key] = statistics.compare(self.cell(key, self.whole), self.seeds(key), self.span(key))
         return self._found[key]
 
     def outcomes(self, key: Cell) -> dict[tuple[str, str], str]:
@@ -335,8 +348,7 @@ class Comparison:
     def outcomes_here(self, key: Cell) -> dict[tuple[str, str], str]:
         """Return the verdicts on all pairs in these runs: nothing is said of other seeds."""
         if key not in self._here:
-            low, high = self.bounds(key)
-            self._here[key] = self._verdicts(key, statistics.compare(self.cell(key, self.whole), span=high - low))
+            self._here[key] = self._verdicts(key, statistics.compare(self.cell(key, self.whole), span=self.span(key)))
         return self._here[key]
 
     def _verdicts(self, key: Cell, pairs: statistics.Pairs) -> dict[tuple[str, str], str]:
@@ -348,17 +360,16 @@ class Comparison:
         return worded(self.outcomes(key)[pair], self.outcomes_here(key)[pair], over_seeds=self.pairs(key)[pair].over_seeds)
 
     def places(self, key: Cell) -> dict[str, str]:
-        """Return the places of rows with the common budget; nothing where no method beats the location priors."""
-        better = self.metrics[key[2]].better
-        if not better or key[2] in OWN_CASES or self.informative(key) == "no":
+        """Return the places of rows that were trained here; nothing where no method beats the location priors."""
+        if not self.compares(key[2]) or self.informative(key) == "no":
             return {}
-        means = {row: float(np.nanmean(own)) for row, own in self.cell(key, self.trained).items()}
+        means = {row: statistics.mean(own) for row, own in self.cell(key, self.trained).items()}
         here = self.outcomes_here(key)
         told = {
             pair: here[pair] + THESE if differ_here(outcome, here[pair]) else outcome
             for pair, outcome in self.outcomes(key).items()
         }
-        return statistics.groups(means, told, better)
+        return statistics.groups(means, told, self.metrics[key[2]].better)
 
     def informative(self, key: Cell) -> str:
         """Whether any method beats all location priors: yes, no, unknown without a prior, or too little for a verdict."""
@@ -420,7 +431,7 @@ class Comparison:
         return pd.DataFrame(lines, columns=names)
 
     def ranks(self, informative: list[str]) -> pd.DataFrame:
-        """How rows that were trained alike stand in Dice over these columns."""
+        """How rows that were trained here stand in Dice over these columns, also with another budget."""
         keys: list[Cell] = [(column, MEAN, "dice") for column in informative]
         cells = {key: cell for key in keys if len(cell := self.cell(key, self.trained)) > 1}
         standings = statistics.standings([*cells.values()], [self.outcomes(key) for key in cells])
@@ -435,7 +446,7 @@ class Comparison:
         return pd.DataFrame(lines, columns=PAIR_COLUMNS)
 
     def agreement(self, datasets: Mapping[str, str]) -> pd.DataFrame:
-        """How alike two columns of a data set order three methods or more that were trained alike; no location priors."""
+        """How alike two columns of a data set order three methods or more that were trained here; no location priors."""
         cells = {column: self.cell((column, MEAN, "dice"), self.trained) for column in self.all}
         lines = []
         for one, other in combinations(self.all, 2):
@@ -476,21 +487,31 @@ def _rows(states: pd.DataFrame) -> dict[str, list[str]]:
 # --------------------------------------------------------------------------------------------------------- selection
 
 
-def _leaks(read: Rows) -> pd.DataFrame:
-    """Dice of each row with each rule of selection, and the gain of a choice on the test set over the last step."""
+def _leaks(read: Rows, states: pd.DataFrame) -> pd.DataFrame:
+    """Dice of each row with each rule of selection, and the gain of a choice on the test set over the last step.
+
+    A row with failed runs has no number; `runs` are those that kept snapshots.
+    """
     if read.snapshot_cases is None:
         return pd.DataFrame(columns=LEAK_COLUMNS)
     by_rule = {
         rule: arrays(read.snapshot_cases[read.snapshot_cases.selection == rule].drop(columns="selection")) for rule in RULES
     }
+    last_steps = read.snapshot_cases[read.snapshot_cases.selection == "last"]
+    runs = last_steps.drop_duplicates(["column", "row", "split", "seed"]).groupby(["column", "row"], observed=True).size()
+    known = states.set_index(["column", "row"])
     lines = []
     for (column, region, metric), last in by_rule["last"].items():
         if (region, metric) != (MEAN, "dice"):
             continue
         for row, own in last.items():
-            line: dict[str, object] = {"column": column, "method": row, "metric": metric}
+            line: dict[str, object] = {"column": column, "method": row, "metric": metric, "runs": int(runs[column, row])}
+            line |= {name: int(known.loc[(column, row), name]) for name in ("planned", "failed")}
+            if line["failed"]:
+                lines.append(line)
+                continue
             chosen = {rule: by_rule[rule][column, region, metric][row] for rule in RULES}
-            line |= {rule: float(np.nanmean(values)) for rule, values in chosen.items()}
+            line |= {rule: statistics.mean(values) for rule, values in chosen.items()}
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
                 diff = statistics.difference(chosen[rule], own, span=1)
                 line |= {name: diff.mean, f"{name}_low": diff.low, f"{name}_high": diff.high}
@@ -501,4 +522,5 @@ def _leaks(read: Rows) -> pd.DataFrame:
 LEAK_COLUMNS = [
     *("column", "method", "metric", *RULES, "leak", "leak_low", "leak_high", "of_val", "of_val_low", "of_val_high"),
     *("of_weakval", "of_weakval_low", "of_weakval_high", "patients", "seeds"),
+    *("runs", "planned", "failed"),
 ]

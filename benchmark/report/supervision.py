@@ -134,7 +134,7 @@ def _ends(read: Rows, rows: Mapping[str, Mapping[str, _Row]], values: Values, co
         return _GapBounds(reason=f"no complete row of {read.named(*BASES)}")
     if not tops:
         return _GapBounds(reason=f"no complete row {read.named(SUPERVISED)} in {full}")
-    base = max(bases, key=lambda row: float(np.nanmean(values[column][row])))
+    base = max(bases, key=lambda row: statistics.mean(values[column][row].to_numpy(float)))
     top = next(row for row in read.roles if row in tops)  # a variant only where the method itself is missing
     return _GapBounds(base, top, (values[column][base], values[full][top]))
 
@@ -178,7 +178,7 @@ def _share(own: pd.DataFrame, ends: Sequence[pd.DataFrame], gap: Mapping[str, An
     part, whole = statistics.resampled(method - base), statistics.resampled(full - base)  # the same draws: one shape
     shares = np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole != 0)
     low, high = np.nanquantile(shares, [statistics.ALPHA / 2, 1 - statistics.ALPHA / 2])
-    share = float(np.nanmean(method - base) / np.nanmean(full - base))
+    share = statistics.mean(method - base) / statistics.mean(full - base)
     return {"share": share, "low": low, "high": high, "patients": method.shape[1], "seeds": method.shape[0]}
 
 

@@ -46,12 +46,12 @@ def main_table(
             (own.metric == name) & own.column.isin(own.column[count > 0]) & own.column.isin(known_there) & (after in asked)
         )
     shown = own[own.metric.isin(asked) | extra]
-    named = shown.assign(heading=_headings(shown, known))
-    texts = {(line.column, line.heading, _label(line)): cell(line, known) for line in named.itertuples(index=False)}
+    named = shown.assign(heading=_headings(shown, known), label=_labels(shown))
+    texts = {(line.column, line.heading, line.label): cell(line, known) for line in named.itertuples(index=False)}
     series = pd.Series(texts, dtype=object)
     table = series.unstack().T if len(series) else pd.DataFrame()
     order = pd.MultiIndex.from_tuples(dict.fromkeys(key[:2] for key in texts), names=["", ""])
-    rows = dict.fromkeys(_label(line) for line in named.itertuples(index=False))
+    rows = named.label.drop_duplicates()
     table = table.reindex(index=pd.Index(rows, name="method"), columns=order).fillna("n/a")
     valued = named[named["mean"].notna()]  # no row has a value if the runs were scored before there was the metric
     stored = table.columns.isin([*zip(valued.column, valued.heading, strict=True)])
@@ -68,7 +68,7 @@ def metric_tables(
     own = cells[cells.region == MEAN]
     whole = main_table(cells, metrics, known=known)
     of = dict(zip(_headings(own, known), own.metric, strict=True))
-    places = {_label(line): order.index(line.method) for line in own.itertuples()}
+    places = dict(zip(_labels(own), map(order.index, own.method), strict=True))
     whole = whole.loc[sorted(whole.index, key=places.__getitem__)]
     parts: dict[str, list[tuple[str, str]]] = {}
     for column, heading in whole.columns:
@@ -159,14 +159,23 @@ def leak_table(summary: Summary) -> pd.DataFrame:
 
     def gain(name: str) -> list[str]:
         parts = zip(shown[name], shown[f"{name}_low"], shown[f"{name}_high"], strict=True)
-        return [_number(mean, low, high, BUILT_IN["dice"]) for mean, low, high in parts]
+        return ["" if pd.isna(mean) else _number(mean, low, high, BUILT_IN["dice"]) for mean, low, high in parts]
+
+    def dice(rule: str) -> list[str]:
+        return ["" if pd.isna(value) else f"{value:.3f}" for value in shown[rule]]
+
+    gaps = [
+        f"{failed} of {planned} failed" if failed else f" ({runs} of {planned} runs)" * (runs < planned)
+        for runs, planned, failed in zip(shown.runs, shown.planned, shown.failed, strict=True)
+    ]
 
     return pd.DataFrame(
         {
             "data": shown.column,
             "method": shown.method,
-            **{rule: [f"{value:.3f}" for value in shown[rule]] for rule in ("last", "weakval", "val")},
-            "test (oracle)": [f"{value:.3f}" for value in shown["test"]],
+            "last": [value + gap for value, gap in zip(dice("last"), gaps, strict=True)],
+            **{rule: dice(rule) for rule in ("weakval", "val")},
+            "test (oracle)": dice("test"),
             "leak delta: test − last": gain("leak"),
             "val − last": gain("of_val"),
             "weakval − last": gain("of_weakval"),
@@ -188,7 +197,7 @@ def ablation_table(frame: pd.DataFrame, known: Known = BUILT_IN) -> pd.DataFrame
         {
             "data": frame.column,
             "metric": _headings(frame, known),
-            "method": [_label(line) for line in frame.itertuples(index=False)],
+            "method": _labels(frame),
             "changed": frame.changed.replace("", "(base)"),
             "mean": [cell(line, known) for line in frame.itertuples(index=False)],
             "difference": [
@@ -300,9 +309,11 @@ def cell(line: Any, known: Known = BUILT_IN) -> str:
 
 
 def counts(line: Any) -> list[str]:
-    """What a reader must know of the runs of a cell: how many failed to learn, are missing, or are stale."""
+    """What a reader must know of the runs of a cell: how many failed to learn, are missing or stale; and of its patients."""
     unlearned = [f"{line.unlearned} of {line.runs} failed to learn"] if line.unlearned else []
-    return unlearned + [f"{line.runs} of {line.planned} runs"] * (line.runs < line.planned) + ["stale"] * bool(line.stale)
+    gaps = [f"{line.runs} of {line.planned} runs"] * (line.runs < line.planned)
+    gaps += [f"{line.tested} of {line.testable} patients"] * (line.tested < line.testable)
+    return [*unlearned, *gaps, *["stale"] * bool(line.stale)]
 
 
 def _plain(text: object) -> str:
@@ -318,9 +329,11 @@ def _asked(metrics: Iterable[str], known: Known) -> list[str]:
     return asked
 
 
-def _label(line: Any) -> str:
-    marks = DAGGER if line.own_budget else ""
-    return f"{line.method}{marks}" + (" (external)" if line.external else "")
+def _labels(cells: pd.DataFrame) -> list[str]:
+    """Of each line the name of its row, with a dagger where the row has another budget in any of these columns."""
+    own = set(cells.method[cells.own_budget != ""])
+    rows = zip(cells.method, cells.external, strict=True)
+    return [row + DAGGER * (row in own) + " (external)" * bool(external) for row, external in rows]
 
 
 def _headings(shown: pd.DataFrame, known: Known) -> list[str]:

@@ -37,16 +37,18 @@ DARKEST = 0.75  # of the colour map, so that black and white print are read on i
 
 def matrix(source: FigureData) -> FigureSpec | None:
     """Every method's mean in every column: its colour, its number, and the verdict to the reference."""
-    cells = source.folded
-    methods = [*by_score(source, cells), *([FULL_ROW] if FULL_ROW in set(cells.method) else [])]
-    if len(methods) < 2:
+    cells, every = source.folded, source.summary.cells
+    every = every[~every.column.isin(set(source.cells.column) - set(cells.column))]  # full masks that are a row
+    methods = list(dict.fromkeys([*by_score(source, cells), *every.method]))
+    methods += [FULL_ROW] * (FULL_ROW in set(cells.method))
+    if len(methods) < 2 or cells.empty:
         return None
-    columns = list(dict.fromkeys(cells.column))
+    columns = list(dict.fromkeys(every.column))
     blocks = [columns[first : first + ACROSS] for first in range(0, len(columns), ACROSS)]
     margin, height = 0.1 + widest_of(methods), height_of(methods) + 0.65
     figure = Figure((margin + CELL * len(blocks[0]), height * len(blocks)), dpi=DPI, layout="constrained")
     panels = list(figure.subplots(len(blocks), 1, squeeze=False).flat)
-    means = cells.pivot(index="method", columns="column", values="mean").reindex(methods)
+    means = cells.pivot(index="method", columns="column", values="mean").reindex(methods, columns=columns)
     signs, gaps = _signs(source), _gaps(source)
     shades = shades_of(means, source.facts.better, [row for row in methods if source.read.roles.get(row) == PRIOR])
     for panel, own in zip(panels, blocks, strict=True):
@@ -118,7 +120,7 @@ def _cells(
 
 
 def ranks(source: FigureData) -> FigureSpec | None:
-    """Mean ranks, and bars that join neighbours that no column tells apart."""
+    """Mean ranks, and bars that join rows that no column tells apart."""
     every = source.summary.ranks
     shown = every[every.cells == every.cells.max()]
     if len(shown) < 2:
@@ -137,8 +139,8 @@ def ranks(source: FigureData) -> FigureSpec | None:
         panel.annotate(f"{rank:.1f}", (rank, height), (5, 0), textcoords="offset points", va="center", fontsize=7)
     panel.set_xlim(1, max(shown.mean_rank) * 1.12)
     panel.set_xlabel(f"mean rank in Dice over {columns} column{'s' * (columns > 1)} (1: best)")
-    for (first, last), lane in zip(bars, lanes, strict=True):
-        side.vlines(lane, first - 0.25, last + 0.25, color=DARK, linewidth=2.5)
+    for rows, lane in zip(bars, lanes, strict=True):
+        side.plot([lane] * len(rows), rows, "o-", color=DARK, markersize=3.5, linewidth=1)
     side.set_xlim(-0.7, max(lanes, default=0) + 0.7)
     side.set_xticks([])
     side.tick_params("y", labelleft=False)
@@ -146,34 +148,33 @@ def ranks(source: FigureData) -> FigureSpec | None:
     side.spines[:].set_visible(False)
     left = [row for row in every.method if row not in methods]
     caption = (
-        "Mean rank in Dice over the informative columns, of rows whose runs are all there and were trained alike. "
-        "A bar on the right joins rows of which no column tells any two apart, by the verdicts of the main table; rows "
-        "without a common bar differ in a column at least." + (f" Not in every column: {', '.join(left)}." if left else "")
+        "Mean rank in Dice over the informative columns, of rows that were trained here and whose runs are all there, also "
+        "those with another budget. "
+        "A bar on the right joins the rows with its dots, of which no column tells any two apart, by the verdicts of the "
+        "main table. There is one for each largest such group, so rows without a common bar differ in a column at least."
+        + (f" Not in every column: {', '.join(left)}." if left else "")
     )
     pairs = source.summary.pairs
     runs = source.shown(*zip(*((column, row) for column in dict.fromkeys(pairs.column) for row in methods), strict=True))
     return FigureSpec("ranks", "Mean ranks", caption, figure, source.origin(runs))
 
 
-def _joined(methods: Sequence[str], pairs: pd.DataFrame) -> list[tuple[int, int]]:
-    """First and last place of each longest run of neighbours of which no pair is better or worse in any column."""
+def _joined(methods: Sequence[str], pairs: pd.DataFrame) -> list[list[int]]:
+    """Places of each largest group of rows of which no pair is better or worse in any column."""
     differ = pairs[pairs.verdict.isin(["better", "worse"])]
     told = set(zip(differ.method, differ.against, strict=True))
-    bars: list[tuple[int, int]] = []
-    for first in range(len(methods)):
-        last = first
-        while last + 1 < len(methods) and not any((methods[k], methods[last + 1]) in told for k in range(first, last + 1)):
-            last += 1
-        if last > first and (not bars or last > bars[-1][1]):
-            bars.append((first, last))
-    return bars
+    groups = {frozenset[int]()}
+    for place, row in enumerate(methods):
+        groups |= {group - {k for k in group if (methods[k], row) in told} | {place} for group in groups}
+        groups = {group for group in groups if not any(group < other for other in groups)}
+    return sorted(sorted(group) for group in groups if len(group) > 1)
 
 
-def _lanes(bars: Sequence[tuple[int, int]]) -> list[int]:
+def _lanes(bars: Sequence[Sequence[int]]) -> list[int]:
     """Beside each other where bars overlap: of each the first lane that is free where it begins."""
     ends: list[int] = []
     lanes = []
-    for first, last in bars:
+    for first, *_, last in bars:
         lane = next((k for k, end in enumerate(ends) if end < first), len(ends))
         ends[lane : lane + 1] = [last]
         lanes.append(lane)

@@ -30,6 +30,7 @@ from benchmark.report.figures.style import (
     wrapped,
 )
 from benchmark.report.statistics import ALIKE, OPEN
+from benchmark.report.summary import OWN_CASES
 
 DOTS = 3000  # from so many on, patients are drawn as one picture
 VERDICTS: dict[str, dict[str, Any]] = {
@@ -68,6 +69,8 @@ def intervals(source: FigureData) -> FigureSpec | None:
 
 def paired(source: FigureData) -> FigureSpec | None:
     """Each method minus the reference: a dot per patient, and the mean difference with its interval on top."""
+    if source.metric in OWN_CASES:
+        return None
     references = source.summary.columns.set_index("column").reference
     shown = {column: references[column] for column in dict.fromkeys(source.cells.column) if references[column]}
     differences = {column: _differences(source, column, reference) for column, reference in shown.items()}

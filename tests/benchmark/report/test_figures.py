@@ -240,20 +240,34 @@ def test_a_matrix_holds_number_and_verdict_of_every_cell(many):
     assert sorted(texts[0::2])[-1] == f"{source(many).cells['mean'].max():.3f}"
 
 
+def test_a_matrix_holds_columns_and_rows_of_which_no_run_is_done(tmp_path):
+    """Full masks that did not run, and a method whose runs all failed."""
+    for label, mean in (("pce", 0.5), ("entropy", 0.6)):
+        write(tmp_path, record(label, annotation="point"), [mean - 0.1, mean, mean + 0.1])
+    write(tmp_path, record("procns", annotation="point", state="failed"), [])
+    gone = {key: record("pce_dice", annotation="full")[key] for key in ("identity", "label", "common")} | {"folder": "f"}
+    (tmp_path / "plan.json").write_text(json.dumps({"name": "n", "title": "t", "runs": [gone]}))
+    [panel] = overview.matrix(source(tmp_path)).figure.axes
+    texts = [each.get_text() for each in panel.texts[0::2]]
+    assert [each.get_text() for each in panel.get_yticklabels()] == ["entropy", "pce", "pce_dice", "procns"]
+    assert sorted(texts) == ["0.500", "0.600", "failed", "not run", *["–"] * 4]
+
+
 def test_one_row_alone_has_no_matrix(tmp_path):
     write(tmp_path, record("pce"), [0.5, 0.6])
     assert overview.matrix(source(tmp_path)) is None
 
 
-def test_bars_join_neighbours_that_no_column_tells_apart():
+def test_bars_join_all_rows_that_no_column_tells_apart():
+    """Also e with a, b and c, though d is between them."""
     told = pd.DataFrame(
         [("d", "a", "better", 0), ("a", "d", "worse", 0), ("b", "c", "not told apart", 0), ("e", "d", "worse", 1)],
         columns=["method", "against", "verdict", "column"],
     )
     told.loc[len(told)] = ("d", "e", "better", 1)
-    assert overview._joined(["a", "b", "c", "d", "e"], told) == [(0, 2), (1, 3)]
-    assert overview._joined(["a", "b", "c"], told.iloc[:0]) == [(0, 2)]
-    assert overview._lanes([(0, 2), (1, 3), (4, 5)]) == [0, 1, 0]
+    assert overview._joined(["a", "b", "c", "d", "e"], told) == [[0, 1, 2, 4], [1, 2, 3]]
+    assert overview._joined(["a", "b", "c"], told.iloc[:0]) == [[0, 1, 2]]
+    assert overview._lanes([[0, 1, 2], [1, 2, 3], [4, 5]]) == [0, 1, 0]
 
 
 def test_numbers_of_near_points_do_not_cover_each_other():

@@ -315,7 +315,7 @@ def test_the_matrix_has_a_cell_for_each_row_and_column_with_the_mean_of_the_case
     heads, rows = cells_of(text)
     assert heads == ["octa_phantom scribble:sim", "octa_phantom point"]
     assert rows == {
-        "prior": [("mean", "0.500 stale"), ("none", "–")],
+        "prior": [("mean", "0.500 1 of 3 patients stale"), ("none", "–")],
         "pce": [("mean", "0.650 stale"), ("mean", "0.500 stale")],
         "gone": [("missing", "not run"), ("none", "–")],
         "sad": [("failed", "1 of 1 failed"), ("none", "–")],

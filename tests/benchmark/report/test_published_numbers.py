@@ -16,7 +16,7 @@ ROW = {
 CELL = {
     "column": "acdc scribble:drawn", "dataset": "acdc", "annotation": "scribble:drawn", "family": "wsl4mis", "steps": 60000,
     "size": 256, "method": "pce", "region": "RV", "metric": "dice", "unit": "", "mean": 0.7, "low": 0.6, "high": 0.8,
-    "sd_seeds": float("nan"), "patients": 99, "seeds": 1, "own_budget": "", "external": False,
+    "sd_seeds": float("nan"), "patients": 99, "seeds": 1, "own_budget": "", "external": False, "runs": 1, "planned": 1,
 }  # fmt: skip
 HD95 = {"metric": "hd95", "mean": "9.8", "unit": "mm"}
 
@@ -178,6 +178,7 @@ def test_a_number_is_compared_with_the_cell_of_its_method(table):
         ({"size": 128}, {}, "no", "128 px against 256"),
         ({"patients": 20}, {}, "no", "20 patients against 100"),
         ({"seeds": 3}, {}, "partly", "3 seeds against 1"),
+        ({"planned": 3}, {}, "partly", "1 of 3 runs"),
         ({}, {"seeds": "5"}, "partly", "1 seed against 5"),
         ({"family": "strat5"}, {}, "partly", "splits are strat5 here, published five folds"),
         ({}, {"family": ""}, "partly", "splits are wsl4mis here, published five folds"),

@@ -7,6 +7,7 @@ from benchmark import InputError, report, store
 from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.report import runs as report_runs
+from benchmark.report import tables
 from benchmark.report.summary import summarise
 
 HEADER = "scan,patient,region,unit,dice,hd95,assd,hd95@slice,assd@slice,n_missed,n_ghost,n_absent\n"
@@ -70,6 +71,46 @@ def test_a_method_with_a_budget_of_its_own_stays_in_the_column(results):
     assert set(read.runs.column) == {"octa_phantom scribble:sim"}
     cells = summarise(read).cells
     assert cells.drop_duplicates("method").set_index("method").steps.to_dict() == {"pce": 5, "other": 9}
+
+
+def test_runs_with_another_budget_of_their_own_are_another_row(results):
+    """As of a preset that gave the method more steps, which a later one doesn't; a missing run belongs to its own."""
+    older = [record(seed=seed, budget={"steps": 9}) | {"why_own_budget": "its paper's"} for seed in (1, 2)]
+    gone = {key: record(seed=0, budget={"steps": 9})[key] for key in ("identity", "label", "common")} | {"folder": "f"}
+    read = results(record("prior"), *older, record(seed=1), record(seed=2), plan=[gone])
+    assert read.runs.groupby("row").size().to_dict() == {"pce": 2, "pce (steps=9)": 3, "prior": 1}
+    lines = summarise(read).cells.drop_duplicates("method").set_index("method")
+    assert lines.own_budget.to_dict() == {"pce": "", "pce (steps=9)": "its paper's", "prior": ""}
+
+
+def test_another_budget_in_one_column_alone_leaves_one_row(results):
+    read = results(record(budget={"steps": 9}), record(dataset="other"))
+    assert read.runs.row.tolist() == ["pce", "pce"]
+
+
+def test_a_dagger_in_one_column_marks_the_whole_row_and_every_reason_names_its_columns(results):
+    why = {"one": "steps of one", "other": "steps of other", "third": ""}
+    cells = summarise(results(*(record(dataset=dataset) | {"why_own_budget": text} for dataset, text in why.items()))).cells
+    table = tables.main_table(cells, ["dice"])
+    assert table.index.tolist() == ["pce†"]
+    assert not table.eq("n/a").any(axis=None)
+    assert report._own_budgets(cells) == [
+        "† pce is not trained like the others in one scribble:sim: steps of one.",
+        "† pce is not trained like the others in other scribble:sim: steps of other.",
+    ]
+
+
+def test_a_row_with_another_budget_is_ranked_and_the_notes_say_so(results, tmp_path):
+    made = [record(row, seed) for row in ("pce", "own") for seed in (0, 1)]
+    made = [run | {"why_own_budget": "its paper's" if run["label"] == "own" else ""} for run in made]
+    results(*made)
+    for path in tmp_path.rglob("cases.csv"):
+        more = 0.2 * ("own" in str(path))
+        lines = [f"s{n},p{n},faz,px,{0.5 + more * (1 + n % 3 / 10)},1.0,1.0,,,0,0,0" for n in range(8)]
+        path.write_text(HEADER + "\n".join(lines) + "\n")
+    found = summarise(report_runs.read(tmp_path))
+    assert set(found.ranks.method) == {"pce", "own"}
+    assert "trained here and whose runs are all there, also those with another budget (†)" in report._rank_notes(found)[0]
 
 
 @pytest.mark.parametrize("change", [{"simulator": 2}, {"dataset_options": {"size": 9}}, {"split": "strat5/0"}])

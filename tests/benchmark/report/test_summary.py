@@ -2,14 +2,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import InputError
+from benchmark import InputError, report
 from benchmark.plan.plugins import PRIOR
 from benchmark.report import supervision, tables
+from benchmark.report.ablations import ablations
+from benchmark.report.explain import explained
 from benchmark.report.figures.cases import scan_scores
+from benchmark.report.figures.scores import paired
+from benchmark.report.figures.style import FigureData
 from benchmark.report.runs import CASE_COLUMNS, ROLES, Rows
 from benchmark.report.summary import MEAN, Options, arrays, default_reference, patients, summarise, unlearned
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.stored import mean_dice
+from benchmark.store import RULES
 
 ABOUT = {
     "dataset": "d", "annotation": "point", "family": "s", "budget": {"steps": 5, "size": 32}, "labelled_share": {},
@@ -140,6 +145,17 @@ def test_folds_are_pooled():
     assert (found["patients"], found["mean"], found["runs"], found["planned"]) == (2, pytest.approx(0.4), 2, 2)
 
 
+def test_a_fold_with_more_seeds_counts_no_more():
+    """Of one patient in three seeds, and of another in the first of these."""
+    cases = [*(case(0.3, patient="a", seed=seed) for seed in range(3)), case(0.5, patient="b", split="s/1")]
+    runs = [*runs_of("m"), run(split="s/1")]
+    found = cell(cases, runs)
+    assert (found["mean"], found["seeds"], found["per_seed"]) == (pytest.approx(0.4), 1, "0.400")
+    (said,) = report._unbalanced(pd.DataFrame(runs))
+    assert said.startswith("c: folds have different seeds (m). Each patient counts once")
+    assert not [*report._unbalanced(pd.DataFrame([*runs, *(run(split="s/1", seed=seed) for seed in (1, 2))]))]
+
+
 def test_a_failed_run_leaves_no_average_over_the_survivors():
     found = cell([case(0.9)], [run(), run("failed", seed=1)])
     assert np.isnan(found["mean"])
@@ -158,6 +174,16 @@ def test_predictions_from_elsewhere_lack_no_run_and_are_never_best():
     cells = summary(cases, made).cells.query("metric == 'dice' and region == @MEAN").set_index("method")
     assert (cells.runs["second"], cells.planned["second"]) == (1, 1)
     assert cells.place.to_dict() == {"m": "", "n": "best", "second": ""}
+
+
+def test_a_row_with_a_part_of_the_patients_says_so():
+    """As predictions from elsewhere on one fold of two."""
+    cases = [case(0.5, patient=p, split=f"s/{fold}") for fold, p in enumerate("ab")] + [case(0.9, row="e", patient="a")]
+    runs = [run(split="s/0"), run(split="s/1"), run(row="e", external=True)]
+    assert shown(cell(cases, runs, row="e")) == "0.900 (1 of 2 patients)"
+    assert "patients" not in shown(cell(cases, runs))
+    (said,) = (line for line in report._exceptions(summary(cases, runs).cells, summary(cases, runs)) if "1 of 2" in line)
+    assert said.startswith("c: e has 1 of 2 patients")
 
 
 def test_distances_per_slice_stand_in_where_there_is_no_spacing():
@@ -188,6 +214,24 @@ def test_hd95_of_found_is_of_each_row_over_what_it_found_with_the_number_and_ran
     one = cell(cases, made, "hd95_found", row="n")
     assert (one["mean"], one["cases"] - one["absent"] - one["missed"], one["place"]) == (7, 2, "")
     assert shown(one).endswith("(median 7.0, 2 of 3)")
+
+
+def test_nothing_is_compared_by_hd95_of_found():
+    """Neither in tests nor in parts of a method, in the steps of a verdict and in the figure of differences."""
+    metric, runs = ["hd95_found"], runs_of("pce_dice", "n")
+    runs[3:] = [line | {"method": "pce_dice", "options": '{"a": 1}'} for line in runs[3:]]
+    runs = [{"options": "{}"} | line for line in runs]
+    cases = pd.DataFrame([*many("pce_dice", 0.5), *many("n", 0.6, seed=1)], columns=CASE_COLUMNS)
+    read = Rows("n", "t", pd.DataFrame(runs), cases, {"c": ABOUT}, [])
+    found = summarise(read, metrics=metric)
+    assert found.tests.empty
+    assert ablations(read, found, metric).verdict.isna().all()
+    assert len(ablations(read, found, metric)) == 2
+    key = "c", MEAN, "hd95_found"
+    assert explained(found.comparing, key, ("pce_dice", "n")).endswith(
+        "nothing is compared by it, as rows found different cases"
+    )
+    assert paired(FigureData(read, found, None, metric[0])) is None
 
 
 def test_a_false_region_is_counted_per_case_that_lacks_the_region():
@@ -330,6 +374,18 @@ def test_the_leak_delta_is_what_choosing_on_the_test_set_gains():
     assert found["test"] - found["last"] == pytest.approx(0.05)
 
 
+def test_leaks_are_no_averages_over_the_survivors():
+    """A row with a failed run has no number, and one that lacks a run says so."""
+    cases = [*many("m", 0.5), *many("fails", 0.8, seeds=(0, 1)), *many("lacks", 0.9, seeds=(0,))]
+    runs = [*runs_of("m"), *runs_of("fails", "lacks", seeds=(0, 1)), run("failed", row="fails", seed=2)]
+    runs[-2] |= {"state": "missing"}
+    kept = pd.DataFrame([{**line, "selection": rule} for line in cases for rule in RULES])
+    found = summary(cases, runs, kept)
+    assert found.leaks.set_index("method").leak.isna().to_dict() == {"fails": True, "lacks": False, "m": False}
+    shown = tables.leak_table(found).set_index("method")["last"]
+    assert (shown["fails"], shown["lacks"][5:], shown["m"][5:]) == ("1 of 3 failed", " (1 of 3 runs)", "")
+
+
 def test_runs_without_snapshots_show_no_leak():
     assert summary(many("m", 0.5), runs_of("m")).leaks.empty
 
@@ -363,6 +419,15 @@ def test_no_distance_exceeds_the_mean_diagonal():
         t_interval = values.mean() + 2.57 * values.std(ddof=1) / 6**0.5
         assert 0 < found["low"] < values.mean() < found["high"] < 136
         assert t_interval < 136
+
+
+def test_the_bound_of_a_distance_is_of_the_patients_of_its_row():
+    """Of the fold of large scans alone, where it missed most; the other row has small ones, too."""
+    cases = [case(9.0, row="n", patient=f"p{p}", diagonal=1000.0 if p < 6 else 10.0, split=f"s/{p // 6}") for p in range(12)]
+    cases += [case(1000.0 if p else 900.0, patient=f"p{p}", diagonal=1000.0) for p in range(6)]
+    runs = [run(), run("missing", split="s/1"), run(row="n"), run(row="n", split="s/1")]
+    found = cell(cases, runs, "hd95_max")
+    assert 0 < found["low"] < found["mean"] < found["high"] < 1000
 
 
 def test_a_run_failed_to_learn_if_it_is_not_above_the_prior_or_never_predicts_a_region():

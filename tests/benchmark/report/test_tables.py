@@ -233,7 +233,7 @@ def normal_cells():
                      "per_seed": "0.710/0.720/0.690",
                      "unlearned": 0, "missed": 12, "ghosts": 0,
                      "cases": 60, "absent": 0, "role": "", "runs": 15, "planned": 15, "failed": 0, "stale": 0,
-                     "own_budget": "", "external": False}
+                     "own_budget": "", "external": False, "tested": 9, "testable": 9}
                 )  # fmt: skip
     return pd.DataFrame(lines)
 
@@ -368,10 +368,11 @@ def test_latex_typesets_what_a_text_means(text, made):
 
 
 def test_a_line_never_begins_with_what_the_line_before_would_take_for_its_option():
-    cells = pd.DataFrame({"x": ["1", "2"]}, index=pd.Index(["[a]", "*b"], name="method"))
+    cells = pd.DataFrame({"Overlap [%]": ["1", "2"]}, index=pd.Index(["[a]", "*b"], name="method"))
     text = latex.typeset(cells, "t", [])
     assert "\n{}[a] & 1 " in text
     assert "\n{}*b & 2 " in text
+    assert r"\\ {}[\%]" in text
 
 
 def test_columns_of_one_data_set_stay_together_and_every_part_names_the_methods():
