@@ -207,6 +207,10 @@ def _size(cells: pd.DataFrame) -> str:
     few, many = int(cells.seeds.min()), int(cells.seeds.max())
     seeds = f"{many}" if few == many else f"{few} to {many}"
     verdict = "" if cells.place.isin(["best", "open", "alike"]).any() else "; no verdict"
+    verdict += "".join(
+        f"; {line.unlearned} of {line.runs} runs of `{line.method}` failed to learn"
+        for line in cells[cells.unlearned > 0].itertuples()
+    )
     return f"{int(cells.patients.max())} test patients or images, {seeds} seed{'s' * (many > 1)}{verdict}"
 
 

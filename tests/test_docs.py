@@ -177,7 +177,7 @@ def test_the_table_of_the_readme_ends_with_full_masks_and_says_how_many_patients
     ]
     frame = pd.DataFrame(cells, columns=["column", "method", "mean", "place", "seeds"])
     frame = frame.assign(dataset="heart", region="mean", metric="dice", patients=20)
-    frame = frame.assign(low=frame["mean"] - 0.1, high=frame["mean"] + 0.1)
+    frame = frame.assign(low=frame["mean"] - 0.1, high=frame["mean"] + 0.1, runs=3, unlearned=[2, 0, 0])
     (tmp_path / "reference-core").mkdir()
     frame.to_csv(tmp_path / "reference-core/table.csv")
     monkeypatch.setattr(facts, "REPORTS", tmp_path)
@@ -188,12 +188,12 @@ def test_the_table_of_the_readme_ends_with_full_masks_and_says_how_many_patients
         "| `mine` | **0.70** [0.60, 0.80] |",
         "| full masks, `pce_dice` | 0.80 [0.70, 0.90] |",
         "",
-        "`heart scribble`: 20 test patients or images, 1 to 3 seeds.",
+        "`heart scribble`: 20 test patients or images, 1 to 3 seeds; 2 of 3 runs of `pce` failed to learn.",
     ]
 
 
 def test_a_column_in_which_no_row_is_marked_has_no_verdict():
-    cells = pd.DataFrame({"place": ["best", ""], "seeds": [3, 3], "patients": [20, 20]})
+    cells = pd.DataFrame({"place": ["best", ""], "seeds": [3, 3], "patients": [20, 20], "unlearned": 0})
     assert facts._size(cells) == "20 test patients or images, 3 seeds"
     assert facts._size(cells.assign(place="", seeds=1)) == "20 test patients or images, 1 seed; no verdict"
 
