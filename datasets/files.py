@@ -40,7 +40,7 @@ def pairs(images: Path, masks: Path, endings: Sequence[str] = PICTURES) -> dict[
     if not pictures:
         others = sorted({path.suffix for path in images.glob("*.*")})
         raise InputError(f"{images} holds no images ({', '.join(endings)}){', but ' * bool(others)}{', '.join(others)}")
-    for stem in pictures.keys() ^ labels.keys():
+    for stem in sorted(pictures.keys() ^ labels.keys()):
         there, missing = (images, masks) if stem in pictures else (masks, images)
         for other in labels if stem in pictures else pictures:
             if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", stem):

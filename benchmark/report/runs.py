@@ -303,8 +303,8 @@ def _check_whole(cases: pd.DataFrame, done: Sequence[Placed]) -> None:
         have = found.get(number, [])
         if wanted and (len(have) != len(wanted) or set(have) != wanted):
             raise InputError(
-                f"cases.csv of {record['folder']} holds {len(have)} scores instead of {len(wanted)}, of a scan and region "
-                "each; remove the run's folder, and repeat the command"
+                f"cases.csv of {record['folder']} holds {len(have)} scores, and not one for each of the {len(wanted)} scans "
+                f"and regions of its run.json; {AGAIN}"
             )
 
 

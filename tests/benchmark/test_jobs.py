@@ -103,7 +103,6 @@ def test_every_preset_reads(name):
             "kernels is triton, which needs a GPU; give --device cuda, or",
         ),
         ({"options": ["weight"]}, "--set is 'weight'; it must be METHOD.NAME=VALUE"),
-        ({"options": ["pce.x=1", "pce.x=2"]}, "--set gives pce.x twice; leave one out"),
         ({"budget": ["steps=5", "lr=1", "steps=7"]}, "--budget gives steps twice"),
         ({"budget": ["laptop", "short"]}, "--budget gives name twice"),
         ({"budget": ["steps=true"]}, "budget: steps: .*valid integer"),

@@ -332,7 +332,7 @@ def test_data_check_names_files_that_are_not_read(tmp_path):
 def test_names_that_look_alike_but_are_not_are_both_shown(tmp_path):
     pictures.write_pairs(tmp_path / "images", tmp_path / "masks", ["\u00e9"], 1, 3)
     (tmp_path / "masks/\u00e9.png").rename(tmp_path / "masks/e\u0301.png")
-    with pytest.raises(InputError, match=r"look alike, but are '\\xe9' and 'e\\u0301'; rename one"):
+    with pytest.raises(InputError, match=r"look alike, but are 'e\\u0301' and '\\xe9'; rename one"):
         plugins.open_data_set(f"folder:{tmp_path}", tmp_path)
 
 

@@ -60,7 +60,7 @@ def test_scores_that_are_not_one_for_each_scan_and_region_are_refused(results, r
     assert len(runs.read(results).cases)
     lines = np.array((folder / "cases.csv").read_text().splitlines()[1:])[rows]
     (folder / "cases.csv").write_text(HEADER + "".join(f"{line}\n" for line in lines))
-    with pytest.raises(InputError, match=f"cases.csv of d/a/m0/r holds {len(lines)} scores instead of 4"):
+    with pytest.raises(InputError, match=f"cases.csv of d/a/m0/r holds {len(lines)} scores, and not one for each of the 4"):
         runs.read(results)
 
 
