@@ -193,8 +193,6 @@ def _assignments(flag: str, texts: Iterable[str]) -> dict[str, Any]:
         name = name.strip()
         if not equals or not name:
             raise InputError(f"{flag} is {text!r}; it must be {'METHOD.' * (flag == '--set')}NAME=VALUE")
-        if name in found and flag == "--budget":
-            raise InputError(f"{flag} gives {name} twice; leave one out")
         try:
             found[name] = tomllib.loads(f"x = {value}")["x"]
         except (ValueError, RecursionError):

@@ -103,8 +103,6 @@ def test_every_preset_reads(name):
             "kernels is triton, which needs a GPU; give --device cuda, or",
         ),
         ({"options": ["weight"]}, "--set is 'weight'; it must be METHOD.NAME=VALUE"),
-        ({"budget": ["steps=5", "lr=1", "steps=7"]}, "--budget gives steps twice"),
-        ({"budget": ["laptop", "short"]}, "--budget gives name twice"),
         ({"budget": ["steps=true"]}, "budget: steps: .*valid integer"),
         ({"budget": ["momentum=1"]}, "budget: momentum: .*less than 1"),
         ({"budget": ["network=vnet"]}, "no network 'vnet'; there are unet and smp:"),
