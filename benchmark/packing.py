@@ -161,15 +161,16 @@ def _compressed(text: str) -> bytes:
 
 def unpack(packed: Path, out: Path) -> int:
     """Write `out/<set>/` for each set of a packed folder, or for one set, as results folders; returns how many runs."""
-    folders = within(packed) or {packed.name: open_results(packed)}
-    count = 0
-    for name in folders:
+    folders: dict[str, PackedFolder] = {}
+    for name, folder in (within(packed) or {packed.name: open_results(packed)}).items():
+        if not isinstance(folder, PackedFolder):
+            raise InputError(f"{folder.root} is not a packed folder of runs")
         if (out / name).exists():
             raise InputError(f"{out / name} is there already; remove it, or give another folder")
+        folders[name] = folder
+    count = 0
     with _staged(out) as staged:
         for name, folder in folders.items():
-            if not isinstance(folder, PackedFolder):
-                raise InputError(f"{folder.root} is not a packed folder of runs")
             for record in folder.records():
                 _write_unpacked(ResultsFolder(staged / name), folder.pack, record)
                 count += 1

@@ -101,7 +101,8 @@ def _kind(path: Path) -> type[nib.Nifti1Image]:
         size = file.read(4)
     sizes = {int.from_bytes(size, "little"), int.from_bytes(size, "big")} & {NIFTI_1, NIFTI_2}
     if sizes and packed != path.name.lower().endswith(".gz"):
-        raise InputError(f"{path} is{' not' * (not packed)} compressed, unlike its name says; call it *{NIFTI[not packed]}")
+        packing, name = ("compressed", NIFTI[0]) if packed else ("not compressed", NIFTI[1])
+        raise InputError(f"{path} is {packing}, but its name says otherwise; call it *{name}")
     return nib.Nifti2Image if NIFTI_2 in sizes else nib.Nifti1Image
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -411,9 +412,9 @@ def _left_out(jobs: Iterable[Job], methods: Mapping[str, Any], datasets: "Mappin
     said: dict[str, None] = {}
     for job in {(job.method, job.dataset, job.split, job.budget): job for job in jobs}.values():
         method, dataset = plugins.configure(methods[job.method], job.options), datasets[job.dataset]
-        of_scans = site_names(dataset) if method.methods else {}
+        of_scans = site_names(dataset) if "sites" in inspect.signature(method.left_out).parameters else {}
         sites = {of_scans[scan] for scan in dataset.find_split(job.split).train} if of_scans else ()
-        if text := method.left_out(job.budget, len(sites)) if sites else method.left_out(job.budget):
+        if text := method.left_out(job.budget, sites=len(sites)) if sites else method.left_out(job.budget):
             said[f"{job.method}: {text}"] = None
     return list(said)
 

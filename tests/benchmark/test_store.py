@@ -332,6 +332,7 @@ def test_what_can_not_be_packed_or_unpacked_is_refused(live, packed, tmp_path):
         pack(tmp_path / "nothing", tmp_path / "new")
     with pytest.raises(InputError, match="live/mine is not a packed folder of runs"):
         unpack(live.root, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     unpack(packed, tmp_path / "new")
     with pytest.raises(InputError, match="new/mine is there already; remove it, or give another folder"):
         unpack(packed, tmp_path / "new")

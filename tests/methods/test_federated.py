@@ -562,6 +562,11 @@ def test_a_plan_warns_of_what_the_steps_of_a_site_leave_out():
     assert not planned("procns", "pooled", budget=["steps=101"]).warnings
 
 
+def test_a_method_that_names_others_need_not_ask_for_the_sites(monkeypatch):
+    monkeypatch.setattr(Federated, "left_out", lambda self, budget: f"{budget.steps} steps are few")
+    assert planned("procns", budget=["steps=101"]).warnings == ["federated: 101 steps are few"]
+
+
 def test_what_a_base_notes_holds_if_it_holds_at_all_sites():
     one, other = data_of("tags", shapes=((2, 32, 32),)), data_of("tags", shapes=((2, 32, 32),))
     other = other.relabel(lambda scan: np.full_like(scan.allowed, 7))
