@@ -97,6 +97,7 @@ def run(
     from benchmark import api, terminal
     from benchmark.plan.jobs import AGAIN, make_plan, parse_shard, select_shard, state
     from benchmark.plan.presets import Request
+    from benchmark.report import check_place, show, write
     from benchmark.store import open_results
 
     if rerun not in ("", "stale", "all"):
@@ -120,6 +121,8 @@ def run(
     request = dataclasses.replace(request, on_cpu=lambda: api.may_use_cpu(device, executor))
     with nullcontext() if quiet else terminal.status("reading and checking the data"):
         plan = make_plan(request)
+    if not shard:
+        check_place(reports / plan.name)
     jobs = select_shard(plan.jobs, shard) if shard else plan.jobs
     planned = [(job, state(open_results(results), job)) for job in jobs]
     todo = [job for job, state in planned if state in ("planned", "failed", *AGAIN[rerun])]
@@ -140,10 +143,6 @@ def run(
         if jobs:
             costs = api.estimate(plan, todo, results, where, workers, local=here, measure=False)
             terminal.show_brief(plan, planned, costs, results)
-    from benchmark.report import check_place, show, write
-
-    if not shard:
-        check_place(reports / plan.name)
     with terminal.Watcher(quiet=quiet, verbose=verbose, rerun=rerun) as watcher:
         states = api.execute(
             plan, results, make_executor,

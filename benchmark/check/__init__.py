@@ -91,6 +91,7 @@ def report_on(text: str, data: Path = Path("data")) -> int:
     """Print the outcomes of all checks and how many ran; return 0 if none failed, else 1."""
     console, failed, passed, left_out = Console(), 0, 0, 0
     for target in targets(text, data):
+        last = ""
         for outcome in outcomes(target):
             name = f"{target.plugin.name}: {outcome.check.replace('_', ' ')}"
             word = "FAILED" if outcome.fault else "n/a" if outcome.not_applicable else "ok"
@@ -98,7 +99,8 @@ def report_on(text: str, data: Path = Path("data")) -> int:
             passed += word == "ok"
             console.print(Text(f"{word:7}{name}"), soft_wrap=True)
             if why := outcome.fault or (outcome.not_applicable and f"not applicable: {outcome.not_applicable}"):
-                console.print(Text(f"       {why}"), soft_wrap=True)
+                console.print(Text("       " + ("as above" if why == last else why)), soft_wrap=True)
+            last = why
     ran = f"{passed + failed} checks ran, {failed} failed"
     console.print(Text(ran + (f"; {left_out} not applicable" if left_out else "")))
     return int(failed > 0)

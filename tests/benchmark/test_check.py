@@ -318,6 +318,12 @@ def test_without_a_gpu_its_check_is_counted_separately(tmp_path, monkeypatch, ca
     assert shown[-1] == f"{len(CHECKS['method']) - left_out} checks ran, 0 failed; {left_out} not applicable"
 
 
+def test_a_reason_that_all_checks_share_is_said_once(tmp_path, capsys):
+    assert report_on(f"folder:{tmp_path}/nowhere") == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in shown[1:-1:2]] == [f"there is no folder {tmp_path}/nowhere", *["as above"] * 6]
+
+
 STATIC = {  # the loss of a method that says that it is static, and what is wrong with it
     "a ramp in Python": ("loss * self.count()", "belongs to numbers, or to kind"),
     "a mask as an index": ("loss + logits.movedim(1, -1)[batch.open].mean()", "index (broken.py, line 21) waits"),

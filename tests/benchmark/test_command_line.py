@@ -73,6 +73,14 @@ def test_a_dry_run_prints_the_jobs_and_writes_nothing(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_refuses_a_place_where_no_report_can_be_written(run, tmp_path):
+    (tmp_path / "mine/report").mkdir(parents=True)
+    (tmp_path / "mine/report/notes.txt").touch()
+    status, _, errors = run("run", "--methods", "prior", *TINY_FLAGS, "--reports", "mine", "--dry-run")
+    assert status != 0
+    assert "mine/report is no report, as it holds notes.txt; give another folder for reports" in errors
+
+
 def test_a_run_ends_with_a_table_and_the_path_of_a_report(run, tmp_path, monkeypatch):
     monkeypatch.setattr(local, "Local", PROCESSES)
     status, shown, _ = run("run", "--methods", "prior", *TINY_FLAGS)

@@ -68,6 +68,12 @@ def test_the_runs_that_are_most_alike_count(job, further):
     assert by_stored(job, {"results": records}, gpu=False).seconds == 107
 
 
+def test_runs_with_other_options_say_so(job):
+    """A strategy of federated learning can cost eight times another."""
+    found = by_stored(job, {"results": [stored(job, 100.0, options={"weight": 1})]}, gpu=False)
+    assert found == Estimate(107.0, "1 run in results, of other options")
+
+
 def test_runs_of_this_folder_count_before_the_reference(job):
     sources = {"results": [stored(job, 90.0, budget={"batch": 4})], "the stored reference": [stored(job, 100.0)]}
     assert by_stored(job, sources, gpu=False).source == "1 run in results, scaled from 4 x 64 px"
