@@ -14,7 +14,6 @@ from functools import cache
 
 import numpy as np
 from scipy import special, stats
-from statsmodels.stats.multitest import multipletests
 
 RESAMPLES = 4000
 LEVEL = 0.95
@@ -352,18 +351,21 @@ def signed_rank(first: np.ndarray, second: np.ndarray) -> Signed:
     ranks = stats.rankdata(abs(nonzero))
     effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum())
     tied = len(np.unique(abs(nonzero))) < len(nonzero)
-    every = stats.PermutationMethod(n_resamples=np.inf)  # exact with ties, too, which older SciPy is not by default
-    p = float(stats.wilcoxon(nonzero, method=every if tied and len(nonzero) <= FEW else "auto").pvalue)
-    return Signed(p, _median(differences), effect, *counts, least=2.0 ** (1 - len(nonzero)))
+    if tied and len(nonzero) <= FEW:  # exact, which `wilcoxon` is not with ties
+        signs = {"permutation_type": "samples", "n_resamples": np.inf, "vectorized": True}
+        p = stats.permutation_test((nonzero,), lambda x, axis: np.where(x > 0, ranks, 0).sum(axis), **signs).pvalue
+    else:
+        p = stats.wilcoxon(nonzero).pvalue
+    return Signed(float(p), _median(differences), effect, *counts, least=2.0 ** (1 - len(nonzero)))
 
 
 def holm(p: Sequence[float], least: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm, 1979); NaN, as no test, where even the least attainable could not hold."""
-    known = [i for i, value in enumerate(p) if not np.isnan(value)]
-    corrected = np.full(len(p), np.nan)
-    if known:
-        corrected[known] = multipletests([p[i] for i in known], ALPHA, "holm")[1]
-    hopeless = np.asarray(least) * len(known) > ALPHA
+    order = np.argsort(p)  # NaN last
+    tests = np.count_nonzero(~np.isnan(p))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(np.asarray(p)[order] * (tests - np.arange(len(p)))))
+    hopeless = np.asarray(least) * tests > ALPHA
     return [float(value) for value in np.where(hopeless, np.nan, corrected)]
 
 

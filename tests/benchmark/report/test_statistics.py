@@ -343,6 +343,15 @@ def test_holm_by_hand():
     assert holm([0.04, 0.01, 0.03], [1e-6] * 3) == pytest.approx([0.06, 0.03, 0.06])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_multiplies_each_p_by_the_tests_that_are_left(seed):
+    p = np.random.default_rng(seed).random(8).round(1) / 4  # some are equal
+    p[:seed] = np.nan
+    step = sorted(known := p[~np.isnan(p)])
+    raised = [max(step[i] * (len(step) - i) for i in range(len(step)) if step[i] <= each) for each in known]
+    assert holm(list(p), [1e-9] * 8)[seed:] == pytest.approx(np.minimum(1, raised))
+
+
 def test_without_an_attainable_p_there_is_no_test():
     """Five patients: 2/32 at best. Eight: 1/128, enough alone, but not for seven comparisons."""
     assert np.isnan(holm([0.0625], [2 / 32])).all()
