@@ -82,7 +82,7 @@ def _by_runs(job: Job, records: Iterable[Record], where: str, gpu: bool) -> Esti
     growth = {shape: _growth(seconds.values(), shape, _shape(budget)) for shape in set(shapes)}
     step = median(_step_s(record) * growth[shape] for record, shape in zip(nearest, shapes, strict=True))
     other = median(max(0.0, record["wall_s"] - record["worker"]["fit_s"]) for record in nearest)
-    source = f"{len(nearest)} run{'s' * (len(nearest) > 1)} in {where}" + ", of other options" * min(like)[0]
+    source = f"{len(nearest)} run{'s' * (len(nearest) > 1)} in {where}" + ", with other options" * min(like)[0]
     if set(shapes) != {_shape(budget)}:
         source += f", scaled from {' and '.join(f'{batch} x {size} px' for batch, size in sorted(set(shapes)))}"
     return Estimate(step * job.budget.steps * (job.budget.tune + 1) + other, source)

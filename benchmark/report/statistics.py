@@ -352,8 +352,11 @@ def signed_rank(first: np.ndarray, second: np.ndarray) -> Signed:
     effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum())
     tied = len(np.unique(abs(nonzero))) < len(nonzero)
     if tied and len(nonzero) <= FEW:  # exact, which `wilcoxon` is not with ties
-        signs = {"permutation_type": "samples", "n_resamples": np.inf, "vectorized": True}
-        p = stats.permutation_test((nonzero,), lambda x, axis: np.where(x > 0, ranks, 0).sum(axis), **signs).pvalue
+        p = stats.permutation_test(
+            (nonzero,),
+            lambda signed, axis: np.where(signed > 0, ranks, 0).sum(axis),
+            permutation_type="samples", n_resamples=np.inf, vectorized=True,
+        ).pvalue  # fmt: skip
     else:
         p = stats.wilcoxon(nonzero).pvalue
     return Signed(float(p), _median(differences), effect, *counts, least=2.0 ** (1 - len(nonzero)))

@@ -71,7 +71,7 @@ def test_the_runs_that_are_most_alike_count(job, further):
 def test_runs_with_other_options_say_so(job):
     """A strategy of federated learning can cost eight times another."""
     found = by_stored(job, {"results": [stored(job, 100.0, options={"weight": 1})]}, gpu=False)
-    assert found == Estimate(107.0, "1 run in results, of other options")
+    assert found == Estimate(107.0, "1 run in results, with other options")
 
 
 def test_runs_of_this_folder_count_before_the_reference(job):
