@@ -424,6 +424,17 @@ def test_records_with_other_values_are_read_or_refused_by_name(results, given):
         path.write_text(before)
 
 
+@pytest.mark.parametrize("name", ["regions", "scans"])
+def test_records_that_do_not_name_their_scores_are_read(results, name):
+    path = next(results.rglob("run.json"))
+    before = path.read_text()
+    try:
+        path.write_text(json.dumps({key: value for key, value in json.loads(before).items() if key != name}))
+        assert len(report_runs.read(results).runs) == 2
+    finally:
+        path.write_text(before)
+
+
 @fuzzed(st.tuples(st.sampled_from(["run.json", "plan.json", "cases.csv"]), BYTES), 6)
 def test_damaged_records_are_read_or_refused_by_name(results, given):
     name, changes = given

@@ -299,7 +299,7 @@ def _check_whole(cases: pd.DataFrame, done: Sequence[Placed]) -> None:
     """Raise InputError if a run has no score of a scan and region, or two."""
     found = {number: list(zip(own.scan, own.region, strict=True)) for number, own in cases.groupby("number", sort=False)}
     for number, (record, _, _) in enumerate(done):
-        wanted = set(product(record.get("scans", ()), record["regions"]))
+        wanted = set(product(record.get("scans", ()), record.get("regions", ())))
         have = found.get(number, [])
         if wanted and (len(have) != len(wanted) or set(have) != wanted):
             raise InputError(

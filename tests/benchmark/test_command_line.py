@@ -81,6 +81,15 @@ def test_a_dry_run_refuses_a_place_where_no_report_can_be_written(run, tmp_path)
     assert "mine/report is no report, as it holds notes.txt; give another folder for reports" in errors
 
 
+def test_what_no_part_of_a_preset_has_is_named_with_what_there_is(run):
+    _, _, errors = run("run", "--preset", "reference-core", "--datasets", "odoc", "--annotations", "scribbles", "--dry-run")
+    said = " ".join(errors.split())
+    assert "no part of the preset reference-core has the annotations scribbles; there are scribble:drawn, block, " in said
+    flags = ["--datasets", "odoc", "--annotations", "point", "--seeds", "1", "--dry-run"]
+    _, _, errors = run("run", "--preset", "reference-core", *flags)
+    assert "no part of the preset reference-core has odoc with point; its parts have" in " ".join(errors.split())
+
+
 def test_a_run_ends_with_a_table_and_the_path_of_a_report(run, tmp_path, monkeypatch):
     monkeypatch.setattr(local, "Local", PROCESSES)
     status, shown, _ = run("run", "--methods", "prior", *TINY_FLAGS)
