@@ -137,8 +137,8 @@ def apply_flags(request: Request) -> Preset:
             if all(getattr(part, name) for part in preset.parts) and not _filter(there, named):
                 has = f"{', '.join(map(str, named))}; there are {', '.join(map(str, there))}"
                 raise InputError(f"no part of the preset {preset.name} has the {name} {has}")
-        stated = [name for name in flags if any(getattr(part, name) for part in preset.parts)]
-        wanted = " with ".join(", ".join(map(str, flags[name])) for name in stated)
+        filtered = [name for name in flags if any(getattr(part, name) for part in preset.parts)]
+        wanted = " with ".join(", ".join(map(str, flags[name])) for name in filtered)
         values = [[given for name in PARTED if (given := getattr(part, name))] for part in preset.parts]
         known = "; ".join(" with ".join(", ".join(map(str, given)) for given in part) for part in values)
         raise InputError(f"no part of the preset {preset.name} has {wanted}; its parts have {known}")
