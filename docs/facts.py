@@ -181,25 +181,28 @@ def data_set_page(name: str) -> Path:
     return next(page for page in PAGES if f"<!-- generated: dataset {name} -->" in page.read_text())
 
 
-def reference() -> str:
+def reference(rows: str = "all") -> str:
     """Dice of the reference runs under weak labels, with intervals; bold: better than all, °: not told apart from the best.
 
-    The last row is full masks, where there are any. A column in which no row is marked has no verdict.
+    The last rows are a few full masks, which take as many hours as the marks, and full masks, where there are any. With
+    `shared` only methods are shown that every column has. A column in which no row is marked has no verdict.
     """
     cells = pd.read_csv(REPORTS / "reference-core/table.csv")
     cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & cells["mean"].notna()]
-    is_full = cells.column.str.endswith(" full")
-    full = {line.dataset: _short(line) for line in cells[is_full].assign(place="").itertuples()}
-    cells = cells[~is_full]
-    datasets = dict(zip(cells.column, cells.dataset, strict=True))
-    columns, lines = list(cells.column.unique()), []
-    for name, own in cells.groupby("method", sort=False):
+    form = cells.column.str.split().str[1]
+    masks = {"few full masks, `pce_dice`": form.str.startswith("slices"), "full masks, `pce_dice`": form == "full"}
+    weak = cells[~(form.str.startswith("slices") | (form == "full"))]
+    datasets = dict(zip(weak.column, weak.dataset, strict=True))
+    lines = []
+    for name, own in weak.groupby("method", sort=False):
         shown = {line.column: _short(line) for line in own.itertuples()}
-        lines.append([f"`{name}`", *(shown.get(column, "n/a") for column in columns)])
-    if full:
-        lines.append(["full masks, `pce_dice`", *(full.get(datasets[column], "n/a") for column in columns)])
-    sizes = [f"`{column}`: {_size(own)}." for column, own in cells.groupby("column", sort=False)]
-    return table(["method", *(f"`{column}`" for column in columns)], lines) + "\n\n" + " ".join(sizes)
+        if rows == "all" or shown.keys() == datasets.keys():
+            lines.append([f"`{name}`", *(shown.get(column, "n/a") for column in datasets)])
+    for title, chosen in masks.items():
+        if own := {line.dataset: _short(line) for line in cells[chosen].assign(place="").itertuples()}:
+            lines.append([title, *(own.get(dataset, "n/a") for dataset in datasets.values())])
+    sizes = [f"`{column}`: {_size(own)}." for column, own in weak.groupby("column", sort=False)]
+    return table(["method", *(f"`{column}`" for column in datasets)], lines) + "\n\n" + " ".join(sizes)
 
 
 def _size(cells: pd.DataFrame) -> str:
