@@ -463,7 +463,7 @@ def claims() -> str:
     for name, line in printed[printed.here != "pce"].iterrows():
         here = found.get(line.here)
         gain = "" if here is None else f"{here.difference:+.2f} [{here.low:+.2f}, {here.high:+.2f}]"
-        outcome = "no such method here" if not line.here else "no runs yet" if here is None else ""
+        outcome = "no such method here" if not line.here else "no runs on test scans yet" if here is None else ""
         outcome = outcome or OUTCOMES.get(here.verdict, "no verdict: one seed")
         lines.append(
             [str(name), line.here and f"`{line.here}`", f"{line['mean'] - printed['mean']['pCE']:+.2f}", gain, outcome]
