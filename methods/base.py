@@ -308,8 +308,9 @@ class NetMethod(Method):
             yield index, self.images[index].to(self.device)
 
     def autocast(self) -> torch.autocast:
-        """The budget's precision, as a context."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.budget.precision == "bf16")
+        """The budget's precision, as a context; weights cast without gradients are not kept for a pass that needs them."""
+        keep, bf16 = torch.is_grad_enabled(), self.budget.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=keep)
 
 
 def optimiser_of(net: nn.Module, budget: Budget, device: torch.device | None = None) -> torch.optim.Optimizer:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from benchmark.methods.base import Batch, scheduled
 from benchmark.methods.losses.labels import everywhere
 from benchmark.methods.pseudo_labels import as_sets, where_open
+from benchmark.methods.resize import inside
 from benchmark.methods.tree_energy import TreeEnergy, maps_of
-from benchmark.seal.contract import IGNORE, Budget
+from benchmark.seal.contract import IGNORE, Budget, Log, WeakData, WeakScan
 
 
 @dataclass
@@ -36,6 +37,16 @@ class CAM(TreeEnergy):
     pool: float = 0.0  # r of the pooling log(mean(exp(r z))) / r of a map; 0: the mean, as published
     sure: float = 0.5  # scaled map above which a pixel is of the class
     empty: float = 0.1  # scaled maps below which it is background
+
+    def begin(self, data: WeakData, budget: Budget, log: Log) -> None:
+        """Prepare the images, and where each has no padding."""
+        self.insides: list[tuple[slice, slice]] = []  # rows and columns, of each slice
+        super().begin(data, budget, log)
+
+    def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
+        """Return a training scan at network size."""
+        self.insides += [inside(*scan.image.shape[-2:], size, self.budget.resize)] * len(scan.image)
+        return super().prepare(scan, classes, size)
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network of `tree_energy` with a classifier."""
@@ -75,7 +86,7 @@ class CAM(TreeEnergy):
 
     @torch.no_grad()
     def _seeds(self) -> Tensor:
-        """Return the seeds of all training slices, uint8 (slices, h, w); IGNORE where there is none."""
+        """Return the seeds of all training slices, uint8 (slices, h, w); IGNORE where there is none, and in the padding."""
         memory = torch.full_like(self.images[:, 0], IGNORE, dtype=torch.uint8)
         allowed, tags = torch.from_numpy(self.allowed.astype(np.int32)), self._tags()
         self.net.eval()
@@ -83,7 +94,10 @@ class CAM(TreeEnergy):
             with self.autocast():
                 maps = self.maps(image).float()
             maps = F.interpolate(maps, size=image.shape[-2:], mode="bilinear", align_corners=False).cpu()
-            memory[index] = where_open(seeds_of(maps, tags[index], self.sure, self.empty), allowed[index])
+            for number, own in zip(index.tolist(), maps.split(1), strict=True):
+                rows, columns = self.insides[number]
+                seeds = seeds_of(own[..., rows, columns], tags[number : number + 1], self.sure, self.empty)
+                memory[number, rows, columns] = where_open(seeds, allowed[number : number + 1, rows, columns])[0]
         self.net.train()
         return memory
 

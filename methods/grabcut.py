@@ -84,7 +84,8 @@ def middles(inside: np.ndarray, share: float) -> np.ndarray:
     """The middle of each box, with this share of its area, bool (h, w); boxes are the parts of a mask (h, w)."""
     middle = np.zeros_like(inside)
     for box in ndimage.find_objects(ndimage.label(inside)[0]) if share else ():
-        margins = [round((side.stop - side.start) * (1 - share**0.5) / 2) for side in box]
+        sides = [side.stop - side.start for side in box]
+        margins = [min(round(side * (1 - share**0.5) / 2), (side - 1) // 2) for side in sides]
         middle[tuple(slice(s.start + m, s.stop - m) for s, m in zip(box, margins, strict=True))] = True
     return middle & inside
 

@@ -127,7 +127,12 @@ class Decoder(nn.Module):
         decoded: list[Tensor] = []
         for level, skip in zip(self.levels, maps[-2::-1], strict=True):
             decoded.append(level(decoded[-1] if decoded else maps[-1], skip))
-        return self.head(decoded[-1]).contiguous(), decoded  # contiguous: losses that shift and slice are faster on it
+        return as_logits(self.head(decoded[-1])), decoded
+
+
+def as_logits(made: Tensor) -> Tensor:
+    """Logits as losses need them: contiguous, as those that shift and slice are faster on that, and never in bfloat16."""
+    return (made.float() if made.dtype == torch.bfloat16 else made).contiguous()
 
 
 def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -174,7 +179,7 @@ class LibraryDecoder(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return self.head(last).contiguous(), [*decoded, last]
+        return as_logits(self.head(last)), [*decoded, last]
 
 
 class Selective(Network):

@@ -81,7 +81,10 @@ class Deep(nn.Module):
     def all(self, image: Tensor) -> list[Tensor]:
         """Logits (n, k, h / stride, w / stride) of all heads, the finest first."""
         made = self.main.features(image)
-        return [made.logits, *(head(made.decoder[each]) for head, each in zip(self.heads, STRIDES, strict=True))]
+        return [
+            made.logits,
+            *(networks.as_logits(head(made.decoder[each])) for head, each in zip(self.heads, STRIDES, strict=True)),
+        ]
 
 
 def soft_dice(logits: Tensor, allowed: Tensor) -> Tensor:

@@ -56,25 +56,28 @@ class ShapePU(NetMethod):
         shares = self._shares(batch) if batch.kind else None
         logits = self.net(image)
         hole = holes(len(image), image.shape[-1], round(32 * relative_size(image, 212)), image.device)
-        rotation, flipped = rotations(len(image), image.device), flips(len(image), image.device)
-        there = sources(rotation @ flipped, image.shape[-1], linear=False)  # first rotated, then flipped
+        rotation = rotations(len(image), image.device)
+        signs = flips(len(image), image.device).diagonal(dim1=1, dim2=2)[
+            :, None
+        ]  # R * signs is R F, in float32 in any precision
+        there = sources(rotation * signs, image.shape[-1], linear=False)  # first rotated, then flipped
         unseen = 1 if self.reference else everything(self.classes)
         sets = rotated_labels(torch.where(hole, unseen, allowed), there, unseen)
         view = self.net(rotated_maps(image * ~hole[:, None], there))
         loss = marks_loss(logits, allowed, self.pixels) + marks_loss(view, sets, self.pixels)
-        loss = loss + self.invariance * self._distance(logits.softmax(1), view.softmax(1), rotation, flipped, hole)
+        loss = loss + self.invariance * self._distance(logits.softmax(1), view.softmax(1), rotation, signs, hole)
         if shares is None:
             return loss
         excluded = exclusions(logits.detach().softmax(1), allowed, shares)
         return loss + self.negative * partial_cross_entropy(logits, excluded)
 
-    def _distance(self, probs: Tensor, view: Tensor, rotation: Tensor, flipped: Tensor, hole: Tensor) -> Tensor:
+    def _distance(self, probs: Tensor, view: Tensor, rotation: Tensor, signs: Tensor, hole: Tensor) -> Tensor:
         """The distance of the image's prediction and the view's, over all pixels; 0 where the view shows nothing."""
         size = probs.shape[-1]
         if self.reference:  # rotates back first, and the batch's first prediction stands for all
-            back = rotated_maps(view, sources(rotation.mT @ flipped, size, linear=False))[:1].expand_as(view)
+            back = rotated_maps(view, sources(rotation.mT * signs, size, linear=False))[:1].expand_as(view)
             return (cosine_distance(probs, back) * ~hole).mean()
-        back = rotated_maps(view, sources(flipped @ rotation.mT, size, linear=False))
+        back = rotated_maps(view, sources((rotation * signs).mT, size, linear=False))
         seen = (back.detach().sum(1) > 0) & ~hole  # probabilities sum to 1, and what was rotated out of sight to 0
         return (cosine_distance(probs, back) * seen).mean()
 

@@ -254,7 +254,9 @@ def _learners(part: Part, settings: Settings, datasets: "Iterable[Dataset]") -> 
     for row, dataset in product(settings.rows(part.methods), datasets):
         budget = settings.budget(row, dataset.parts[0].name, part.budget)[0]
         method = settings.method(row, dataset.parts[0].name)
-        if any(every <= _forms(method) for every in given):
+        learnt = [every for every in given if every <= _forms(method)]
+        _check_tuned(budget, {form for every in learnt for form in every})
+        if learnt:
             yield row.label, method, budget, dataset
 
 
@@ -331,6 +333,18 @@ def _check_ranges(rows: Iterable[Row]) -> None:
             trials.ranges(row.cls)
         except ValueError as error:
             raise InputError(f"{row.label}: {error}") from error
+
+
+def _check_tuned(budget: Budget, named: set[str]) -> None:
+    """Check that the labels of held-out patients can tell a good trial from a bad one."""
+    from benchmark.datasets.forms import FORMS
+
+    sets = [name for name in sorted(named) if FORMS[name].gives == "sets"]
+    if budget.tune and sets:
+        raise InputError(
+            f"tune={budget.tune} chooses by the labels of held-out patients, and a network that finds nothing fits "
+            f"{' and '.join(sets)} best; tune on marks or masks"
+        )
 
 
 def _check_selection(budget: Budget, dataset: "Dataset", split: str) -> None:

@@ -98,9 +98,11 @@ def fit(
         data = folder.open_train(sealed_folder)
         start = time.perf_counter()
         try:
-            with (out / "train.jsonl").open("w", buffering=1) as lines:
-                method.fit(data, budget, TrainingLog(lines))
-            seconds += time.perf_counter() - start
+            try:
+                with (out / "train.jsonl").open("w", buffering=1) as lines:
+                    method.fit(data, budget, TrainingLog(lines))
+            finally:
+                seconds += time.perf_counter() - start
             loss = _finite_loss(method, folder.open_val(sealed_folder)) if budget.tune else 0.0
         except FloatingPointError as error:
             if number == len(todo) - 1 and best is None:

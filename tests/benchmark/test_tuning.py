@@ -105,6 +105,31 @@ def test_the_trial_with_the_least_loss_on_held_out_marks_is_kept(tmp_path):
     assert not (folder / "best.jsonl").exists()
 
 
+def test_the_time_of_a_trial_that_diverges_counts(tmp_path):
+    slow = GUESS.replace("import numpy as np", "import numpy as np, time").replace(
+        "            raise", "            time.sleep(0.2); raise"
+    )
+    (tmp_path / "guess.py").write_text(slow.replace("self.level > 60", "self.level > 40"))
+    plan = small_plan([str(tmp_path / "guess.py")], options=WITH_VAL, budget=["steps=2", "size=32", "tune=6"])
+    run_sweep(plan, tmp_path / "results")
+    worker = json.loads((only_run(tmp_path / "results") / "run.json").read_text())["worker"]
+    diverged = sum(trial["weakval"] is None for trial in worker["trials"])
+    assert diverged
+    assert worker["fit_s"] > 0.2 * diverged
+
+
+def test_trials_are_not_chosen_by_labels_that_a_network_without_a_finding_fits_best():
+    for form in ("box", "scribble/tags"):
+        with pytest.raises(InputError, match=f"finds nothing fits {form.split('/')[-1]} best; tune on marks or masks"):
+            small_plan(
+                ["pce"],
+                annotations=[form],
+                options=[*WITH_VAL, "octa_phantom.sites=2"],
+                budget=["steps=2", "size=32", "tune=1"],
+            )
+    small_plan(["pce"], annotations=["scribble"], options=WITH_VAL, budget=["steps=2", "size=32", "tune=1"])
+
+
 def test_a_trial_that_diverges_in_its_last_step_is_never_chosen(tmp_path):
     """Its losses were finite; its predictions are not."""
     text = GUESS.replace("self.level > 60", "False").replace(

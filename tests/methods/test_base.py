@@ -358,6 +358,25 @@ def to_native_nearest(image, size):
     return ndimage.zoom(small, (image.shape[0] / size, image.shape[1] / size), order=0, mode="nearest")
 
 
+@pytest.mark.parametrize("network", ["unet", "smp:Unet/resnet18"])
+def test_losses_get_no_logits_in_half_precision(network):
+    net = networks.build(network, 1, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(torch.rand(2, 1, 32, 32)).dtype == torch.float32
+
+
+def test_a_prediction_within_a_step_keeps_no_weights_from_the_pass_that_is_trained():
+    method = Recorder()
+    fitted(method, Budget(steps=1, batch=2, size=16, precision="bf16"))
+    kept = []
+    with method.autocast():
+        assert torch.is_autocast_cache_enabled()
+        method.net.register_forward_pre_hook(lambda *_: kept.append(torch.is_autocast_cache_enabled()))
+        method.probs(torch.rand(2, 1, 16, 16))
+        assert torch.is_autocast_cache_enabled()
+    assert kept == [False]
+
+
 def test_bf16_is_an_option_that_trains():
     logged = fitted(Recorder(), Budget(steps=3, batch=2, size=16, precision="bf16"))
     assert np.isfinite(logged[-1][1]["loss"])

@@ -328,6 +328,21 @@ def test_pixels_below_the_quantile_cannot_be_of_the_class():
     assert shapepu.exclusions(probs, allowed, torch.tensor([0.7, 0.3])).tolist() == [[[3] * 12]]
 
 
+def test_views_of_shapepu_are_as_exact_in_half_precision(batch):
+    method, turned = built("shapepu", batch), []
+
+    def recorded(turns, size, *, linear):
+        turned.append(turns)
+        return sources(turns, size, linear=linear)
+
+    with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", torch.bfloat16):
+        patch.setattr(shapepu, "sources", recorded)
+        loss_at(method, batch, 0.0)
+    there, back = turned
+    product = there.double() @ back.double()
+    torch.testing.assert_close(product, torch.eye(2).double().expand(2, 2, 2), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("scale", ["all", "labelled"])
 @pytest.mark.parametrize("progress", [0.0, 0.5])
 def test_shapepu_is_the_published_sum(progress, scale, batch):

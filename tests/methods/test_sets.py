@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from benchmark.check import data_of
 from benchmark.datasets.forms import FORMS, learnt
@@ -213,6 +214,15 @@ def test_the_middle_of_a_box_has_its_share_of_the_area():
     assert not grabcut.middles(inside, 0).any()
 
 
+@pytest.mark.parametrize("sides", [(1, 1), (2, 2), (2, 9), (3, 2), (5, 4)])
+def test_every_box_has_a_middle(sides):
+    inside = np.zeros((12, 12), bool)
+    inside[1 : 1 + sides[0], 2 : 2 + sides[1]] = True
+    middle = grabcut.middles(inside, 0.2)
+    assert middle.any()
+    assert not (middle & ~inside).any()
+
+
 def test_grabcut_trains_on_cuts_of_boxes_and_leaves_slices_without_annotation_open():
     data = data_of("box", shapes=((2, 32, 32),), classes=2)
     scan = next(iter(data))
@@ -305,6 +315,23 @@ def test_between_the_stages_seeds_are_made_of_the_training_slices():
     for own in method.memory[::2]:
         assert {1, 2} & set(own.unique().tolist())
     assert [method.rate(step) for step in range(3)] == [method.rate(step) for step in range(3, 6)]
+
+
+def test_seeds_lie_in_the_image_and_the_padding_does_not_scale_them():
+    data = data_of("tags", shapes=((4, 24, 32), (2, 32, 20)))
+    method = plugins.get("method", "cam").load()()
+    maps = method.maps
+    method.maps = lambda image: (
+        maps(image) + 1e6 * F.interpolate((image == 0).float(), maps(image).shape[-2:])
+    )  # padding is 0
+    budget = Budget(steps=2, batch=2, size=32)
+    method.begin(data, budget, lambda step, /, **values: None)
+    memory = method._seeds()
+    padding = (method.images == 0).all(2, keepdim=True).expand_as(method.images) | (method.images == 0).all(3, keepdim=True)
+    assert padding.any()
+    assert (memory[padding[:, 0]] == IGNORE).all()
+    for own in memory[::2]:
+        assert {1, 2} & set(own.unique().tolist())
 
 
 def test_cam_reports_tags_that_are_all_the_same():
