@@ -184,13 +184,16 @@ def data_set_page(name: str) -> Path:
 def reference(rows: str = "all") -> str:
     """Dice of the reference runs under weak labels, with intervals; bold: better than all, °: not told apart from the best.
 
-    The last rows are a few full masks, which take as many hours as the marks, and full masks, where there are any. With
-    `shared` only methods are shown that every column has. A column in which no row is marked has no verdict.
+    The last rows are a few full masks (`slices:k`), which take as many hours as the marks, and all full masks, where there
+    are any. With `shared` only methods are shown that every column has. A column in which no row is marked has no verdict.
     """
     cells = pd.read_csv(REPORTS / "reference-core/table.csv")
     cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & cells["mean"].notna()]
     form = cells.column.str.split().str[1]
-    masks = {"few full masks, `pce_dice`": form.str.startswith("slices"), "full masks, `pce_dice`": form == "full"}
+    masks = {
+        "full masks, as many hours as marks, `pce_dice`": form.str.startswith("slices"),
+        "full masks, `pce_dice`": form == "full",
+    }
     weak = cells[~(form.str.startswith("slices") | (form == "full"))]
     datasets = dict(zip(weak.column, weak.dataset, strict=True))
     lines = []
