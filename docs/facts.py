@@ -35,6 +35,7 @@ from benchmark.score.evaluate import OVERLAPS, SURFACE_METRICS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
 REPORTS = ROOT / "reports/reference"
+MARKED = ("best", "open", "alike")  # places of rows that have a mark in a table
 BLOCK = re.compile(r"^(<!-- generated: (\w+) ?(\S*) -->)\n.*?^<!-- end -->$", re.S | re.M)
 NOWHERE = Path("nowhere")  # a data set's description needs no files
 MEANS = (
@@ -185,21 +186,20 @@ def reference(rows: str = "all") -> str:
     """Dice of the reference runs under weak labels, with intervals; bold: better than all, °: not told apart from the best.
 
     The last rows are a few full masks (`slices:k`), which take as many hours as the marks, and all full masks, where there
-    are any. With `shared` only methods are shown that every column has. A column in which no row is marked has no verdict.
+    are any. With `shared` only methods are shown that every column has, or that are marked in one, and no few full masks. A
+    column in which no row is marked has no verdict.
     """
     cells = pd.read_csv(REPORTS / "reference-core/table.csv")
     cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & cells["mean"].notna()]
     form = cells.column.str.split().str[1]
-    masks = {
-        "full masks, as many hours as marks, `pce_dice`": form.str.startswith("slices"),
-        "full masks, `pce_dice`": form == "full",
-    }
+    few = {"full masks, as many hours as marks, `pce_dice`": form.str.startswith("slices")} if rows == "all" else {}
+    masks = {**few, "full masks, `pce_dice`": form == "full"}
     weak = cells[~(form.str.startswith("slices") | (form == "full"))]
     datasets = dict(zip(weak.column, weak.dataset, strict=True))
     lines = []
     for name, own in weak.groupby("method", sort=False):
         shown = {line.column: _short(line) for line in own.itertuples()}
-        if rows == "all" or shown.keys() == datasets.keys():
+        if rows == "all" or shown.keys() == datasets.keys() or own.place.isin(MARKED).any():
             lines.append([f"`{name}`", *(shown.get(column, "n/a") for column in datasets)])
     for title, chosen in masks.items():
         if own := {line.dataset: _short(line) for line in cells[chosen].assign(place="").itertuples()}:
@@ -212,7 +212,7 @@ def _size(cells: pd.DataFrame) -> str:
     """Patients (or images) and seeds of a column; seeds from the fewest to the most of its rows."""
     few, many = int(cells.seeds.min()), int(cells.seeds.max())
     seeds = f"{many}" if few == many else f"{few} to {many}"
-    verdict = "" if cells.place.isin(["best", "open", "alike"]).any() else "; no verdict"
+    verdict = "" if cells.place.isin(MARKED).any() else "; no verdict"
     verdict += "".join(
         f"; {line.unlearned} of {line.runs} runs of `{line.method}` failed to learn"
         for line in cells[cells.unlearned > 0].itertuples()
