@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import re
 import signal
 import sys
 from collections import Counter
@@ -457,8 +458,11 @@ def _verify(results: Path, data: Path, share: float, named: list[str]) -> None:
 
 
 def _split(given: Words, flag: str = "") -> list[str]:
-    """Return the words of a flag; raises InputError if one that must hold something is given and holds nothing."""
-    found = [part.strip() for text in given or () for part in text.split(",") if part.strip()]
+    """Return the words of a flag, which commas outside parentheses separate, as names of columns have some within.
+
+    Raises InputError if one that must hold something is given and holds nothing.
+    """
+    found = [part.strip() for text in given or () for part in re.split(r",(?![^(]*\))", text) if part.strip()]
     if flag and given and not found:
         raise InputError(f"{flag} is empty; name something, or leave it out")
     return found

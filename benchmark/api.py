@@ -54,7 +54,10 @@ def load(folder: str | Path, selection: str = "last") -> Results:
 
     if Path(folder).exists():
         return Results(runs.read(Path(folder), selection))
-    return Results(runs.read_folder(stored(str(folder))[str(folder)], selection))
+    there = stored(str(folder))
+    if len(there) > 1:
+        raise InputError(f"{folder} holds {len(there)} results folders; load one of {', '.join(there)}")
+    return Results(runs.read_folder(next(iter(there.values())), selection))
 
 
 def run(

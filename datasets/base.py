@@ -192,6 +192,8 @@ class UserDataset(Dataset):
         if len(set(self.classes)) < len(self.classes) or not 2 <= len(self.classes) <= MOST_CLASSES:
             raise InputError(f"{self.root}: classes are {', '.join(self.classes)}; there must be 2 to {MOST_CLASSES} names")
         for region, labels in self.regions.items():
+            if region == "mean":  # of all regions, in reports
+                raise InputError(f"{self.root}: a region is called mean, as the mean over regions is; give it another name")
             if not labels or not set(labels) <= set(range(1, len(self.classes))):
                 raise InputError(f"{self.root}: region {region} is {list(labels)}; classes are 1 to {len(self.classes) - 1}")
 
@@ -271,6 +273,10 @@ def check_split(dataset: Dataset, name: str) -> Split:
     owner = {scan: patient for patient, scans in dataset.patients().items() for scan in scans}
     first: dict[str, str] = {}  # patient -> the role of its first scan
     for role, scans in split.roles().items():
+        if twice := [scan for scan in dict.fromkeys(scans) if scans.count(scan) > 1]:
+            raise InputError(
+                f"split {name} of {dataset.name} names {twice[0]} more than once in {role}; name each scan once"
+            )
         for scan in scans:
             if scan not in owner:
                 check_name(scan, f"a scan of split {name}")

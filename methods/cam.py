@@ -45,7 +45,8 @@ class CAM(TreeEnergy):
 
     def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
         """Return a training scan at network size."""
-        self.insides += [inside(*scan.image.shape[-2:], size, self.budget.resize)] * len(scan.image)
+        height, width = scan.image.shape[-2:]
+        self.insides += [inside(height, width, size, self.budget.resize)] * len(scan.image)
         return super().prepare(scan, classes, size)
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:

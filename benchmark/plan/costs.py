@@ -85,7 +85,7 @@ def _by_runs(job: Job, records: Iterable[Record], where: str, gpu: bool) -> Esti
     source = f"{len(nearest)} run{'s' * (len(nearest) > 1)} in {where}" + ", with other options" * min(like)[0]
     if set(shapes) != {_shape(budget)}:
         source += f", scaled from {' and '.join(f'{batch} x {size} px' for batch, size in sorted(set(shapes)))}"
-    return Estimate(step * job.budget.steps * (job.budget.tune + 1) + other, source)
+    return Estimate(step * job.budget.steps * trainings(job) + other, source)
 
 
 def _growth(methods: Iterable[Mapping[Shape, Sequence[float]]], known: Shape, wanted: Shape) -> float:
@@ -93,8 +93,16 @@ def _growth(methods: Iterable[Mapping[Shape, Sequence[float]]], known: Shape, wa
 
     Small batches take longer than their pixels say, as most of their time goes into starting operations.
     """
-    both = [median(steps[wanted]) / median(steps[known]) for steps in methods if known in steps and wanted in steps]
+    pairs = [(median(steps[wanted]), median(steps[known])) for steps in methods if known in steps and wanted in steps]
+    both = [there / here for there, here in pairs if here]  # a method that trains nothing may take no time
     return median(both) if both else _pixels(wanted) / _pixels(known)
+
+
+def trainings(job: Job) -> int:
+    """Return how often a method is trained for a run: once for each trial, and once if nothing is tuned."""
+    from benchmark.plan.trials import trials
+
+    return len(trials(job.plugin.load(), job.plugin.name, job.options, job.budget.tune)) if job.budget.tune else 1
 
 
 def trained(record: Record) -> int:

@@ -123,8 +123,8 @@ class Plan:
         """Return the content of `plan.json`."""
         content = {"name": self.name, "title": self.title, "not_claimed": self.not_claimed, "runs": self.records()}
         if self.against:
-            path = Path(self.against)
-            content["against"] = str(path.resolve()) if (path / "runs").is_dir() else self.against
+            named = next(iter(stored(self.against)), "")
+            content["against"] = str(Path(self.against).resolve()) if Path(named).is_absolute() else self.against
         return content
 
     def records(self) -> list[dict[str, Any]]:
@@ -158,7 +158,7 @@ def make_plan(request: Request) -> Plan:
     from benchmark.datasets.summaries import remembered
 
     preset = apply_flags(request)
-    metrics = [plugins.get("metric", text) for text in preset.metrics]
+    metrics = plugins.metrics(preset.metrics)
     settings = Settings(preset, request)
     rows = settings.rows([name for part in preset.parts for name in part.methods])
     if request.against:

@@ -15,7 +15,7 @@ import io
 import re
 import sys
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -99,6 +99,16 @@ def find(kind: str) -> dict[str, Plugin]:
             raise InputError(f"two {kind}s are called {plugin.name!r}: {found[plugin.name].module} and {plugin.module}")
         found[plugin.name] = plugin
     return dict(sorted(found.items()))
+
+
+def metrics(names: Iterable[str]) -> list[Plugin]:
+    """Return the metrics of these names or files, each once; raises InputError if two files have one name."""
+    found: dict[str, Plugin] = {}
+    for plugin in (get("metric", name) for name in names):
+        if found.setdefault(plugin.name, plugin) != plugin:
+            paths = f"{found[plugin.name].module} and {plugin.module}"
+            raise InputError(f"two metrics are called {plugin.name}: {paths}; rename a file")
+    return list(found.values())
 
 
 def get(kind: str, name: str) -> Plugin:

@@ -183,9 +183,9 @@ def expand(given: Mapping[str, Any]) -> dict[str, Any]:
     name = given.get("name")
     if name is None:
         return dict(given)
-    if name not in BUDGETS:
+    if not isinstance(name, str) or name not in BUDGETS:
         raise InputError(
-            f"{name!r} is not a budget{nearest(name, BUDGETS)}; give {', '.join(BUDGETS)}, and fields as NAME=VALUE"
+            f"{name!r} is not a budget{nearest(str(name), BUDGETS)}; give {', '.join(BUDGETS)}, and fields as NAME=VALUE"
         )
     fields = {field: value for field, value in dataclasses.asdict(BUDGETS[name]).items() if field not in FREE}
     return fields | {field: value for field, value in given.items() if field != "name"}
@@ -245,7 +245,9 @@ class Settings:
                 label = name if name in self.preset.variants else plugin.name
                 if not plugins.NAME.fullmatch(label):
                     raise InputError(f"{label!r} can't name a method; names are letters, digits, _, ., + and -")
-                found[label] = Row(label, plugin, fixed)
+                if found.setdefault(label, Row(label, plugin, fixed)).plugin != plugin:
+                    paths = f"{found[label].plugin.module} and {plugin.module}"
+                    raise InputError(f"two methods are called {label}: {paths}; rename a file")
         return list(found.values())
 
     def surveys(self, names: Iterable[str]) -> "dict[str, _Inventory]":

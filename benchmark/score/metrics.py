@@ -133,7 +133,7 @@ BUILT_IN: dict[str, Facts] = {  # in the order of a report
 }
 COLUMNS = (  # of tables of scores
     *("folder", "column", "row", "role", "method", "run", "part", "step", "split", "seed", "selection", "scan", "patient"),
-    *("region", "unit", "diagonal", "n_missed", "n_ghost", "n_absent"),
+    *("region", "unit", "diagonal", "n_missed", "n_ghost", "n_absent", "number", "site", "home"),
 )
 TAKEN = (*BUILT_IN, *COLUMNS)  # names that a plug-in's metric may not have
 

@@ -27,7 +27,7 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
     written. Raises InputError if a data set is missing or has changed, or a run has no label maps.
     """
     runs = done(results)
-    sets, extra = DataSets(data, named), [named_metric(plugins.get("metric", text)) for text in metrics]
+    sets, extra = DataSets(data, named), [named_metric(plugin) for plugin in plugins.metrics(metrics)]
     scored = {folder: _scored(folder, run, sets, extra) for folder, run in runs.items()}
     for folder, (tables, chosen) in scored.items():
         for name, rows in tables.items():

@@ -179,6 +179,8 @@ class Sweep:
             except ValueError as error:
                 reason, tables = str(error), {}
         outcome = "failed" if reason else "done"
+        if reason and (stored := self.results.record(job.folder)) and stored["state"] == "done":
+            return outcome, f"{reason}; the stored run is kept"
         run = {"state": outcome, "reason": reason, **record}
         failed, done = ("train.jsonl", "output.txt", "error.txt"), ("label*.npy", "step*.npy", "train.jsonl")
         files = [path for pattern in (failed if reason else done) for path in sorted(out.glob(pattern))]

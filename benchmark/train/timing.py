@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.plan.costs import Estimate
+from benchmark.plan.costs import Estimate, trainings
 from benchmark.plan.jobs import Job
 from benchmark.seal.contract import TestScan, WeakScan, everything
 from benchmark.seal.folder import seal
@@ -54,6 +54,6 @@ def _estimate(job: Job, task: Task, wall_s: float) -> Estimate:
     step = (logged[-1] - logged[0]) / (len(logged) - 1) if len(logged) == STEPS else fit_s / STEPS
     batch = min(job.budget.batch, MOST)
     scaled = f", scaled from {batch} x {job.budget.size} px" if batch < job.budget.batch else ""
-    steps = job.budget.steps * (job.budget.tune + 1)
+    steps = job.budget.steps * trainings(job)
     other = wall_s - step * STEPS
     return Estimate(step * steps * job.budget.batch / batch + other, f"{STEPS} timed steps{scaled}")

@@ -1,14 +1,16 @@
 """Sweeps and results from Python."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import benchmark
-from benchmark import InputError, api
+from benchmark import InputError, api, store
 from benchmark.train import local
 from tests.support.sweeps import InProcess
 
@@ -39,6 +41,10 @@ def test_what_is_stored_is_loaded_again_by_its_folder_or_its_name(made, tmp_path
     again = benchmark.load(tmp_path / "results")
     assert again.cases.dice.tolist() == made.cases.dice.tolist()
     stored = benchmark.load("smoke")
+    packed = Path(store.FOLDER) / "smoke"
+    assert benchmark.load(os.path.relpath(packed)).cases.dice.equals(stored.cases.dice)
+    with pytest.raises(InputError, match="reference holds .* results folders; load one of .*smoke"):
+        benchmark.load("reference")
     assert {column.split()[0] for column in stored.runs.column} == {"octa_phantom"}
     assert not np.isnan(stored.cases.dice).all()
 

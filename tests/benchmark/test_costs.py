@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from benchmark.plan.costs import Costs, Estimate, by_stored
+from benchmark.plan.plugins import get
 from benchmark.train import local
 from benchmark.train.timing import time_steps
 from tests.support.sweeps import InProcess, small_plan, write_method
@@ -108,9 +109,20 @@ def test_predictions_of_another_program_tell_nothing(job):
 
 
 def test_trials_are_trained_one_after_the_other(job):
-    tuned = dataclasses.replace(job, budget=dataclasses.replace(job.budget, tune=3))
+    alone = dataclasses.replace(job, budget=dataclasses.replace(job.budget, tune=3))
+    assert by_stored(alone, {"results": [stored(job, 100.0)]}, gpu=False).seconds == 107  # pce has nothing to tune
+    job = dataclasses.replace(job, plugin=get("method", "entropy"), method="entropy", options={"weight": 0.1})
+    tuned = dataclasses.replace(job, budget=alone.budget)
     assert by_stored(tuned, {"results": [stored(job, 100.0)]}, gpu=False).seconds == 407
     assert by_stored(job, {"results": [stored(tuned, 400.0, trials=4)]}, gpu=False).seconds == 107
+
+
+def test_a_method_that_took_no_time_says_nothing_of_how_steps_grow(job):
+    small, large = ({"batch": 2, "size": size} for size in (32, 64))
+    none = dataclasses.replace(job, plugin=dataclasses.replace(job.plugin, name="none"), method="none")
+    records = [stored(none, 0.0, budget=small), stored(none, 0.0, budget=large), stored(job, 100.0, budget=small)]
+    found = by_stored(dataclasses.replace(job, budget=dataclasses.replace(job.budget, **large)), {"r": records}, gpu=False)
+    assert found.seconds == pytest.approx(407)
 
 
 def test_hours_are_of_cores_and_the_longest_run_bounds_the_wait(job):

@@ -219,6 +219,8 @@ def test_a_budget_has_a_name(tmp_path):
     wrong = preset_file(tmp_path, 'budget = { name = "shrt" }')
     with pytest.raises(InputError, match=r"'shrt' is not a budget \(the nearest is short\); give published, short"):
         budget_of(preset=wrong)
+    with pytest.raises(InputError, match=r"\['short'\] is not a budget.*; give published, short"):
+        budget_of(preset=preset_file(tmp_path, 'budget = { name = ["short"] }'))
 
 
 def test_held_out_scans_can_be_scored_in_place_of_test_scans():

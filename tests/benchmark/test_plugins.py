@@ -10,6 +10,7 @@ from benchmark.datasets.forms import learnt
 from benchmark.methods.gated_crf import GatedCRF
 from benchmark.plan import plugins
 from benchmark.plan.plugins import Plugin, code, configure, describe, find, fingerprint, get, groups, options_of
+from tests.support.sweeps import small_plan
 
 MINE = '''"""My idea."""
 
@@ -89,6 +90,18 @@ def test_a_name_taken_twice_is_an_error_that_names_both(tmp_path):
     path.write_text(MINE)
     with pytest.raises(InputError, match="two methods are called 'pce': benchmark.methods.pce and .*pce.py"):
         get("method", str(path))
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(MINE)
+    paths = [str(tmp_path / folder / "mine.py") for folder in ("a", "b")]
+    with pytest.raises(InputError, match="two methods are called mine: .*a/mine.py and .*b/mine.py; rename a file"):
+        small_plan(paths)
+    with pytest.raises(InputError, match="two metrics are called mine: .*a/mine.py and .*b/mine.py; rename a file"):
+        plugins.metrics(paths)
+    assert [each.name for each in plugins.metrics([paths[0], paths[0]])] == ["mine"]
 
 
 @pytest.fixture

@@ -204,6 +204,21 @@ def test_stale_runs_are_seen_and_run_again_when_asked(tmp_path):
     assert run_sweep(plan, results, rerun="all").lines == [("mine", "done", "")]
 
 
+def test_a_repeat_that_fails_keeps_the_stored_run(tmp_path):
+    gone = tmp_path / "gone"
+    fit = f"import pathlib; assert not pathlib.Path({str(gone)!r}).exists(), 'no luck'"
+    results = ResultsFolder(tmp_path / "r")
+    plan = small_plan([write_method(tmp_path, "mine", fit, "return np.zeros((1, 32, 32), np.uint8)")])
+    run_sweep(plan, results.root)
+    before = {file: file.read_bytes() for file in results.path(plan.jobs[0].folder).iterdir()}
+    gone.touch()
+    (name, outcome, reason), *_ = run_sweep(plan, results.root, rerun="all").lines
+    assert (name, outcome) == ("mine", "failed")
+    assert "no luck" in reason
+    assert reason.endswith("; the stored run is kept")
+    assert {file: file.read_bytes() for file in results.path(plan.jobs[0].folder).iterdir()} == before
+
+
 def test_a_job_that_another_runner_holds_is_left_alone(tmp_path):
     plan, place = small_plan(["prior"]), ResultsFolder(tmp_path)
     place.prepare()

@@ -64,6 +64,12 @@ def live(tmp_path):
     return results
 
 
+def test_a_metric_may_begin_as_a_count_does_and_be_undefined(tmp_path):
+    results = ResultsFolder(tmp_path / "r")
+    add(results, record(), [ROW | {"n_parts": 2.5}, ROW | {"scan": "008", "n_parts": ""}])
+    assert results.cases([folder_of(record())])["n_parts"].isna().tolist() == [False, True]
+
+
 @pytest.fixture
 def packed(live, tmp_path):
     pack(live.root, tmp_path / "packed")

@@ -88,6 +88,13 @@ class Overlapping(FundusPhantom):
         return self.parts
 
 
+def test_a_scan_that_is_named_twice_is_an_error():
+    dataset = Overlapping(Path())
+    dataset.parts = Split(("a1", "a2", "a1"), (), ("b1",))
+    with pytest.raises(InputError, match="split default of .* names a1 more than once in train; name each scan once"):
+        check_split(dataset, "default")
+
+
 def test_a_patient_in_two_parts_is_an_error():
     with pytest.raises(InputError, match="patient a in train and in test"):
         check_split(Overlapping(Path()), "default")

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from benchmark import InputError, report, store
+from benchmark.__main__ import _split
 from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
 from benchmark.report import runs as report_runs
@@ -238,6 +239,14 @@ def test_only_some_methods_data_sets_or_annotations(several, names, rows_left, c
     left = several.only(names)
     assert sorted(set(left.runs.row)) == rows_left
     assert len(left.about) == len(set(left.runs.column)) == len(set(left.cases.column)) == columns_left
+
+
+def test_commas_within_a_column_do_not_end_its_name():
+    assert _split(["pce,fold scribble:sim (steps=2, batch=2)", "odoc"]) == [
+        "pce",
+        "fold scribble:sim (steps=2, batch=2)",
+        "odoc",
+    ]
 
 
 def test_only_what_is_there(several):
