@@ -92,9 +92,9 @@ def run(
         annotations=list(annotations),
         splits=list(splits),
         seeds=list(seeds),
-        budget=[f"{name}={json.dumps(value)}" for name, value in (budget or {}).items()],
+        budget=[_assignment(name, value) for name, value in (budget or {}).items()],
         options=[
-            f"{owner}.{name}={json.dumps(value)}" for owner, own in (options or {}).items() for name, value in own.items()
+            _assignment(f"{owner}.{name}", each) for owner, own in (options or {}).items() for name, each in own.items()
         ],
         metrics=list(metrics),
         against=against,
@@ -104,6 +104,18 @@ def run(
     make = local_executor(device)
     execute(make_plan(request), Path(results), make, workers=workers, timeout_s=timeout_s, rerun=rerun, screen=screen)
     return load(results)
+
+
+def _assignment(name: str, value: Any) -> str:
+    """NAME=VALUE as flags are written; raises InputError for a value that can't be."""
+    if value is None:
+        raise InputError(f"{name} is None; leave it out for its default")
+    try:
+        return f"{name}={json.dumps(value, default=lambda own: str(own) if isinstance(own, Path) else own.item())}"
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(
+            f"{name} is a {type(value).__name__}; give text, a number, true or false, or a list of these"
+        ) from None
 
 
 def execute(

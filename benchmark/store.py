@@ -359,10 +359,8 @@ def _text(path: Path, what: object) -> str:
 
 def _parsed(text: str) -> pd.DataFrame:
     """Scores as they are written; raises ValueError where a value isn't what its column holds."""
-    from benchmark.score.evaluate import COUNTS
-
     heading = text[: text.index("\n")].split(",")
-    counts = [name for name in heading if name in ("step", *COUNTS)]
+    counts = [name for name in heading if re.fullmatch("step|n_(missed|ghost|absent)", name)]
     others = [name for name in heading if name not in ("run", "part", *TEXTS, *counts)]
     types = {**dict.fromkeys(("run", "part"), "category"), **dict.fromkeys(TEXTS, str), **dict.fromkeys(others, float)}
     undefined = {name: ["", "nan"] for name in others}

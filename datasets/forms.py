@@ -4,6 +4,7 @@ A new form is an entry here, and in `simulate.py` the function that draws it.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,11 @@ from dataclasses import dataclass, field
 VERSION = 2
 VERSIONS = {"noise": 3, "jitter": 3}  # of annotations with these options
 
-KINDS = {"share": "a share, 0 to 1", "px": "a number of px", "count": "a whole number from 1"}
+KINDS = {
+    "share": "a share: 0, or 0.0001 to 1",
+    "px": "a number of px below a million",
+    "count": "a whole number from 1 below a million",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Option:
         try:
             value = float(text)
         except ValueError:
+            return None
+        if not re.fullmatch(r"[\d.]+", f"{value:g}"):  # else it could not be read again as it is written: 1e-05, inf
             return None
         if self.kind == "count":
             return int(value) if value >= 1 and value.is_integer() else None

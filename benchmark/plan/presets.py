@@ -1,6 +1,7 @@
 """Read and check presets and flags: methods, data sets, annotations, splits, seeds, budgets and options."""
 
 import dataclasses
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -228,6 +229,7 @@ class Settings:
         self.splits_may_be_unused = bool(request.datasets and not request.splits)  # they may be of other data sets
         self.budget_flags = expand(_assignments("--budget", [t if "=" in t else f"name={t}" for t in request.budget]))
         self.option_flags: dict[str, dict[str, Any]] = {}
+        self.plugin_of: dict[str, str] = {}  # of each data set that is open
         for name, value in _assignments("--set", request.options).items():
             owner, dot, option = name.rpartition(".")
             if not dot:
@@ -257,13 +259,23 @@ class Settings:
         found: dict[str, _Inventory] = {}
         for text in names:
             name = plugins.data_set(text).name
-            options = {**self.preset.options.get(name, {}), **self.option_flags.get(name, {})}
+            options = self._options_of_data(name)
             dataset = plugins.open_data_set(text, self.data, options)
+            if dataset.name != name and (own := self._options_of_data(dataset.name)):  # such as fold of folder:PATH/fold
+                dataset = plugins.open_data_set(text, self.data, options | own)
+            self.plugin_of[dataset.parts[0].name] = name
             for other in (survey.dataset for survey in found.values()):
                 if other.name == dataset.name and other.root != dataset.root:
                     raise InputError(f"two data sets are called {dataset.name}: {other.root} and {dataset.root}")
             found[text] = Inventory(dataset, plugins.options_of_data(dataset))
         return found
+
+    def _options_of_data(self, name: str) -> dict[str, Any]:
+        return {**self.preset.options.get(name, {}), **self.option_flags.get(name, {})}
+
+    def _of_data(self, given: Mapping[str, Mapping[str, Any]], dataset: str) -> list[Mapping[str, Any]]:
+        """Return what is given for a data set: by its plug-in's name, such as folder, then by its own."""
+        return [given.get(name, {}) for name in dict.fromkeys((self.plugin_of.get(dataset, dataset), dataset))]
 
     def check_names(self, methods: list[str], datasets: list[str]) -> None:
         """Check the names in settings: a flag's must be in this run, a preset's must exist."""
@@ -289,7 +301,8 @@ class Settings:
     def budget(self, row: Row, dataset: str, part_budget: Mapping[str, Any]) -> tuple[Budget, Budget, str]:
         """Return the method's budget, the common budget, and the reasons if it is trained differently."""
         given = expand({k: v for k, v in self.preset.budget.items() if k not in ("dataset", "method")})
-        given |= expand(self.preset.budget.get("dataset", {}).get(dataset, {})) | expand(part_budget)
+        for own in (*self._of_data(self.preset.budget.get("dataset", {}), dataset), part_budget):
+            given |= expand(own)
         overrides = self.preset.budget.get("method", {})
         special = dict(overrides.get(row.label, overrides.get(row.plugin.name, {})))
         reason = special.pop("reason", "")
@@ -313,8 +326,16 @@ class Settings:
         return budget, common, "; ".join(reasons)
 
     def options(self, row: Row, dataset: str) -> dict[str, Any]:
-        """Return a method's options, defaults included."""
-        return plugins.options_of(self.method(row, dataset))
+        """Return a method's options, defaults included; raises InputError for a value that a run's record can't hold."""
+        options = plugins.options_of(self.method(row, dataset))
+        for name, value in options.items():
+            try:
+                json.dumps(value)
+            except TypeError:
+                kind = type(value).__name__
+                right = "an option is text, a number, true or false, or a list of these"
+                raise InputError(f"option {name} of {row.label} is a {kind}; {right}") from None
+        return options
 
     def method(self, row: Row, dataset: str) -> Any:
         """Return a method with its options; each overrides the one before: method, data set, variant, flags."""
@@ -322,8 +343,9 @@ class Settings:
         names = dict.fromkeys((row.plugin.name, row.label))
         for name in names:
             general = dict(self.preset.options.get(name, {}))
-            special = general.pop("dataset", {}).get(dataset, {})
-            given |= general | special | (row.fixed if name == row.label else {})
+            special = self._of_data(general.pop("dataset", {}), dataset)
+            for own in (general, *special, row.fixed if name == row.label else {}):
+                given |= own
         for name in names:
             given |= self.option_flags.get(name, {})
         return plugins.configure(row.cls, given)

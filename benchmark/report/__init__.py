@@ -86,6 +86,9 @@ def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Pa
     """
     several, whole = within(results), results.resolve().name
     together = reports / whole if several and not options.site else reports
+    site = together / "index.html"
+    if options.site and site.exists() and page.MADE not in site.read_text(errors="replace"):
+        raise InputError(f"{site} is not a page of this suite; give --site another folder")
     fronts: dict[str, Front] = {}
     for name, folder in (several or {"": open_results(results)}).items():
         try:
@@ -94,7 +97,7 @@ def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Pa
             raise InputError(f"{name}: {error}" if name else str(error)) from error
         fronts |= {quote(f"{report}/{path}"): front for path, front in found.items()}
     if options.site:
-        (together / "index.html").write_text(page.site(f"Reports on {whole}", fronts))
+        site.write_text(page.site(f"Reports on {whole}", fronts))
     return together if several or options.site else together / report
 
 

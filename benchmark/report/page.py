@@ -36,6 +36,7 @@ MOST_BYTES = 20_000_000  # of embedded pictures, as encoded in the page
 TAIL = 8_000  # characters of the output of a failed run
 MOST_OUTPUTS = 50  # failed runs whose output is shown
 SEEN_THROUGH, SOLID = 110, 255  # opacity of predictions, and of outlines and marks
+MADE = '<meta name="generator" content="weakseg-bench">'  # of each page
 MADE_WITH = ("version", "commit", "processor", "device", "python", "torch", "numpy")
 UNKNOWN = "not recorded"
 LEADING = re.compile(r"[<>≤≥~]?\s*([+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")

@@ -370,7 +370,8 @@ def _placed(records: list[Record]) -> tuple[list[tuple[Record, str]], list[str]]
     newest: dict[tuple[str, str], tuple[str, str]] = {}  # column, split -> when, fingerprint of the data
     homes: dict[str, Record] = {}  # column -> one of our own runs in it
     for record in (record for record in records if not record.get("external")):
-        key, when = (column_of(record), record["identity"]["split"]), record.get("finished", "")
+        key = column_of(record), record["identity"]["split"]
+        when = "planned" if record["state"] == "missing" else record.get("finished", "")  # later than any date
         newest[key] = max(newest.get(key, ("", "")), (when, record["identity"]["data"]))
         homes.setdefault(key[0], record)
     for record in records:

@@ -70,6 +70,12 @@ class Sweep:
     def run(self, jobs: Sequence[Job] | None = None) -> Counter[str]:
         """Run the remaining jobs of the plan, or of `jobs`; return the number of them in each state at the end."""
         self.results.prepare()
+        scored = {record["label"] for record in self.results.records() if record.get("external")}
+        if taken := sorted(scored & {job.method for job in self.plan.jobs}):
+            raise InputError(
+                f"{self.results.root} has predictions of other code called {taken[0]!r}; give the method another name, or "
+                "the runs another folder"
+            )
         self.results.write_plan(self.plan.content())
         before = [(job, state(self.results, job)) for job in (self.plan.jobs if jobs is None else jobs)]
         self.screen.planned(Counter("planned" if state in self.again else state for _, state in before))

@@ -63,8 +63,18 @@ def test_what_is_wrong_is_an_error_in_a_sentence(tmp_path):
         benchmark.run(methods=["pcee"], datasets=["octa_phantom"], results=tmp_path)
     with pytest.raises(InputError, match="rerun is 'some'; it must be stale or all"):
         benchmark.run(methods=["prior"], datasets=["octa_phantom"], options=TINY, rerun="some", results=tmp_path)
+    for value, what in ((None, "is None; leave it out for its default"), ({1}, "is a set; give text, a number")):
+        with pytest.raises(InputError, match=f"pce_dice.a {what}"):
+            benchmark.run(
+                methods=["pce_dice"], datasets=["octa_phantom"], options={"pce_dice": {"a": value}}, results=tmp_path
+            )
     with pytest.raises(InputError, match="no stored runs 'nothing'"):
         benchmark.load("nothing")
+
+
+def test_values_may_be_paths_and_of_numpy():
+    assert api._assignment("a.b", Path("c/d")) == 'a.b="c/d"'
+    assert api._assignment("a.b", [np.int64(3), np.float32(0.5)]) == "a.b=[3, 0.5]"
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -23,7 +23,7 @@ from benchmark.score.evaluate import evaluate
 from benchmark.score.external import Predictions, score
 from benchmark.score.stored import mean_dice, rescore
 from benchmark.seal.export import export, write_labels
-from tests.support.sweeps import run_sweep, small_plan
+from tests.support.sweeps import run_sweep, small_plan, write_method
 from tests.tiny import pictures, volumes
 
 
@@ -239,6 +239,14 @@ def test_a_report_reads_it_as_external(stacks, tmp_path):
     assert read.set_aside == []
     assert read.runs[["row", "state", "external", "stale"]].to_numpy().tolist() == [["nnunet", "done", True, False]]
     assert len(read.cases) == 3 * 2
+
+
+def test_no_method_is_trained_beside_predictions_of_its_name(stacks, tmp_path):
+    score(Predictions([str(stacks[1])], stacks[0]), tmp_path / "r", tmp_path)
+    plan = small_plan([write_method(tmp_path, "nnunet", "pass", "return np.zeros((1, 32, 32), np.uint8)")])
+    with pytest.raises(InputError, match="has predictions of other code called 'nnunet'; give the method another name"):
+        run_sweep(plan, tmp_path / "r")
+    assert run_sweep(small_plan(["prior"]), tmp_path / "r").lines == [("prior", "done", "")]
 
 
 def test_teams_with_the_same_label_maps_are_a_warning(stacks, tmp_path):

@@ -544,6 +544,31 @@ def test_splits_of_data_sets_that_a_flag_leaves_out_are_no_mistake(tmp_path):
         make_plan(Request(preset=preset, datasets=["octa_phantom"], splits=["default", "cv5"]))
 
 
+def test_an_option_that_a_record_cannot_hold_is_refused(tmp_path):
+    path = tmp_path / "placed.py"
+    lines = [
+        "from pathlib import Path",
+        "from dataclasses import dataclass",
+        "from benchmark.methods.pce import PartialCrossEntropy",
+    ]
+    lines += ["@dataclass", "class Placed(PartialCrossEntropy):", "    where: Path = Path('x')"]
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match="option where of placed is a PosixPath; an option is text, a number"):
+        make_plan(Request(methods=[str(path)], datasets=["octa_phantom"]))
+
+
+@pytest.mark.parametrize("name", ["folder", "clinic"])
+def test_settings_of_a_folder_are_by_its_kind_or_by_its_name(tmp_path, name):
+    folder = pictures.folder(tmp_path / "mine")
+    text = f"[budget.dataset.{name}]\nsteps = 7\n[options.entropy.dataset.{name}]\nweight = 3.0\n"
+    given = {"datasets": [f"folder:{folder}"], "methods": ["entropy"], "annotations": ["scribble"]}
+    preset = preset_file(tmp_path, text)
+    job, *_ = make_plan(Request(preset=preset, options=[f"{name}.sites=2"], **given)).jobs
+    assert (job.budget.steps, job.options["weight"], job.dataset_options["sites"]) == (7, 3.0, 2)
+    with pytest.raises(InputError, match="nonsense"):
+        make_plan(Request(preset=preset, options=[f"{name}.nonsense=2"], **given))
+
+
 def test_a_family_names_its_folds_and_a_fold_its_family(tmp_path):
     text = 'methods = ["prior"]\n[[parts]]\ndatasets = ["folder:x"]\nsplits = ["{}"]\n'
     for stated, named, kept in (("cv5", "cv5/1", ["cv5/1"]), ("cv5/1", "cv5", ["cv5/1"]), ("cv5", "cv5", ["cv5"])):

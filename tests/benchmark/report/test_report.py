@@ -237,6 +237,12 @@ def test_reports_that_share_a_site_lead_to_each_other(results, tmp_path):
         assert all(f'id="{target}"' in text for target in targets)
     alone = report.write(both / "first", tmp_path / "alone", ReportOptions(formats=["html"], site=True))
     assert [path.name for path in sorted(alone.iterdir())] == ["index.html", "mine"]
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/index.html").write_text("<title>My group</title>")
+    with pytest.raises(InputError, match="theirs/index.html is not a page of this suite; give --site another folder"):
+        report.write(both, tmp_path / "theirs", ReportOptions(formats=["html"], site=True))
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["index.html"]
+    report.write(both, out, ReportOptions(formats=["html"], site=True))  # again
     with pytest.raises(InputError, match="--format must contain html"):
         ReportOptions(formats=["md"], site=True)
 

@@ -184,6 +184,14 @@ def test_of_two_states_of_the_data_the_newer_counts(results):
     assert read.set_aside == ["d/a/pce/run0: the data were changed since"]
 
 
+def test_what_is_planned_on_other_data_counts_although_it_has_not_run(results):
+    planned = record("gone", data="new")
+    plan = [{"folder": "f", **{key: planned[key] for key in ("identity", "label", "common")}}]
+    read = results(record(data="old", finished="2026-01-01"), plan=plan)
+    assert read.runs[["row", "state"]].to_numpy().tolist() == [["gone", "missing"]]
+    assert read.set_aside == ["d/a/pce/run0: the data were changed since"]
+
+
 def test_runs_of_another_protocol_are_set_aside(results):
     read = results(record(), record("other", protocol=0))
     assert read.runs.row.tolist() == ["pce"]
