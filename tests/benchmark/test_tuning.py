@@ -120,7 +120,9 @@ def test_the_time_of_a_trial_that_diverges_counts(tmp_path):
 
 def test_trials_are_not_chosen_by_labels_that_a_network_without_a_finding_fits_best():
     for form in ("box", "scribble/tags"):
-        with pytest.raises(InputError, match=f"finds nothing fits {form.split('/')[-1]} best; tune on marks or masks"):
+        with pytest.raises(
+            InputError, match=f"those of {form.split('/')[-1]} are fitted best by a network that finds nothing"
+        ):
             small_plan(
                 ["pce"],
                 annotations=[form],
