@@ -342,8 +342,8 @@ def _check_tuned(budget: Budget, named: set[str]) -> None:
     sets = [name for name in sorted(named) if FORMS[name].gives == "sets"]
     if budget.tune and sets:
         raise InputError(
-            f"tune={budget.tune} chooses by the labels of held-out patients, and those of {' and '.join(sets)} are fitted best "
-            "by a network that finds nothing; tune on marks or masks"
+            f"tune={budget.tune} chooses by the labels of held-out patients, and those of {' and '.join(sets)} are fitted "
+            "best by a network that finds nothing; tune on marks or masks"
         )
 
 
