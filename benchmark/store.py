@@ -588,7 +588,6 @@ class About(Sound):
     classes: list[str]
     redistribute: bool
     licence: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -617,12 +616,17 @@ class CasePictures:
             raise InputError(f"{path} is damaged (its image is {planes.shape}, its mask {mask.shape}); {PICTURES_AGAIN}")
         return np.moveaxis(planes if planes.shape[1] == 3 else planes[:, :1].repeat(3, 1), 1, -1), mask
 
-    def marks(self, number: int, annotation: str) -> np.ndarray | None:
-        """Labels (slices, height, width) with 255 where nothing is marked; None if none were kept."""
-        path = self.folder / plain(annotation) / f"{number:04d}.npz"
+    def marks(self, number: int, annotation: str, seed: int) -> np.ndarray | None:
+        """Labels (slices, height, width) with 255 where nothing is marked; None if none were kept of this seed."""
+        path = self.folder / marks_name(annotation, seed) / f"{number:04d}.npz"
         if not path.is_file():
             return None
         return read_npz(path, "marks")[0]
+
+
+def marks_name(annotation: str, seed: int) -> str:
+    """The folder of marks beside the pictures: simulated ones differ from seed to seed."""
+    return plain(f"{annotation}-seed{seed}")
 
 
 def plain(name: str) -> str:

@@ -171,9 +171,9 @@ def test_pickled_pictures_of_an_album_are_refused_and_not_run(stored, trap):
     np.savez(own.folder / "0000.npz", image=boxed(trap), mask=boxed(trap))
     with pytest.raises(InputError, match=r"0000.npz holds object"):
         own.image(0)
-    np.savez(own.folder / "scribble-sim" / "0000.npz", marks=boxed(trap))
+    np.savez(own.folder / "scribble-sim-seed0" / "0000.npz", marks=boxed(trap))
     with pytest.raises(InputError, match=r"0000.npz holds object"):
-        own.marks(0, "scribble:sim")
+        own.marks(0, "scribble:sim", 0)
 
 
 @pytest.mark.parametrize("ending", [".png", ".nii", ".nii.gz", ".tif"])

@@ -1,7 +1,7 @@
 """Annotate and seal a split: weak labels of its training scans, statistics of them, pictures of its test scans.
 
 `results/pictures/<dataset>/<split>/` holds `about.json`, `0000.npz` (a test scan's `image` and `mask`, 8 bits) and, for
-each annotation, `<annotation>/0000.npz` (its `marks`). Reports show them; methods get no path to them.
+each annotation and seed, `<annotation>-seed0/0000.npz` (its `marks`). Reports show them; methods get no path to them.
 """
 
 import errno
@@ -26,7 +26,7 @@ from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
 from benchmark.seal import folder as sealed
 from benchmark.seal.contract import TestScan, WeakScan, everything
-from benchmark.store import CasePictures, ResultsFolder, plain
+from benchmark.store import CasePictures, ResultsFolder, marks_name
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ class PictureWriter:
     def __init__(self, results: ResultsFolder, dataset: Dataset, key: SealKey, data: str) -> None:
         """data: the split's fingerprint."""
         self.results, self.dataset, self.key, self.data = results, dataset, key, data
-        self.annotation = plain(key.annotation)
+        self.marks = marks_name(key.annotation, key.seed)
         self.pictures = CasePictures.of(results.root, key.dataset, key.split)
-        self.name = hashlib.sha256(repr((key.dataset, key.split, key.annotation)).encode()).hexdigest()[:16]
+        self.name = hashlib.sha256(repr((key.dataset, key.split, self.marks)).encode()).hexdigest()[:16]
         self.staged = results.root / ".staging" / f"pictures-{self.name}"
 
     def exist(self) -> bool:
-        """Return whether the pictures of these data and annotations exist."""
-        return self.pictures.about().get("data") == self.data and (self.pictures.folder / self.annotation).is_dir()
+        """Return whether the pictures of these data and marks exist."""
+        return self.pictures.about().get("data") == self.data and (self.pictures.folder / self.marks).is_dir()
 
     def write_missing(self, names: Sequence[str]) -> Iterator[Scan]:
         """Yield the test scans, and write their pictures unless they exist or another process does so.
@@ -96,7 +96,7 @@ class PictureWriter:
             annotate = _held_out_annotator(self.dataset, names, parse_sites(self.key.annotation), self.key.seed)
             shutil.rmtree(self.staged, ignore_errors=True)
             try:
-                (self.staged / self.annotation).mkdir(parents=True)
+                (self.staged / self.marks).mkdir(parents=True)
                 for number, scan in enumerate(map(load, names)):
                     self._write(number, scan, annotate(scan))
                     yield scan
@@ -111,14 +111,14 @@ class PictureWriter:
         image = np.rint(scan.image * 255).astype(np.uint8)
         np.savez_compressed(self.staged / f"{number:04d}.npz", image=image, mask=scan.mask)
         labels = to_labels(allowed, len(self.dataset.classes), UNLABELLED)
-        np.savez_compressed(self.staged / self.annotation / f"{number:04d}.npz", marks=labels)
+        np.savez_compressed(self.staged / self.marks / f"{number:04d}.npz", marks=labels)
 
     def _publish(self, names: Sequence[str]) -> None:
-        """Move the pictures into place; pictures of other data are replaced, other annotations of the same data stay."""
+        """Move the pictures into place; pictures of other data are replaced, other marks of the same data stay."""
         folder = self.pictures.folder
         if self.pictures.about().get("data") == self.data:
             with _ignore_if_exists():
-                (self.staged / self.annotation).rename(folder / self.annotation)
+                (self.staged / self.marks).rename(folder / self.marks)
             return
         about = {
             "data": self.data,
@@ -126,7 +126,6 @@ class PictureWriter:
             "classes": list(self.dataset.classes),
             "redistribute": self.dataset.redistribute,
             "licence": self.dataset.licence,
-            "seed": self.key.seed,
         }
         (self.staged / "about.json").write_text(json.dumps(about, indent=1) + "\n")
         shutil.rmtree(folder, ignore_errors=True)

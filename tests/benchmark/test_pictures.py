@@ -34,12 +34,12 @@ def test_a_sweep_keeps_image_truth_and_marks_of_every_test_scan(swept):
         np.testing.assert_array_equal(mask, scan.mask)
         np.testing.assert_array_equal(image[..., 0], np.rint(scan.image[:, 0] * 255))
         assert image.shape == (1, 32, 32, 3)
-        marks = kept.marks(number, "point")
+        marks = kept.marks(number, "point", 0)
         marked = marks != 255
         assert 0 < marked.sum() < marked.size / 4
         np.testing.assert_array_equal(marks[marked], scan.mask[marked])
-        np.testing.assert_array_equal(kept.marks(number, "full"), scan.mask)
-        assert kept.marks(number, "block") is None
+        np.testing.assert_array_equal(kept.marks(number, "full", 0), scan.mask)
+        assert kept.marks(number, "block", 0) is None
     about = kept.about()
     assert about["data"] == plan.jobs[0].data
     assert about["scans"] == list(dataset.split("default").test)
@@ -61,6 +61,18 @@ def test_pictures_of_other_data_are_replaced(swept, tmp_path):
     assert "octa_phantom full: pictures are of other data" in found.left_out
     run_sweep(plan, results, rerun="all")
     assert CasePictures.of(results, "octa_phantom", "default").about()["data"] == old
+
+
+def test_a_case_shows_the_marks_of_its_own_seed(tmp_path):
+    for seed in (1, 0):  # the seed shown, the lowest, is sealed last
+        run_sweep(small_plan(["prior"], annotations=["point"], seeds=[seed]), tmp_path)
+    kept = CasePictures.of(tmp_path, "octa_phantom", "default")
+    (column,) = cases.gallery(report_runs.read(tmp_path), ResultsFolder(tmp_path)).columns.values()
+    for case in (pick() for pick in column):
+        number = kept.about()["scans"].index(case.scan)
+        zero, one = (kept.marks(number, "point", seed)[0] for seed in (0, 1))
+        np.testing.assert_array_equal(case.marks, zero)
+        assert not np.array_equal(zero, one)
 
 
 def test_pictures_that_are_there_are_not_made_again(swept):
@@ -101,7 +113,7 @@ def test_of_two_annotations_at_once_both_have_pictures(swept, tmp_path):
     plan, _ = swept
     names = plan.datasets["octa_phantom"].split("default").test
     one, other = (writer(tmp_path, plan, job) for job in (plan.jobs[0], plan.jobs[-1]))
-    assert one.annotation != other.annotation
+    assert one.marks != other.marks
     steps = one.write_missing(names)
     next(steps)
     list(other.write_missing(names))

@@ -145,7 +145,7 @@ class _LazyCase:
         about, known = of_column.about, folder.about()
         images, masks = folder.image(self.number)
         middle = _fullest(masks)
-        marks = folder.marks(self.number, about["annotation"])
+        marks = folder.marks(self.number, about["annotation"], of_column.seed)
         scored = {row: self.scores.loc[(self.scan, run)] for row, run in self.rows.items()}
         return Case(
             column=of_column.column,
