@@ -265,7 +265,13 @@ def label_map(array: np.ndarray, what: str) -> np.ndarray:
 
 def check_split(dataset: Dataset, name: str) -> Split:
     """Check that a split is disjoint by patient and has training and test scans, and return it."""
-    if name.removesuffix(HELD_OUT) not in (known := dataset.splits()):
+    known = dataset.splits()
+    if named := next((each for each in known if each.endswith(HELD_OUT)), ""):
+        raise InputError(
+            f"a split of {dataset.name} is called {named}, which means the held-out scans of {named.removesuffix(HELD_OUT)}; "
+            "give it another name"
+        )
+    if name.removesuffix(HELD_OUT) not in known:
         raise InputError(f"{dataset.name} has no split {name!r}{nearest(name, known)}; it has {', '.join(known)}")
     for part in name.split("/"):
         check_name(part, f"a split of {dataset.name}")

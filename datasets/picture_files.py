@@ -363,6 +363,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")  # about metadata, which is not read here
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels on
         content = path.read_bytes()
+        if not content:
+            raise InputError(f"{path} is an empty file; copy it again")
         try:
             file = Image.open(BytesIO(content), formats=FORMATS)  # by its path, Pillow rotates uncompressed TIFF wrongly
         except UnidentifiedImageError:

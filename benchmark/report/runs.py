@@ -162,8 +162,12 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
     """
     plan = results.plan()
     records = [record | {"results": results} for record in results.records()]
-    found = {record["folder"] for record in records}
-    records += [{**run, "state": "missing"} for run in plan["runs"] if run["folder"] not in found]
+    found = {record["folder"]: record for record in records}
+    for run in plan["runs"]:
+        if run["folder"] not in found:
+            records.append({**run, "state": "missing"})
+        elif column_of(run) != column_of(own := found[run["folder"]]):  # of a budget of its own, planned beside another one
+            records.append({**own, "common": run["common"]})
     if not any(record["state"] != "missing" for record in records):
         raise InputError(f"{results.root} holds no runs; make some with: python -m benchmark run --results {results.root}")
     labels = [run["label"] for run in plan["runs"]]
@@ -174,6 +178,8 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
     as_planned = _as_planned(labels, [column_of(run) for run in plan["runs"]])
     records.sort(key=as_planned)
     placed, set_aside = _placed(records)
+    if not placed:
+        raise InputError(f"no run in {results.root} can be shown: {set_aside[0]}; run it again")
     if selection != "last":
         set_aside += [f"{r['folder']}: it kept no snapshots to select from" for r, _ in placed if _without_choice(r)]
         placed = [(record, column) for record, column in placed if not _without_choice(record)]

@@ -63,6 +63,7 @@ FAULTS = {
     "no image": ("nerve_us", lambda r: first(r, "train/images/*.png").unlink(), "has no partner in .*images"),
     "truncated picture": ("odoc", lambda r: os.truncate(first(r, "images/*.png"), 300), "can't be read .*truncated"),
     "a text file": ("odoc", lambda r: first(r, "images/*.png").write_text("hello"), "can't be read"),
+    "empty picture": ("odoc", lambda r: os.truncate(first(r, "images/*.png"), 0), "is an empty file; copy it again"),
     "truncated HDF5": ("faz, HDF5", lambda r: os.truncate(first(r, "train/1.h5"), 900), "1.h5 can't be read"),
     "NaN": ("faz, HDF5", lambda r: rewrite(first(r, "train/1.h5"), image=np.full(pictures.SHAPE, np.nan)), "1440 NaN"),
     "no array": ("faz, HDF5", lambda r: rewrite(first(r, "train/1.h5"), mask=None), "1.h5 lacks mask"),

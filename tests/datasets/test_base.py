@@ -119,6 +119,12 @@ def test_an_unknown_split_is_refused_with_those_that_exist(dataset):
         check_split(dataset, "strat9")
 
 
+def test_a_split_that_is_called_as_held_out_scans_are_is_refused(dataset, monkeypatch):
+    monkeypatch.setattr(dataset, "splits", lambda: ["a", "a@val"])
+    with pytest.raises(InputError, match="called a@val, which means the held-out scans of a; give it another name"):
+        check_split(dataset, "a@val")
+
+
 @pytest.mark.parametrize("path", sorted(SPLITS.glob("*/*.txt")), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_stored_split_is_as_recorded_and_disjoint(path):
     roles = read_split(path.parent.name, path.stem)

@@ -74,6 +74,18 @@ def test_a_method_with_a_budget_of_its_own_stays_in_the_column(results):
     assert cells.drop_duplicates("method").set_index("method").steps.to_dict() == {"pce": 5, "other": 9}
 
 
+def test_a_run_of_a_budget_of_its_own_is_in_each_column_that_is_planned_beside_it(results):
+    """Its numbers stay the same when the others get more steps, so it is not trained again."""
+    own = record("own", budget={"steps": 9})
+    again = {"identity": own["identity"], "label": "own", "common": {"steps": 7}, "folder": "d/a/own/run1"}
+    read = results(record(), own, record(common={"steps": 7}, budget={"steps": 7}), plan=[again])
+    assert read.runs.groupby("column").row.apply(sorted).to_dict() == {
+        "octa_phantom scribble:sim (steps=5)": ["own", "pce"],
+        "octa_phantom scribble:sim (steps=7)": ["own", "pce"],
+    }
+    assert read.cases.groupby("column").size().tolist() == [2, 2]
+
+
 def test_runs_with_another_budget_of_their_own_are_another_row(results):
     """As of a preset that gave the method more steps, which a later one doesn't; a missing run belongs to its own."""
     older = [record(seed=seed, budget={"steps": 9}) | {"why_own_budget": "its paper's"} for seed in (1, 2)]
@@ -196,6 +208,11 @@ def test_runs_of_another_protocol_are_set_aside(results):
     read = results(record(), record("other", protocol=0))
     assert read.runs.row.tolist() == ["pce"]
     assert "protocol 0" in read.set_aside[0]
+
+
+def test_runs_of_another_protocol_alone_are_an_error(results):
+    with pytest.raises(InputError, match=r"can be shown: d/a/pce/run0: protocol 0; this version has \d+; run it again"):
+        results(record(protocol=0))
 
 
 def test_a_run_of_other_code_is_stale(results):
