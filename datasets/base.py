@@ -268,8 +268,8 @@ def check_split(dataset: Dataset, name: str) -> Split:
     known = dataset.splits()
     if named := next((each for each in known if each.endswith(HELD_OUT)), ""):
         raise InputError(
-            f"a split of {dataset.name} is called {named}, which means the held-out scans of {named.removesuffix(HELD_OUT)}; "
-            "give it another name"
+            f"a split of {dataset.name} is called {named}, which means the held-out scans of "
+            f"{named.removesuffix(HELD_OUT)}; give it another name"
         )
     if name.removesuffix(HELD_OUT) not in known:
         raise InputError(f"{dataset.name} has no split {name!r}{nearest(name, known)}; it has {', '.join(known)}")
