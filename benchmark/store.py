@@ -128,6 +128,8 @@ class Run(Sound):
     patients_known: bool | None = None
     worker: Worker = Worker()
     regions: list[str] = []
+    labels: dict[str, list[int]] | None = None  # of each region
+    tolerance: float | None = None  # of the surface Dice
     scans: list[str] = []
     sites: list[str] = []  # of these scans; empty where all are from one
     val_scans: list[str] = []

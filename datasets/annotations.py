@@ -126,6 +126,8 @@ def parse(text: str) -> Annotation:
     if density is not None and (not form.marks or not DENSITY.read(density)):
         marks = ", ".join(each.name for each in FORMS.values() if each.marks)
         raise InputError(f"{text!r}: density is a share of marks, above 0 and at most 1, of {marks}")
+    if dict(options).get("where") and "n" in dict(options):
+        raise InputError(f"{text!r}: n is of dots at random; where={dict(options)['where']} has its own number per object")
     if options and not form.marks and maker not in ("", "sim"):
         raise InputError(f"{text!r}: drawn {form.name} annotations are taken as they are")
     maker = "" if maker == "sim" and not form.names_maker else maker
@@ -137,9 +139,9 @@ def check_drawn(name: str, where: str) -> None:
     try:
         parse(name if ":" in name else f"{name}:drawn")
     except InputError as error:
-        forms = ", ".join(form.name for form in FORMS.values() if not form.counted)
+        forms = [form.name for form in FORMS.values() if not form.counted]
         raise InputError(
-            f"{where}: {name!r} is no form of annotation{nearest(name, FORMS)}; drawn ones are called {forms}"
+            f"{where}: {name!r} is no form of drawn annotation{nearest(name, forms)}; there are {', '.join(forms)}"
         ) from error
 
 
@@ -193,8 +195,11 @@ def set_type(classes: int) -> np.dtype:
     return np.dtype(np.uint8 if classes <= 8 else np.int32)
 
 
-def from_labels(labels: np.ndarray, classes: int, unlabelled: int) -> np.ndarray:
-    """Return the sets of a label map in which one value marks unlabelled pixels."""
+def from_labels(labels: np.ndarray, classes: int, unlabelled: int, form: str = "") -> np.ndarray:
+    """Return the sets of a label map in which one value marks unlabelled pixels.
+
+    In a `box` each pixel is of the class that is written there, or background.
+    """
     unknown = np.setdiff1d(labels, [*range(classes), unlabelled])
     if unknown.size:
         raise InputError(
@@ -203,6 +208,11 @@ def from_labels(labels: np.ndarray, classes: int, unlabelled: int) -> np.ndarray
     table = np.full(int(labels.max()) + 1, everything(classes), set_type(classes))
     known = min(classes, table.size)
     table[:known] = 1 << np.arange(known)
+    if form.partition(":")[0] == "box":
+        table[:known] |= 1
+        inside = labels == unlabelled
+        if classes > 2 and (inside.any((-2, -1)) & ~inside.all((-2, -1))).any():
+            raise InputError(f"{unlabelled} does not say which of {classes - 1} classes a box is of; write its class inside")
     if unlabelled < table.size:
         table[unlabelled] = everything(classes)
     return table[labels]

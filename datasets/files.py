@@ -83,7 +83,7 @@ def scaled(volume: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarr
     if not np.isfinite(values).all():
         return values  # `check_scan` reports it
     bottom, top = np.percentile(volume, [low, high])
-    return ((values - bottom) / max(top - bottom, 1e-6)).clip(0, 1).astype(np.float32)
+    return ((values - bottom) / ((top - bottom) or 1)).clip(0, 1).astype(np.float32)
 
 
 def _array(file: h5py.File, key: str, path: Path) -> np.ndarray:

@@ -129,7 +129,7 @@ class Folder(UserDataset):
         for form in self.drawn:
             if path := self._weak[form].get(name):
                 try:
-                    drawn[form] = from_labels(self._marks[form].read(path), len(self.classes), IGNORE)
+                    drawn[form] = from_labels(self._marks[form].read(path), len(self.classes), IGNORE, form)
                 except InputError as error:
                     raise InputError(f"{path}: {error}") from error
         return Scan(name, self._patient(name), image, self._labels(mask), None, drawn)

@@ -99,7 +99,7 @@ class NnUnet(UserDataset):
         if self.ignore is None or not (values == self.ignore).any():
             return Scan(name, name, image, values, spacing, affine=affine)
         try:
-            drawn = from_labels(values, len(self.classes), self.ignore)
+            drawn = from_labels(values, len(self.classes), self.ignore, self.annotation)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         return Scan(name, name, image, None, spacing, {self.annotation: drawn}, affine)

@@ -36,6 +36,7 @@ TOPS = (255, 1023, 4095, 16383, 65535)  # white in 8, 10, 12, 14 and 16 bits
 LEAST_SPAN = 0.1  # of the range; values that span less are scaled between the least and the greatest
 NOISE = 64  # of JPEG: values closer to 0 or 255 are black or white
 HUE = 16  # of JPEG: greys stored as colour differ by less between their channels
+BITS = 258  # TIFF tag
 WHITE_IS_ZERO, REDUCED, SIGNED = 0, 1, 2  # values of the TIFF tags 262, 254 and 339
 Range = tuple[float, float]
 
@@ -389,7 +390,8 @@ def _is_deep(path: Path) -> bool:
 def _has_wide_colours(file: Image.Image) -> bool:
     """Whether colours, or a grey with alpha, are stored in 16 bits, of which Pillow keeps eight."""
     colours = file.format in ("PNG", "TIFF") and file.mode in ("RGB", "RGBA", "LA")
-    return colours and any(";16" in str(tile[3]) for tile in getattr(file, "tile", ()))
+    wide = max(getattr(file, "tag_v2", {}).get(BITS, (8,))) > 8  # Pillow reads planes of 16 bits as bytes
+    return colours and (wide or any(";16" in str(tile[3]) for tile in getattr(file, "tile", ())))
 
 
 def _page(file: Image.Image, path: Path, number: int) -> Page:
@@ -412,6 +414,8 @@ def _page(file: Image.Image, path: Path, number: int) -> Page:
     if mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not mode.startswith("I;16"):
         raise InputError(f"{path} is a picture of mode {mode}; grey, RGB, and either with alpha can be read: convert it")
     array = np.asarray(picture)
+    if mode == "I" and file.format == "TIFF" and SIGNED not in tags.get(339, ()):
+        array = array.view(np.uint32)  # Pillow reads values from 2³¹ on as negative ones
     if wide:
         array = _wide(path, number, array)
     if mode in ("LA", "RGBA"):

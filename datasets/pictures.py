@@ -98,8 +98,10 @@ class Pictures(Dataset):
         mask = label_map(arrays["mask"], f"{path}, mask")
         drawn = {}
         for key in DRAWN.keys() & arrays.keys():
+            if key == "box" and classes > 2:
+                continue  # it does not say of which class a box is
             try:
-                drawn[DRAWN[key]] = from_labels(label_map(arrays[key], f"{path}, {key}"), classes, classes)[None]
+                drawn[DRAWN[key]] = from_labels(label_map(arrays[key], f"{path}, {key}"), classes, classes, key)[None]
             except InputError as error:
                 raise InputError(f"{path}, {key}: {error}") from error
         return Scan(name, name, image[None], mask[None], None, drawn)

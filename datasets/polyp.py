@@ -77,6 +77,9 @@ class Polyp(Pictures):
                     raise InputError(
                         f"{path}, line {reader.line_num}: {error!r}; it needs IMAGE, CURRENT_FIX_X and _Y"
                     ) from error
+        places = np.array([place for own in found.values() for place in own])
+        if len(places) and ((places < 0) | (places > 1)).any(1).mean() > 0.5:
+            raise InputError(f"{path}: most fixations lie outside the images; CURRENT_FIX_X and _Y are shares, from 0 to 1")
         return dict(found)
 
 

@@ -220,18 +220,32 @@ def _thin(mark: np.ndarray, share: float, rng: np.random.Generator, *, whole_dot
 
 
 def _warp(mark: np.ndarray, region: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Warp a mark by a smooth random field until the share of it lies outside its region, if there is an outside."""
-    if region.all():
+    """Warp a mark by a smooth random field so far that this share of it lies outside its region, as nearly as can be."""
+    if region.all() or not mark.any():
         return mark
     smooth = 0.08 * min(mark.shape)
     field = np.stack([ndimage.gaussian_filter(rng.standard_normal(mark.shape), smooth) for _ in range(2)])
-    field /= np.abs(field[:, mark]).max() if mark.any() else 1
-    warped = mark
-    for reach in np.geomspace(0.5, 0.4 * max(mark.shape), 40):
-        warped = _moved(mark, reach * field)
-        if warped.any() and (warped & ~region).sum() >= share * warped.sum():
+    field /= np.abs(field[:, mark]).max()
+    places, best, nearest = np.indices(mark.shape), mark, share
+
+    def crosses(reach: float) -> bool:
+        """Whether the share is reached if the mark is pulled so far, px; keeps the best."""
+        nonlocal best, nearest
+        warped = ndimage.map_coordinates(mark.view(np.uint8), places - reach * field, order=0) > 0
+        outside = float((warped & ~region).sum() / max(1, warped.sum()))
+        if abs(outside - share) < nearest:
+            best, nearest = warped, abs(outside - share)
+        return outside >= share
+
+    low = 0.0
+    for high in np.geomspace(0.5, 0.4 * max(mark.shape), 20):
+        if crosses(high):
+            for _ in range(8):
+                middle = (low + high) / 2
+                low, high = (low, middle) if crosses(middle) else (middle, high)
             break
-    return warped
+        low = high
+    return best
 
 
 def _moved(mark: np.ndarray, field: np.ndarray) -> np.ndarray:

@@ -152,7 +152,7 @@ def data_sets() -> str:
             about["modality"],
             "yours" if own else ", ".join(about["classes"][1:]),
             "what you bring" if own else codes(about["drawn"]) or "none",
-            "yours, or five folds" if own else families(splits(cls)),
+            "yours, or five folds" if name == "folder" else "official, or five folds" if own else families(splits(cls)),
             "yes" if about["redistribute"] else "no",
             f"[page](/{data_set_page(name).relative_to(ROOT)})",
         ]
@@ -250,22 +250,28 @@ def method(name: str) -> str:
     return "\n\n".join([listed(facts), "**Options**", options(cls), "**Reference result**", reference_result(name)])
 
 
+YOURS = {  # of your files: channels, splits, whether patients are known, whether pixels may be shown
+    "folder": ("1 or 3, as your images", "yours, or `cv5/0` to `cv5/4`", "if you say so", "no, unless you say so"),
+    "nnunet": ("those of `dataset.json`", "`official` with test labels, or `cv5/0` to `cv5/4`", "each case is one", "no"),
+}
+
+
 def data_set(name: str) -> str:
     """A data set's content, splits, scored regions, licence and options."""
     plugin = plugins.get("data set", name)
     about, cls = plugins.describe(plugin), plugin.load()
-    own = getattr(cls, "by_path", False)
+    own, yours = getattr(cls, "by_path", False), YOURS.get(name, YOURS["folder"])
     facts = {
         "Content": about["paper"],
         "Modality": about["modality"],
-        "Channels": "1 or 3, as your images" if own else about["channels"],
+        "Channels": yours[0] if own else about["channels"],
         "Classes": "yours" if own else ", ".join(f"{k} {label}" for k, label in enumerate(about["classes"])),
         "Regions that are scored": "each class, or yours" if own else regions(about["regions"], about["classes"]),
         "Tolerance of NSD": f"{about['tolerance']:g} mm; px where the spacing is unknown",
-        "Splits": "yours, or `cv5/0` to `cv5/4`" if own else families(splits(cls)),
+        "Splits": yours[1] if own else families(splits(cls)),
         "Drawn by people": "what you bring" if own else codes(about["drawn"]) or "none",
-        "Patients known": "if you say so" if own else "yes" if about["patients_known"] else "no",
-        "Pixels may enter published pages": "yes" if about["redistribute"] else "no, unless you say so" if own else "no",
+        "Patients known": yours[2] if own else "yes" if about["patients_known"] else "no",
+        "Pixels may enter published pages": yours[3] if own else "yes" if about["redistribute"] else "no",
         "Licence": about["licence"],
         "Get it from": "your files" if own else about["source"],
         "Cite": "your source" if own else about["citation"],
@@ -305,7 +311,7 @@ def annotation_options() -> str:
     options = {name: option for form in FORMS.values() for name, option in form.options.items()}
     known = sorted(options.items(), key=lambda each: each[0] in ANNOTATOR_ERRORS)  # these come last
     marks = [form.name for form in FORMS.values() if form.marks]
-    lines = [["`@`", codes(marks), DENSITY.allowed, DENSITY.about]]
+    lines = [["`@`", codes(marks), "a share from 0.0001 to 1", DENSITY.about]]
     for name, option in known:
         has = [form.name for form in FORMS.values() if name in form.options]
         lines.append([f"`{name}`", codes(has), option.allowed, option.about])

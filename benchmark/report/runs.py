@@ -196,6 +196,7 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
     info = {columns[column]: _about(record) for record, column in sorted(placed, key=lambda each: _completeness(each[0]))}
     about = {columns[column]: info[columns[column]] for _, column in sorted(placed, key=lambda each: as_planned(each[0])[1])}
     own = _own_metrics(record for record, _, _ in done)
+    _check_rules(done)
     chosen = _chosen([each for each in done if _has_choice(each[0])], own)
     if selection == "last":
         cases = _scores(done, ResultsFolder.cases)
@@ -330,6 +331,21 @@ def _own_metrics(records: Iterable[Record]) -> dict[str, Facts]:
                     "python -m benchmark score --metrics FILE"
                 )
     return facts
+
+
+def _check_rules(done: Iterable[Placed]) -> None:
+    """Raise InputError if runs of a column were scored for other regions or with another tolerance."""
+    rules: dict[tuple[str, str], tuple[str, Any]] = {}  # column, rule -> the first run that says it, and what it says
+    for record, column, _ in done:
+        for rule in ("regions", "labels", "tolerance"):
+            if (own := record.get(rule)) is None:  # a run of an older version
+                continue
+            first, known = rules.setdefault((column, rule), (record["folder"], own))
+            if known != own:
+                raise InputError(
+                    f"runs of {column} were scored by different rules: {rule} is {known} in {first} and {own} in "
+                    f"{record['folder']}; score all by one: python -m benchmark score"
+                )
 
 
 def _without_choice(record: Record) -> bool:

@@ -29,7 +29,7 @@ from benchmark.plan import plugins
 from benchmark.plan.compare import family
 from benchmark.plan.jobs import Job
 from benchmark.plan.plugins import NAME, Plugin
-from benchmark.score.stored import mean_dice, scans_of, score_run
+from benchmark.score.stored import mean_dice, rules_of, scans_of, score_run
 from benchmark.seal.contract import Budget
 from benchmark.store import Record, ResultsFolder, commit, open_results
 
@@ -297,7 +297,7 @@ def _record(scored: Scored, dataset: Dataset) -> dict[str, Any]:
         "common": {},
         "why_own_budget": "",
         "code": "",
-        "regions": list(dataset.regions),
+        **rules_of(dataset),
         "patients_known": dataset.patients_known,
         "labelled_share": {},
         "labelled_depth_px": {},

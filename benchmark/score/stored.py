@@ -34,12 +34,11 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
             staged = folder / f"{name}.{os.getpid()}"
             write_cases(staged, rows)
             staged.replace(folder / name)
-        if chosen or extra or "metrics" in runs[folder]:
-            staged = folder / f"run.json.{os.getpid()}"
-            record = {name: value for name, value in runs[folder].items() if name not in ("folder", "metrics")} | chosen
-            record |= {"metrics": records_of(extra)} if extra else {}
-            write_json(staged, record)
-            staged.replace(folder / "run.json")
+        staged = folder / f"run.json.{os.getpid()}"
+        record = {name: value for name, value in runs[folder].items() if name not in ("folder", "metrics")} | chosen
+        record |= {"metrics": records_of(extra)} if extra else {}
+        write_json(staged, record)
+        staged.replace(folder / "run.json")
     return len(scored)
 
 
@@ -95,18 +94,28 @@ def unchanged(folder: Path, run: dict[str, Any], sets: DataSets) -> Dataset:
 
 
 def _scored(folder: Path, run: dict[str, Any], sets: DataSets, extra: Sequence[Named]) -> tuple[Tables, dict[str, Any]]:
-    """Return a run's tables, and its snapshots' entries in `run.json`."""
+    """Return a run's tables, and the entries in `run.json` that belong to them."""
     dataset = unchanged(folder, run, sets)
     for path in (*folder.glob("label*.npz"), *folder.glob("step*.npz")):
         read_npz(path, "labels")  # its error names a damaged file
     try:
-        tables, chosen = {"cases.csv": score_run(dataset, run["scans"], folder, extra)}, dict[str, Any]()
+        tables, chosen = {"cases.csv": score_run(dataset, run["scans"], folder, extra)}, rules_of(dataset)
         if snapshots := run.get("snapshots"):
             scans = run["scans"], run["val_scans"]
-            tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, snapshots, folder, extra)
+            tables["snapshots.csv"], selected = score_snapshots(dataset, *scans, snapshots, folder, extra)
+            chosen |= selected
         return tables, chosen
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
+
+
+def rules_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what `run.json` says of the rules of a data set by which scans are scored."""
+    return {
+        "regions": list(dataset.regions),
+        "labels": {name: list(labels) for name, labels in dataset.regions.items()},
+        "tolerance": dataset.tolerance,
+    }
 
 
 def scans_of(dataset: Dataset, names: Iterable[str]) -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ from benchmark import InputError, __version__
 from benchmark.plan import plugins
 from benchmark.plan.jobs import AGAIN, Job, Plan, state
 from benchmark.score.metrics import named, records_of
-from benchmark.score.stored import scans_of, score_run, score_snapshots
+from benchmark.score.stored import rules_of, scans_of, score_run, score_snapshots
 from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
 from benchmark.store import ResultsFolder, Tables, commit
 from benchmark.train.local import Executor, Outcome, Running, Task, scratch
@@ -211,7 +211,7 @@ class Sweep:
             "why_own_budget": job.reason,
             "code": job.code,
             "revision": job.revision,
-            "regions": list(dataset.regions),
+            **rules_of(dataset),
             "patients_known": dataset.patients_known,
             "labelled_share": statistics.shares(),
             "labelled_depth_px": statistics.median_depths(),

@@ -1,5 +1,6 @@
 """Stored runs are scored again: the same scores from the same label maps, or a sentence and nothing changed."""
 
+import dataclasses
 import json
 
 import pytest
@@ -73,6 +74,22 @@ def test_a_folder_of_ones_own_is_found_by_its_path(tmp_path):
     with pytest.raises(InputError, match="need a data set 'clinic'"):
         rescore(tmp_path / "r", tmp_path)
     assert rescore(tmp_path / "r", tmp_path, [f"folder:{folder}"]) == 1
+
+
+def test_runs_of_two_rules_are_not_mixed_until_all_are_scored_by_one(tmp_path):
+    folder = pictures.folder(tmp_path / "clinic")
+    request = Request(methods=["prior"], datasets=[f"folder:{folder}"], annotations=["point"], budget=["size=32"])
+    run_sweep(make_plan(dataclasses.replace(request, seeds=[0])), tmp_path / "r")
+    facts = (folder / "dataset.toml").read_text()
+    (folder / "dataset.toml").write_text(f"tolerance = 7.0\n{facts}")
+    run_sweep(make_plan(dataclasses.replace(request, seeds=[0, 1])), tmp_path / "r")
+    with pytest.raises(InputError, match=r"by different rules: tolerance is \S+ in .* and \S+ in .*; score all by one"):
+        runs.read(tmp_path / "r")
+    assert rescore(tmp_path / "r", tmp_path, [f"folder:{folder}"]) == 2
+    assert runs.read(tmp_path / "r").runs.seed.tolist() == [0, 1]
+    assert {
+        json.loads(path.with_name("run.json").read_text())["tolerance"] for path in (tmp_path / "r").rglob("cases.csv")
+    } == {7}
 
 
 def test_a_run_names_the_sites_of_its_scans_which_reports_read_and_which_scoring_again_keeps(tmp_path):

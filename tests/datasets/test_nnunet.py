@@ -59,7 +59,9 @@ def test_files_that_are_not_read_and_forms_that_are_none_are_named(tmp_path):
         "not read in imagesTr/: c9_0000.nii (1)",
         "not read in imagesTs/: more_0000.nii.gz (1)",
     ]
-    with pytest.raises(InputError, match=r"annotation: 'scribbles' is no form of annotation \(the nearest is scribble\)"):
+    with pytest.raises(
+        InputError, match=r"annotation: 'scribbles' is no form of drawn annotation \(the nearest is scribble\)"
+    ):
         NnUnet(root, annotation="scribbles")
 
 

@@ -7,6 +7,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+import skimage.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -16,9 +17,10 @@ from benchmark import InputError
 from benchmark.check.survey import check
 from benchmark.datasets.annotations import to_labels
 from benchmark.datasets.base import Scan, check_scan
+from benchmark.datasets.files import scaled
 from benchmark.datasets.folder import Folder
 from benchmark.datasets.nnunet import NnUnet
-from benchmark.datasets.picture_files import Images, Masks
+from benchmark.datasets.picture_files import Images, Masks, pages
 from benchmark.score.external import read_map
 from benchmark.seal.export import export
 
@@ -585,3 +587,37 @@ def test_an_export_holds_the_values_of_the_pictures(tmp_path, kind):
     case = next(iter(again.patients()))
     read, own = again.load(case).image, folder.load(case).image
     assert np.abs(read - own).max() <= (1 / 255 if "8" in kind else 1 / 4095)
+
+
+def test_planes_of_16_bits_are_refused_and_not_read_as_bytes(tmp_path):
+    """Pillow takes the low and the high byte of such a file, in turn, for pixels."""
+    values = np.random.default_rng(0).integers(0, 65536, (3, 8, 9)).astype(np.uint16)
+    skimage.io.imsave(tmp_path / "a.tif", values, check_contrast=False)
+    with pytest.raises(InputError, match="a.tif holds colours of 16 bits in a way that can't be read exactly"):
+        pages(tmp_path / "a.tif")
+
+
+def test_values_beyond_31_bits_are_not_negative(tmp_path):
+    values = np.random.default_rng(0).integers(0, 2**32, (8, 9)).astype(np.uint32)
+    skimage.io.imsave(tmp_path / "a.tif", values, check_contrast=False)
+    np.testing.assert_array_equal(pages(tmp_path / "a.tif")[0].values, values)
+
+
+def test_boxes_of_several_classes_are_labelled_with_their_class(tmp_path):
+    labels = np.zeros((6, 6), np.uint8)
+    labels[1:4, 1:4], labels[2:6, 3:6] = 1, 2
+    through_folder(tmp_path, lambda path: Image.fromarray(labels).save(path), ".png", 3)
+    (tmp_path / "weak/box").mkdir(parents=True)
+    for name in "ab":
+        Image.fromarray(labels).save(tmp_path / f"weak/box/{name}.png")
+    np.testing.assert_array_equal(Folder(tmp_path).load("a").drawn["box"][0], np.array([1, 3, 5])[labels])
+    Image.fromarray(np.where(labels == 1, 255, labels).astype(np.uint8)).save(tmp_path / "weak/box/a.png")
+    with pytest.raises(InputError, match="255 does not say which of 2 classes a box is of; write its class inside"):
+        Folder(tmp_path).load("a")
+
+
+@pytest.mark.parametrize("scale", [1e-12, 3e-9, 1.0, 1e9])
+def test_intensities_are_scaled_whatever_their_unit(scale):
+    found = scaled(np.linspace(0, scale, 1001).reshape(1, 7, 143), 0, 100)
+    assert (found.min(), found.max()) == (0, 1)
+    assert found.mean() == pytest.approx(0.5, abs=1e-3)

@@ -42,8 +42,8 @@ DIGESTS = {  # by annotation: the version of what draws it, and what it draws
     "point+where=extreme": (2, "d0e2f594b9ffb752"),
     "point@0.5+wrong=0.9+miss=0.4": (2, "297a4224a22585a8"),
     "block": (2, "3b371ce8c4f8a217"),
-    "block+core=0.7+patches=2+noise=0.2": (3, "8ccae6f5b20190f3"),
-    "block:drawn@0.5+noise=0.2+wrong=0.4+shift=3": (3, "165e5a806325104c"),
+    "block+core=0.7+patches=2+noise=0.2": (4, "37f10f985118ddba"),
+    "block:drawn@0.5+noise=0.2+wrong=0.4+shift=3": (4, "ae9e171ae43257b8"),
     "box": (2, "df42f7e7211b18c4"),
     "box+jitter=3": (3, "984969d9ae69f20e"),
     "tags": (2, "d1bfecae4abcee72"),
@@ -186,16 +186,21 @@ def test_density_and_noise_may_stand_in_the_annotation_or_beside_it():
 # ------------------------------------------------------------------------------------------------ faults
 
 
-@pytest.mark.parametrize("annotation", ["scribble:sim", "block", "point+n=4"])
-@pytest.mark.parametrize("level", [0.1, 0.3])
+@pytest.mark.parametrize("annotation", ["scribble:sim", "block", "point", "point+n=4"])
+@pytest.mark.parametrize("level", [0.05, 0.1, 0.3])
 def test_noise_is_the_share_of_marks_across_the_boundary(annotation, level):
-    wrong = marked = 0
-    for number in range(12):
+    wrong, marked, before = np.zeros(2), np.zeros(2), np.zeros(2)
+    for number in range(24):
+        plain = weaken(disc(), 2, annotation, stream(0, str(number)))
         sets = weaken(disc(), 2, annotation, stream(0, str(number)), noise=level)
-        wrong += ((sets == 2) & (disc() == 0)).sum()
-        marked += (sets == 2).sum()
-    assert wrong / marked == pytest.approx(level, abs=0.12)
-    assert wrong
+        for k in (0, 1):
+            wrong[k] += ((sets == 1 << k) & (disc() != k)).sum()
+            marked[k] += (sets == 1 << k).sum()
+            before[k] += (plain == 1 << k).sum()
+    dots = annotation.startswith("point")  # a dot crosses nearly as a whole
+    assert wrong[1] / marked[1] == pytest.approx(level, abs=0.04 if dots else 0.02)
+    assert wrong[0] / marked[0] == pytest.approx(level, abs=0.02) or 0 < wrong[0] / marked[0] < level
+    assert np.all((marked / before > 0.75) & (marked / before < (1.6 if dots else 1.25)))
 
 
 def test_a_missed_class_has_no_mark_in_its_slice():
@@ -462,6 +467,7 @@ def test_every_form_of_sites_needs_its_masks():
         ("scribble@2", "density is a share"),
         ("full@0.5", "density is a share of marks, .* of scribble, point, block"),
         ("scribble@1.2.3", "density is a share"),
+        ("point+where=extreme+n=2", "n is of dots at random; where=extreme has its own number per object"),
         ("point+colour=1", "point has no 'colour'; it has where, n, background, noise"),
         ("full+noise=0.1", "full has no 'noise'; it has no options"),
         ("point+where=there", "where is there; it must be one of random, central, extreme"),

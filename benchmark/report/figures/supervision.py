@@ -155,7 +155,7 @@ def density(source: FigureData) -> FigureSpec | None:
 
 def noise(source: FigureData) -> FigureSpec | None:
     """The metric against the share of marks that lie across a boundary."""
-    return _levels(source, "noise", "share of marked pixels across the boundary")
+    return _levels(source, "noise", "noise: share of marked pixels to lie across the boundary")
 
 
 def _levels(source: FigureData, what: str, axis: str) -> FigureSpec | None:
