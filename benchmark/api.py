@@ -85,25 +85,37 @@ def run(
     The arguments are the flags of `python -m benchmark run`; `options` are by method or data set, then by name. Without
     any, the preset `demo`. A failed run does not raise: its state in `runs` is `failed`, with the reason.
     """
+    if not isinstance(budget or {}, Mapping):
+        raise InputError(f"budget is {budget!r}; give its fields, such as {{'name': 'short'}}")
     request = Request(
         preset=preset,
-        methods=list(methods),
-        datasets=list(datasets),
-        annotations=list(annotations),
-        splits=list(splits),
-        seeds=list(seeds),
+        methods=_listed("methods", methods),
+        datasets=_listed("datasets", datasets),
+        annotations=_listed("annotations", annotations),
+        splits=_listed("splits", splits),
+        seeds=_listed("seeds", seeds),
         budget=[_assignment(name, value) for name, value in (budget or {}).items()],
         options=[
             _assignment(f"{owner}.{name}", each) for owner, own in (options or {}).items() for name, each in own.items()
         ],
-        metrics=list(metrics),
+        metrics=_listed("metrics", metrics),
         against=against,
         data=Path(data),
         on_cpu=lambda: may_use_cpu(device),
     )
     make = local_executor(device)
-    execute(make_plan(request), Path(results), make, workers=workers, timeout_s=timeout_s, rerun=rerun, screen=screen)
+    execute(
+        make_plan(request), Path(results), make,
+        hide=[Path(data)], workers=workers, timeout_s=timeout_s, rerun=rerun, screen=screen,
+    )  # fmt: skip
     return load(results)
+
+
+def _listed(name: str, given: Iterable[Any]) -> list[Any]:
+    """The items of an argument; raises InputError for text or a number, as a text's letters are no names."""
+    if isinstance(given, str | bytes | Path) or not isinstance(given, Iterable):
+        raise InputError(f"{name} is {given!r}; give a list, such as [{given!r}]")
+    return list(given)
 
 
 def _assignment(name: str, value: Any) -> str:
@@ -135,7 +147,9 @@ def execute(
 
     if rerun not in ("", "stale", "all"):
         raise InputError(f"rerun is {rerun!r}; it must be stale or all")
-    hidden = [*hide, results, *(dataset.root for dataset in plan.datasets.values())]
+    if workers < 0 or timeout_s < 0:
+        raise InputError(f"workers is {workers} and timeout_s is {timeout_s:g}; neither may be below 0")
+    hidden = [*hide, results, *(part.root for dataset in plan.datasets.values() for part in dataset.parts)]
     executor = make(workers, max(job.budget.threads for job in plan.jobs), timeout_s or None, hidden)
     return Sweep(plan, open_results(results), executor, screen or Silent(), rerun).run(jobs)
 

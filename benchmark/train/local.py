@@ -6,6 +6,7 @@ A worker that dies (killed by a signal, or with its machine) is started once mor
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -87,7 +88,7 @@ class Local:
     def __init__(self, devices: list[str], per_device: int, timeout_s: float | None, hide: Collection[Path]) -> None:
         """`hide`: folders that no environment variable of a worker may name."""
         self.devices, self.per_device = devices, per_device
-        self.free = [device for device in devices for _ in range(per_device)]
+        self.free = [device for _ in range(per_device) for device in devices]
         self.timeout_s = timeout_s
         self.hide = hide
         self.workers: list[Worker] = []
@@ -121,7 +122,9 @@ class Local:
                 task = next(tasks, None)
                 waiting = task is not None
                 if task is not None:
-                    self.workers.append(self._start(task, self.free.pop(0)))
+                    device = max(self.free, key=self.free.count)  # the one with the most free slots
+                    self.free.remove(device)
+                    self.workers.append(self._start(task, device))
             yield from self._ended()
             if waiting and self.free:
                 continue
@@ -206,10 +209,10 @@ def start(
 def outcome(worker: Worker, timeout_s: float | None) -> Outcome | None:
     """Return how a worker ended, and kill its remaining processes; None while it runs."""
     seconds = time.monotonic() - worker.start
-    late = timeout_s is not None and seconds > timeout_s
-    if worker.process.poll() is None and not late:
+    runs = worker.process.poll() is None
+    if runs and (timeout_s is None or seconds <= timeout_s):
         return None
-    reason, died = (f"it ran longer than {timeout_s:g} s", False) if late else _reason(worker)
+    reason, died = (f"it ran longer than {timeout_s:g} s", False) if runs else _reason(worker)
     kill(worker)
     return Outcome(worker.task, worker.device, seconds, reason, processor(), died)
 
@@ -248,6 +251,7 @@ def worker_environment(device: str, threads: int, hide: Collection[Path]) -> dic
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "CUDA_VISIBLE_DEVICES": _visible(device),
+        "PYTHONHASHSEED": "0",  # the order of a set of texts
     }  # fmt: skip
 
 
@@ -255,7 +259,7 @@ def clean_environment(hide: Collection[Path]) -> dict[str, str]:
     """Return this process's environment without variables that name masks or results; this package is importable in it."""
     package = Path(benchmark.__file__).parents[1]  # a checkout may not be installed
     secret = {
-        str(path)
+        re.compile(rf"{re.escape(str(path))}(?![\w-]|\.\w)")  # not a part of another folder's name
         for folder in hide
         for path in (folder.absolute(), folder.resolve())
         if not any(Path(needed).is_relative_to(path) for needed in (package, sys.prefix))  # by the worker
@@ -263,7 +267,7 @@ def clean_environment(hide: Collection[Path]) -> dict[str, str]:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("BENCHMARK_") and not any(path in value for path in secret)
+        if not name.startswith("BENCHMARK_") and not any(pattern.search(value) for pattern in secret)
     }
     path = os.pathsep.join(filter(None, [clean.get("PYTHONPATH"), str(package)]))
     return clean | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # nothing is imported from the working folder
@@ -285,7 +289,8 @@ def _reason(worker: Worker) -> tuple[str, bool]:
     if reason.is_file() and (text := reason.read_text().strip()):
         return text, False
     if code < 0:
-        return f"it was killed by {signal.Signals(-code).name}", True
+        known = {each.value: each.name for each in signal.Signals}
+        return f"it was killed by {known.get(-code, f'signal {-code}')}", True
     return f"it ended with status {code}", False
 
 

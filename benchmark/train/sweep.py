@@ -114,8 +114,7 @@ class Sweep:
                 continue
             out = self.scratch / f"run{number}"
             out.mkdir()
-            request = {"plugin": dataclasses.asdict(job.plugin), "options": job.options, "seed": job.seed}
-            (out / "job.json").write_text(json.dumps(request | {"budget": dataclasses.asdict(job.budget)}))
+            (out / "job.json").write_text(json.dumps(_request(job)))
             try:
                 sealed = self._sealed(job)
                 task = Task(job.name, out / "job.json", sealed.folder, out, job.budget.threads, job.budget.steps)
@@ -147,7 +146,7 @@ class Sweep:
             return
         try:
             next(self._sealed(job).steps, None)
-        except OSError:  # no room for two folders: this one is written when it is needed
+        except (OSError, InputError):  # no room, or a scan can't be read just now: it is written when it is needed
             self.room_ahead = False
             if begun := self.sealed.pop(_seal_key(job), None):
                 shutil.rmtree(begun.folder)
@@ -188,7 +187,7 @@ class Sweep:
         if reason and (stored := self.results.record(job.folder)) and stored["state"] == "done":
             return outcome, f"{reason}; the stored run is kept"
         run = {"state": outcome, "reason": reason, **record}
-        failed, done = ("train.jsonl", "output.txt", "error.txt"), ("label*.npy", "step*.npy", "train.jsonl")
+        failed, done = ("train.jsonl", "output.txt", "error.txt"), ("label[0-9]*.npy", "step[0-9]*-*.npy", "train.jsonl")
         files = [path for pattern in (failed if reason else done) for path in sorted(out.glob(pattern))]
         try:
             self.results.store(job.folder, run, files, tables)
@@ -234,6 +233,17 @@ class Sweep:
         if self.left[key] == 0 and key in self.sealed:
             self.sealed[key].steps.close()
             shutil.rmtree(self.sealed[key].folder)
+
+
+def _request(job: Job) -> dict[str, Any]:
+    """Return the content of `job.json`. A worker has another working folder, so paths of files are whole."""
+    options = {
+        name: str(Path(value).resolve()) if value and name in job.files else value for name, value in job.options.items()
+    }
+    budget = dataclasses.asdict(job.budget)
+    if job.budget.weights:
+        budget["weights"] = str(Path(job.budget.weights).resolve())
+    return {"plugin": dataclasses.asdict(job.plugin), "options": options, "seed": job.seed, "budget": budget}
 
 
 def _seal_key(job: Job) -> SealKey:

@@ -6,6 +6,7 @@ snapshots. Of several trials the files are the best one's. The worker ends when 
 """
 
 import json
+import math
 import os
 import random
 import signal
@@ -34,10 +35,12 @@ class TrainingLog:
 
     def __call__(self, step: int, /, **values: float) -> None:
         """Log the values of a step."""
+        if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
+            raise TypeError(f"log was given {step!r} as step; it must be a whole number from 0")
         for name, value in values.items():
             if not np.isfinite(value):
                 raise FloatingPointError(f"{name} is {value} at step {step}")
-        line = {"step": step, "seconds": round(time.perf_counter() - self.start, 3)}
+        line = {"step": int(step), "seconds": round(time.perf_counter() - self.start, 3)}
         self.file.write(json.dumps(line | {name: float(value) for name, value in values.items()}) + "\n")
 
 
@@ -50,11 +53,11 @@ def main(job_path: str, sealed_path: str, out_path: str) -> None:
     out = Path(out_path)
     try:
         outcome = work(json.loads(Path(job_path).read_text()), Path(sealed_path), out)
+        (out / "worker.json").write_text(json.dumps(outcome))
     except BaseException as error:
-        (out / "error.txt").write_text(traceback.format_exc())
-        (out / "reason.txt").write_text(reason(error))
+        (out / "error.txt").write_text(traceback.format_exc(), errors="backslashreplace")
+        (out / "reason.txt").write_text(reason(error), errors="backslashreplace")
         raise SystemExit(1) from error
-    (out / "worker.json").write_text(json.dumps(outcome))
 
 
 def reason(error: BaseException) -> str:
@@ -202,6 +205,9 @@ def _sizes(method: Any) -> dict[str, Any]:
 def _facts(method: Any) -> dict[str, Any]:
     """Return what the method reported, and the notes that tables make of it; nothing if it reported nothing."""
     facts = getattr(method, "facts", {})
+    for name, value in facts.items():
+        if not isinstance(value, str) and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise TypeError(f"the fact {name} is {value!r:.100}; a fact is a finite number, yes or no, or a short text")
     notes = {name: text for cls in plugins.learners(method) for name, text in cls.notes.items() if name in facts}
     return {"facts": facts, "notes": notes} if facts else {}
 

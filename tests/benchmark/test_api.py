@@ -68,6 +68,16 @@ def test_what_is_wrong_is_an_error_in_a_sentence(tmp_path):
             benchmark.run(
                 methods=["pce_dice"], datasets=["octa_phantom"], options={"pce_dice": {"a": value}}, results=tmp_path
             )
+    for flags, said in (
+        ({"methods": "prior"}, r"methods is 'prior'; give a list, such as \['prior'\]"),
+        ({"seeds": 3}, r"seeds is 3; give a list, such as \[3\]"),
+        ({"budget": "short"}, "budget is 'short'; give its fields"),
+        ({"workers": -1}, "workers is -1 and timeout_s is 0; neither may be below 0"),
+    ):
+        with pytest.raises(InputError, match=said):
+            benchmark.run(
+                **{"methods": ["prior"], "datasets": ["octa_phantom"], "options": TINY, "results": tmp_path} | flags
+            )
     with pytest.raises(InputError, match="no stored runs 'nothing'"):
         benchmark.load("nothing")
 

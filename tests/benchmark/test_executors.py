@@ -6,14 +6,16 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import benchmark
-from benchmark import InputError
+from benchmark import InputError, api
 from benchmark.__main__ import main
 from benchmark.plan.jobs import select_shard, state
 from benchmark.seal import contract
@@ -73,10 +75,36 @@ def test_variables_that_name_a_hidden_folder_are_removed(monkeypatch, tmp_path):
     monkeypatch.setenv("BENCHMARK_DATA", "/anywhere")
     monkeypatch.setenv("NOTE", f"see {tmp_path}/data/acdc")
     monkeypatch.setenv("OTHER", "kept")
+    monkeypatch.setenv("TOOLS", f"{tmp_path}/data_tools")
     environment = worker_environment("cpu", 1, [tmp_path / "data"])
     assert "NOTE" not in environment
     assert "BENCHMARK_DATA" not in environment
     assert environment["OTHER"] == "kept"
+    assert environment["TOOLS"] == f"{tmp_path}/data_tools"
+
+
+def test_of_a_set_that_is_tested_on_another_both_folders_are_hidden(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def make(*given):
+        raise Stop(given[-1])
+
+    plan = small_plan(["prior"])
+    parts = [SimpleNamespace(root=tmp_path / name) for name in ("trained", "tested")]
+    other = dataclasses.replace(plan, datasets={"both": SimpleNamespace(root=parts[0].root, parts=parts)})
+    with pytest.raises(Stop) as stopped:
+        api.execute(other, tmp_path / "r", make)
+    assert stopped.value.args[0] == [tmp_path / "r", tmp_path / "trained", tmp_path / "tested"]
+
+
+def test_runs_are_spread_over_devices(monkeypatch):
+    executor, taken = local.Local(["cuda:0", "cuda:1"], 2, None, []), []
+    busy = SimpleNamespace(start=0.0, task=None, process=SimpleNamespace(poll=lambda: None))
+    monkeypatch.setattr(executor, "_start", lambda task, device: taken.append(device) or busy)
+    next(executor._run(iter(range(3))))
+    assert taken[:2] == ["cuda:0", "cuda:1"]
+    assert len(taken) == 3
 
 
 def test_a_hidden_folder_that_holds_the_interpreter_does_not_take_it_away():
@@ -184,6 +212,7 @@ def died(out, reason):
         ("exit 3", "it ended with status 3", False),
         ("exit 0", "it ended without writing worker.json", False),
         ("kill -9 $$", "it was killed by SIGKILL", True),
+        ("kill -40 $$", "it was killed by signal 40", True),
         ("echo 'ValueError: no idea' > reason.txt; exit 1", "ValueError: no idea", False),
     ],
 )
@@ -193,6 +222,14 @@ def test_how_a_worker_ended_is_said(tmp_path, ends, reason, died):
     process.wait()
     ended = outcome(Worker(task, "cpu", process=process), timeout_s=None)
     assert (ended.reason, ended.died) == (reason, died)
+
+
+def test_a_worker_that_ended_before_anybody_looked_is_not_late(tmp_path):
+    task = Task("a run", tmp_path / "job.json", tmp_path, tmp_path, 1, 1)
+    (tmp_path / "worker.json").write_text("{}")
+    process = subprocess.Popen(["true"], cwd=tmp_path, start_new_session=True)
+    process.wait()
+    assert outcome(Worker(task, "cpu", process=process, start=time.monotonic() - 100), timeout_s=6).reason == ""
 
 
 def test_a_worker_that_dies_is_tried_once_more_and_a_second_death_is_reported(tmp_path):

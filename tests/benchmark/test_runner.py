@@ -13,6 +13,7 @@ import pytest
 from benchmark import InputError
 from benchmark.plan import plugins
 from benchmark.plan.jobs import state
+from benchmark.report import runs as report_runs
 from benchmark.score.evaluate import evaluate
 from benchmark.seal import folder as sealed
 from benchmark.seal.marks import AnnotationStatistics
@@ -86,6 +87,39 @@ def test_a_fact_that_can_not_be_stored_ends_the_run(tmp_path, value):
     ((_, state, reason),) = run_sweep(plan, tmp_path / "results").lines
     assert state == "failed"
     assert reason.endswith("a fact is a finite number, yes or no, or a short text")
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        (
+            "self.facts = {'losses': [1.0]}",
+            "TypeError: the fact losses is [1.0]; a fact is a finite number, yes or no, or a",
+        ),
+        ("log('epoch 1', loss=1.0)", "TypeError: log was given 'epoch 1' as step; it must be a whole number from 0"),
+        ("log(-1, loss=1.0)", "TypeError: log was given -1 as step; it must be a whole number from 0"),
+    ],
+)
+def test_what_can_not_be_stored_fails_its_run_and_no_other(tmp_path, fit, said):
+    run_sweep(small_plan([write_method(tmp_path, "states", fit), "prior"]), tmp_path / "r")
+    read = report_runs.read(tmp_path / "r").runs.set_index("row")
+    assert read.state.to_dict() == {"states": "failed", "prior": "done"}
+    assert read.reason["states"].startswith(said)
+
+
+def test_other_arrays_that_a_method_writes_are_not_taken_for_label_maps(tmp_path):
+    fit = "np.save('steps.npy', np.array([{}], object)); np.save('labels.npy', np.array([{}], object))"
+    plan = small_plan([write_method(tmp_path, "writes", fit)])
+    assert run_sweep(plan, tmp_path / "r", executor=processes()).lines == [("writes", "done", "")]
+
+
+def test_a_file_that_an_option_names_is_found_from_the_worker(tmp_path, monkeypatch):
+    method = Path(write_method(tmp_path, "reads", "assert open(self.where).read() == 'it'"))
+    method.write_text(method.read_text().replace("    where:", "    files = ('where',)\n\n    where:"))
+    (tmp_path / "beside.txt").write_text("it")
+    monkeypatch.chdir(tmp_path)
+    plan = small_plan([str(method)], options=[*TINY, "reads.where=beside.txt"])
+    assert run_sweep(plan, tmp_path / "r", executor=processes()).lines == [("reads", "done", "")]
 
 
 def test_training_time_is_of_training_alone(finished):
@@ -316,6 +350,20 @@ def test_without_room_for_two_folders_each_is_sealed_when_it_is_needed(tmp_path,
     monkeypatch.setattr(sealed, "_append", append)
     assert sweep.run() == {"done": 3}
     assert executor.sealed == [[]] * 27
+
+
+def test_a_scan_that_can_not_be_read_ahead_is_read_when_it_is_needed(tmp_path, monkeypatch):
+    sweep, _ = sealed_ahead(tmp_path)
+    real, calls = sealed._append, []
+
+    def append(*given):
+        calls.append(given)
+        if len(calls) == 10:
+            raise InputError("a share does not answer")
+        real(*given)
+
+    monkeypatch.setattr(sealed, "_append", append)
+    assert sweep.run() == {"done": 3}
 
 
 def test_a_disk_that_is_full_when_a_folder_is_needed_ends_the_sweep(tmp_path, monkeypatch):
