@@ -99,6 +99,7 @@ def run(
     from benchmark.plan.jobs import AGAIN, make_plan, parse_shard, select_shard, state
     from benchmark.plan.presets import Request
     from benchmark.report import check_place, show, write
+    from benchmark.score.metrics import named
     from benchmark.store import open_results
 
     if rerun not in ("", "stale", "all"):
@@ -134,6 +135,8 @@ def run(
             print(note)
         terminal.show_warnings(plan.warnings)
     if dry_run:
+        for plugin in plan.metrics:
+            named(plugin)  # raises for one that scores nothing
         terminal.show_plan(dataclasses.replace(plan, jobs=jobs), planned)
         with terminal.status("estimating costs"):
             costs = api.estimate(plan, todo, results, where, workers, local=here)

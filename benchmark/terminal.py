@@ -138,6 +138,8 @@ def show_costs(costs: "Costs") -> None:
         console.print(shown)
         wall = f", {_in_words(costs.wall_s())} with {costs.at_once} at once" if costs.at_once else ""
         console.print(Text(f"about {total:.3g} {costs.unit}{wall}"))
+    elif sources:
+        print(f"costs are unknown: no three steps of {', '.join(sources)} could be timed; a run says why")
 
 
 def show_not_claimed(plan: "Plan") -> None:

@@ -186,8 +186,8 @@ def reference(rows: str = "all") -> str:
     """Dice of the reference runs under weak labels, with intervals; bold: better than all, °: not told apart from the best.
 
     The last rows are a few full masks (`slices:k`), which take as many hours as the marks, and all full masks, where there
-    are any. With `shared` only methods are shown that every column has, or that are marked wherever they were run, and no few
-    full masks. A column in which no row is marked has no verdict.
+    are any. With `shared` only methods are shown that every column has, or that are marked wherever they were run, and no
+    few full masks. A column in which no row is marked has no verdict.
     """
     cells = pd.read_csv(REPORTS / "reference-core/table.csv")
     cells = cells[(cells.metric == "dice") & (cells.region == MEAN) & cells["mean"].notna()]

@@ -283,8 +283,10 @@ def _add(
         methods = {row.label: settings.method(row, survey.dataset.parts[0].name) for row in rows}
         looks = {split: survey.look(split) for split in splits[name]}
         planned.warnings.update(dict.fromkeys(warning for look in looks.values() for warning in look.warnings))
+        made: dict[str, dict[str, str]] = {}  # annotation as asked for -> what it is, and the first split where it is that
         for text, (split, look) in product(part.annotations, looks.items()):
             annotation = annotations.resolve(text, look.drawn, name)
+            made.setdefault(text, {}).setdefault(str(annotation), split)
             annotations.check_simulable(annotation, look, f"split {split} of {name}")
             for seed, row in product(part.seeds, rows):
                 if {each.form for each in annotation.parts} <= _forms(method := methods[row.label]):
@@ -293,6 +295,11 @@ def _add(
                 else:
                     named = "".join(f" with {option}={getattr(method, option)}" for option in method.methods)
                     planned.not_claimed.add((row.label + named, str(annotation)))
+        for text, kinds in made.items():
+            if len(kinds) > 1:
+                on = " and ".join(f"{kind} on {split}" for kind, split in kinds.items())
+                why = "as some training scans have no drawn marks; name the one that you mean"
+                planned.warnings[f"{name}: {text} is {on}, {why}"] = None
 
 
 def _splits(part: Part, surveys: "Sequence[Inventory]", settings: Settings) -> dict[str, list[str]]:

@@ -124,6 +124,8 @@ def get(kind: str, name: str) -> Plugin:
         return plugin
     if name not in find(kind):
         known = [*find(kind), *(groups() if kind == "method" else ())]
+        if Path(f"{name}.py").is_file():
+            raise InputError(f"no {kind} {name!r}; for the file, give {name}.py")
         raise InputError(f"no {kind} {name!r}{nearest(name, known)}; there are {', '.join(known) or 'none'}")
     return find(kind)[name]
 

@@ -108,15 +108,7 @@ def _write_one(
 
     names: of all reports that share a site.
     """
-    read = runs.read_folder(results, options.selection)
-    if unknown := [name for name in options.metrics if name not in read.metrics]:
-        raise InputError(
-            f"--metric is {unknown[0]!r}{nearest(unknown[0], read.metrics)}; it must be {', '.join(read.metrics)}, "
-            "or one that the runs were scored with: "
-            "python -m benchmark score --metrics FILE"
-        )
-    if options.only:
-        read = read.only(options.only)
+    read = _read(results, options)
     name = name or read.name
     check_place(reports / name)
     reports.mkdir(parents=True, exist_ok=True)
@@ -165,12 +157,22 @@ def _links(up: str, names: Collection[str], here: str = "") -> dict[str, str]:
     }
 
 
+def _read(results: ResultsFolder, options: ReportOptions) -> Rows:
+    """Read the runs that are asked for; raises InputError for a metric that they lack."""
+    read = runs.read_folder(results, options.selection)
+    if unknown := [name for name in options.metrics if name not in read.metrics]:
+        raise InputError(
+            f"--metric is {unknown[0]!r}{nearest(unknown[0], read.metrics)}; it must be {', '.join(read.metrics)}, "
+            "or one that the runs were scored with: python -m benchmark score --metrics FILE"
+        )
+    return read.only(options.only) if options.only else read
+
+
 def explain(results: Path, pair: tuple[str, str], options: ReportOptions = DEFAULTS) -> str:
     """Return, as text, how the verdicts on two rows come about, step by step, in each column and metric."""
     parts, known = [], dict[str, None]()
     for folder in within(results).values() or [open_results(results)]:
-        read = runs.read_folder(folder, options.selection)
-        read = read.only(options.only) if options.only else read
+        read = _read(folder, options)
         known |= dict.fromkeys(read.runs.row)
         for track in (own for own in map(read.track, runs.TRACKS) if len(own.runs)):
             comparing = summarise(track, Options(margins=options.compared.margins), ()).comparing

@@ -330,6 +330,13 @@ def _own_metrics(records: Iterable[Record]) -> dict[str, Facts]:
                     f"the runs were scored with two versions of the metric {name}; score all with one: "
                     "python -m benchmark score --metrics FILE"
                 )
+    titles = dict[str, str]()
+    for name, own in facts.items():
+        if (first := titles.setdefault(own.title, name)) != name:
+            raise InputError(
+                f"the metrics {first} and {name} have one title, {own.title!r}; change one, and score again: "
+                "python -m benchmark score --metrics FILE"
+            )
     return facts
 
 

@@ -118,4 +118,6 @@ def _extra_score(named: Named, predicted: np.ndarray, truth: np.ndarray, spacing
         raise ValueError(f"metric {named.name} raised {error!r}") from error
     if not math.isfinite(value):
         raise ValueError(f"metric {named.name} returned {value}; it must be finite for two masks that are not empty")
+    if not metric.distance and not metric.low <= value <= metric.high:
+        raise ValueError(f"metric {named.name} returned {value:g}; its low and high are {metric.low:g} and {metric.high:g}")
     return value

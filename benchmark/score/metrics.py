@@ -177,6 +177,8 @@ def named(plugin: "Plugin") -> Named:
         if not isinstance(getattr(metric, name, None), kinds):
             facts = "title, better, low, high, distance and miss"
             raise InputError(f"metric {plugin.name!r} has no valid {name}; it must have {facts}")
+    if taken := [name for name, facts in BUILT_IN.items() if facts.title == metric.title and name != plugin.name]:
+        raise InputError(f"metric {plugin.name!r} has the title {metric.title!r} of {taken[0]}; give it another")
     if metric.better not in (1, -1):
         raise InputError(f"metric {plugin.name!r}: better is {metric.better}; it must be 1 (more is better) or -1 (less is)")
     if not metric.distance and not (math.isfinite(metric.miss) and metric.low <= metric.miss <= metric.high):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -644,3 +645,15 @@ def test_a_method_learns_from_a_form_for_each_site_if_it_learns_from_each():
     assert plan.jobs[0].folder.parts[1] == "scribble-sim-box"
     with pytest.raises(InputError, match="'scribble/box' is for 2 sites, and octa_phantom names none"):
         make_plan(request(annotations=["scribble/box"]))
+
+
+def test_a_form_that_is_drawn_on_some_splits_and_simulated_on_others_is_told(tmp_path):
+    folder = pictures.folder(tmp_path / "clinic")
+    next(iter(sorted((folder / "weak/point").iterdir()))).unlink()
+    plan = make_plan(Request(methods=["prior"], datasets=[f"folder:{folder}"], annotations=["point"], splits=["cv5"]))
+    (said,) = (line for line in plan.warnings if "drawn marks" in line)
+    assert re.fullmatch(
+        r"clinic: point is point(:drawn)? on cv5/\d and point(:drawn)? on cv5/\d, "
+        "as some training scans have no drawn marks; name the one that you mean",
+        said,
+    )

@@ -69,7 +69,7 @@ def test_it_scores_every_region_of_a_scan(tmp_path):
 def test_it_is_given_masks_of_the_whole_scan(tmp_path):
     width = own(
         tmp_path,
-        SHARE.replace("        predicted, true =", "        return truth.shape[2]\n        predicted, true ="),
+        SHARE.replace("1.0", "99").replace("predicted, true =", "return truth.shape[2]\n        predicted, true ="),
         "width",
     )
     assert value(width, stack([0] * 50 + [1]), stack([0] * 49 + [1, 0])) == 51
@@ -115,11 +115,18 @@ def test_stored_runs_have_the_columns_of_scores():
         ("    miss = 0.0\n", "", "miss is nan; it must be from low to high"),
         ("miss = 0.0", "miss = 3.0", "miss is 3.0; it must be"),
         ('    title = "volume share"\n', "", "has no valid title"),
+        ('"volume share"', '"Dice"', "has the title 'Dice' of dice; give it another"),
     ],
 )
 def test_a_metric_that_does_not_say_what_it_must_is_refused(tmp_path, old, new, message):
     with pytest.raises(InputError, match=message):
         own(tmp_path, SHARE.replace(old, new), f"wrong{abs(hash(new))}")
+
+
+def test_a_value_that_its_bounds_exclude_is_an_error(tmp_path):
+    percent = own(tmp_path, SHARE.replace("return min", "return 100 * min"), "percent")
+    with pytest.raises(ValueError, match="metric percent returned 100; its low and high are 0 and 1"):
+        value(percent, stack([0, 1, 1]), stack([0, 1, 1]))
 
 
 @pytest.mark.parametrize("name", ["dice", "n_missed", "scan"])

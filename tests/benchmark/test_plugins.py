@@ -236,3 +236,10 @@ def test_the_fingerprint_follows_imports_to_the_losses_used_and_no_further():
 def test_groups_are_read_without_importing():
     assert groups()["baselines"] == [*groups()["losses"], *groups()["teachers"], "prior"]
     assert sorted([*groups()["all"], *groups()["outside"], *groups()["exchange"]]) == sorted(find("method"))
+
+
+def test_a_file_that_is_named_without_its_ending_is_recognised(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no method 'mine'; for the file, give mine.py"):
+        plugins.get("method", "mine")

@@ -50,7 +50,12 @@ def _specs(source: FigureData, found: Iterable[Maker]) -> Iterator[FigureSpec]:
     """The figures, each made when it is asked for: together they would need much memory."""
     names = {"montage"}
     for make in found:
-        spec = make(source)
+        try:
+            spec = make(source)
+        except InputError:
+            raise
+        except Exception as error:  # a fault of a user's figure
+            raise InputError(f"the figure {make.__name__} of {make.__module__} raised {error!r}") from error
         if spec is None:
             continue
         if not isinstance(spec, FigureSpec):

@@ -470,6 +470,7 @@ def test_a_figure_of_ones_own_is_drawn_and_stands_in_the_page(reported):
         (OWN.replace("NAME", "intervals"), "the figure name 'intervals' of mine is taken"),
         (OWN.replace("NAME", "../mine"), "the figure name '../mine' of mine is taken, or can't name a file"),
         (OWN.replace("return None", "return 3"), "the figure nothing gives int; it must be a function"),
+        (OWN.replace("return None", "return 1 / 0"), "the figure nothing of"),
         ("FIGURES = ()", "must list its figures, as FIGURES ="),
         ("import nowhere_at_all", "doesn't import"),
     ],

@@ -318,6 +318,8 @@ def test_a_pair_is_explained_step_by_step(tmp_path):
     assert "better in these runs (margin 0.02, over patients)" in text
     with pytest.raises(InputError, match="no run is of 'nobody'; there are entropy, pce"):
         report.explain(tmp_path, ("nobody", "pce"))
+    with pytest.raises(InputError, match="--metric is 'dise'"):
+        report.explain(tmp_path, ("entropy", "pce"), ReportOptions(metrics=("dise",)))
 
 
 @pytest.mark.parametrize("text", ["0.02", "a,b", "-1,2", "0.02,2,3", "nan,2"])

@@ -348,3 +348,9 @@ def test_each_of_the_suite_has_a_title_of_its_own(kind):
     titles = [each.get("title") for each in about if not each["by_path"]]
     assert all(titles)
     assert len(set(titles)) == len(titles)
+
+
+def test_two_metrics_of_one_title_are_an_error(results):
+    held = {"title": "share", "better": 1, "low": 0, "high": 1, "distance": False, "code": "c"}
+    with pytest.raises(InputError, match="the metrics one and two have one title, 'share'; change one"):
+        results(record() | {"metrics": {"one": held, "two": held}})
