@@ -127,7 +127,7 @@ def parse(text: str) -> Annotation:
         marks = ", ".join(each.name for each in FORMS.values() if each.marks)
         raise InputError(f"{text!r}: density is a share of marks, above 0 and at most 1, of {marks}")
     if dict(options).get("where") and "n" in dict(options):
-        raise InputError(f"{text!r}: n is of dots at random; where={dict(options)['where']} has its own number per object")
+        raise InputError(f"{text!r}: n counts dots at random places; where={dict(options)['where']} sets the number itself")
     if options and not form.marks and maker not in ("", "sim"):
         raise InputError(f"{text!r}: drawn {form.name} annotations are taken as they are")
     maker = "" if maker == "sim" and not form.names_maker else maker

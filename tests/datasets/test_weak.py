@@ -467,7 +467,7 @@ def test_every_form_of_sites_needs_its_masks():
         ("scribble@2", "density is a share"),
         ("full@0.5", "density is a share of marks, .* of scribble, point, block"),
         ("scribble@1.2.3", "density is a share"),
-        ("point+where=extreme+n=2", "n is of dots at random; where=extreme has its own number per object"),
+        ("point+where=extreme+n=2", "n counts dots at random places; where=extreme sets the number itself"),
         ("point+colour=1", "point has no 'colour'; it has where, n, background, noise"),
         ("full+noise=0.1", "full has no 'noise'; it has no options"),
         ("point+where=there", "where is there; it must be one of random, central, extreme"),
