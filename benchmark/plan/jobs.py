@@ -157,6 +157,7 @@ def make_plan(request: Request) -> Plan:
     from benchmark.datasets.plausibility import implausible
     from benchmark.datasets.summaries import remembered
 
+    plugins.read_again()
     preset = apply_flags(request)
     metrics = plugins.metrics(preset.metrics)
     settings = Settings(preset, request)

@@ -33,6 +33,7 @@ T = TypeVar("T")
 PRIOR, BASE, SUPERVISED = ROLES = ("location prior", "base", "supervised")  # of methods in reports
 PRESETS = Path(__file__).parents[1] / "presets"
 NAME = re.compile(r"\w[\w.+-]{0,99}")  # of a method or a data set: folders are called so
+PREFIX = "plugin_"  # of the module of a file
 KINDS = {  # -> entry points
     "method": "benchmark.methods",
     "data set": "benchmark.datasets",
@@ -190,6 +191,15 @@ def groups() -> dict[str, list[str]]:
 
 def describe(plugin: Plugin) -> dict[str, Any]:
     """Return the first lines of a plug-in's docstrings (`idea`, `paper`) and the constants of its class and bases."""
+    about = _stated(plugin)
+    if "annotations" in about:
+        from benchmark.datasets.forms import learnt  # a learner's process, which imports this file, may not
+
+        about["annotations"] = learnt(about["annotations"])
+    return about
+
+
+def _stated(plugin: Plugin) -> dict[str, Any]:
     path = plugin.file()
     if path is None:
         return {"idea": f"(from {plugin.module})", "paper": ""}
@@ -199,12 +209,7 @@ def describe(plugin: Plugin) -> dict[str, Any]:
     wanted = wanted or [node for node in classes if {"annotations", "modality"} & set(_class_constants(node, path))]
     if not wanted:
         return {"idea": _first_line(tree), "paper": ""}
-    about = {**_class_constants(wanted[-1], path), "idea": _first_line(tree), "paper": _first_line(wanted[-1])}
-    if "annotations" in about:
-        from benchmark.datasets.forms import learnt  # a learner's process, which imports this file, may not
-
-        about["annotations"] = learnt(about["annotations"])
-    return about
+    return {**_class_constants(wanted[-1], path), "idea": _first_line(tree), "paper": _first_line(wanted[-1])}
 
 
 def role(cls: type) -> str:
@@ -229,23 +234,53 @@ def fingerprint(plugin: Plugin, *others: Path) -> str:
 
     It doesn't depend on comments, docstrings, blank lines and the files' places.
     """
-    start = plugin.file()
-    if start is None:  # in an installed package, and found only by importing it
-        start = Path(inspect.getfile(plugin.load()))
-    files = {start, *_imports(start, set()), *others}
-    return hashlib.sha256("\0".join(sorted(map(_code, files))).encode()).hexdigest()
+    return _digest("\0".join(sorted(map(_code, {*_files(plugin), *others}))))
 
 
 def code(plugin: Plugin, options: Mapping[str, Any], *others: Path) -> str:
     """Return the fingerprint of a method, with the code of the methods that its options name, and of other files."""
-    named = [get("method", str(options[name])).file() for name in _naming(plugin) if name in options]
-    files = [file for path in named if path is not None for file in (path, *_imports(path, set()))]
-    return fingerprint(plugin, *files, *others)
+    return fingerprint(plugin, *(file for named in _named(plugin, options) for file in _files(named)), *others)
+
+
+def digests(plugin: Plugin, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of each file whose code `code` names, by its path, as it was when it was first read."""
+    files = {file for each in (plugin, *_named(plugin, options)) for file in _files(each)}
+    return {str(path): _digest(_text(path)) for path in files}
+
+
+def edited(digests: Mapping[str, str]) -> list[str]:
+    """Return the files that differ from their digests now."""
+    return [path for path, digest in digests.items() if _digest(Path(path).read_text()) != digest]
+
+
+def read_again() -> None:
+    """Forget the code of files, which may have been edited; a plan is made from them as they are."""
+    for cached in (_text, _tree, _code, _files, _naming, fingerprint):
+        cached.cache_clear()
+    for name in [name for name in sys.modules if name.startswith(PREFIX)]:
+        del sys.modules[name]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _files(plugin: Plugin) -> tuple[Path, ...]:
+    """The file of a plug-in and the modules of `methods/` that it imports."""
+    start = plugin.file()
+    if start is None:  # in an installed package, and found only by importing it
+        start = Path(inspect.getfile(plugin.load()))
+    return start, *_imports(start, set())
+
+
+def _named(plugin: Plugin, options: Mapping[str, Any]) -> list[Plugin]:
+    return [get("method", str(options[name])) for name in _naming(plugin) if name in options]
 
 
 @cache
 def _naming(plugin: Plugin) -> tuple[str, ...]:
-    return tuple(describe(plugin).get("methods", ()))
+    return tuple(_stated(plugin).get("methods", ()))
 
 
 def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
@@ -306,7 +341,7 @@ def source_of(module: str) -> Path:
 def _import(module: str) -> Any:
     if not module.endswith(".py"):
         return importlib.import_module(module)
-    name = f"plugin_{Path(module).stem}"
+    name = f"{PREFIX}{Path(module).stem}"
     if name in sys.modules and sys.modules[name].__file__ == module:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, module)
@@ -376,9 +411,14 @@ def _constant_name(path: Path) -> str:
 
 
 @cache
+def _text(path: Path) -> str:
+    return path.read_text()
+
+
+@cache
 def _tree(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text())
+        return ast.parse(_text(path))
     except SyntaxError as error:
         raise InputError(f"{path}, line {error.lineno}: {error.msg}") from error
     except (OSError, ValueError) as error:  # also where it is not text
@@ -457,7 +497,7 @@ def _source_of_import(module: str, name: str) -> list[Path]:
 @cache
 def _code(path: Path) -> str:
     """Return the code of a file without comments, docstrings and blank lines."""
-    text = path.read_text()
+    text = _text(path)
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:

@@ -243,7 +243,8 @@ def _request(job: Job) -> dict[str, Any]:
     budget = dataclasses.asdict(job.budget)
     if job.budget.weights:
         budget["weights"] = str(Path(job.budget.weights).resolve())
-    return {"plugin": dataclasses.asdict(job.plugin), "options": options, "seed": job.seed, "budget": budget}
+    request = {"plugin": dataclasses.asdict(job.plugin), "options": options, "seed": job.seed, "budget": budget}
+    return request | {"code": job.code, "files": plugins.digests(job.plugin, job.options)}
 
 
 def _seal_key(job: Job) -> SealKey:

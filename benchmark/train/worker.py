@@ -21,6 +21,7 @@ from typing import Any, TextIO
 import numpy as np
 
 import benchmark
+from benchmark import InputError
 from benchmark.plan import plugins, trials
 from benchmark.seal import contract, folder
 from benchmark.seal.contract import Budget
@@ -61,7 +62,9 @@ def main(job_path: str, sealed_path: str, out_path: str) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Return the type of an error and the first line of what it says."""
+    """Return the type of an error and the first line of what it says, and only the sentence of an InputError."""
+    if isinstance(error, InputError):
+        return str(error)
     texts = traceback.format_exception_only(error)
     return next(text for text in texts if not text.startswith(" ")).partition("\n")[0]  # of wrong syntax the code is first
 
@@ -71,6 +74,7 @@ def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
     from benchmark.train.numerics import repeatable  # loads torch
 
     plugin = plugins.Plugin(**job["plugin"])
+    check_code(plugin, job)
     budget = Budget(**job["budget"])
     with repeatable(budget.kernels):
         method, outcome = fit(plugin, job["options"], budget, job["seed"], sealed_folder, out)
@@ -86,6 +90,13 @@ def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
         **_machine(),
         **_facts(method),
     }
+
+
+def check_code(plugin: plugins.Plugin, job: Mapping[str, Any]) -> None:
+    """Import the method and check that its code is still that of the plan; raises InputError."""
+    plugin.load()
+    if (edited := plugins.edited(job.get("files", {}))) and plugins.code(plugin, job["options"]) != job["code"]:
+        raise InputError(f"{edited[0]} was edited after this run was planned; repeat the command")
 
 
 def fit(

@@ -188,14 +188,12 @@ def test_what_a_class_itself_refuses_is_said_in_its_words():
 def changed(path, old, new):
     """The fingerprint of a plug-in before and after an edit."""
     plugin = Plugin("method", path.stem, str(path))
-    for cached in (fingerprint, plugins._code, plugins._tree):
-        cached.cache_clear()
+    plugins.read_again()
     before = fingerprint(plugin)
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    for cached in (fingerprint, plugins._code, plugins._tree):
-        cached.cache_clear()
+    plugins.read_again()
     return before, fingerprint(plugin)
 
 

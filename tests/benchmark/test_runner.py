@@ -228,14 +228,26 @@ def test_stale_runs_are_seen_and_run_again_when_asked(tmp_path):
     results = tmp_path / "r"
     run_sweep(small_plan([path]), results)
     Path(path).write_text(Path(path).read_text().replace("np.zeros", "np.ones"))
-    for cached in (plugins.fingerprint, plugins._code, plugins._tree):
-        cached.cache_clear()
+    plugins.read_again()
     plan = small_plan([path])
     assert state(ResultsFolder(results), plan.jobs[0]) == "stale"
     assert run_sweep(plan, results).lines == []
     assert run_sweep(plan, results, rerun="stale").lines == [("mine", "done", "")]
     assert state(ResultsFolder(results), plan.jobs[0]) == "done"
     assert run_sweep(plan, results, rerun="all").lines == [("mine", "done", "")]
+
+
+def test_a_method_that_is_edited_after_it_is_planned_is_not_trained(tmp_path):
+    edited, worded = (
+        write_method(tmp_path, name, "pass", "return np.zeros((1, 32, 32), np.uint8)") for name in ("edited", "worded")
+    )
+    plan = small_plan([edited, worded])
+    Path(edited).write_text(Path(edited).read_text().replace("np.zeros", "np.ones"))
+    Path(worded).write_text(Path(worded).read_text() + "# one more comment\n")
+    screen = run_sweep(plan, tmp_path / "r", executor=processes())
+    reason = f"{edited} was edited after this run was planned; repeat the command"
+    assert sorted(screen.lines) == [("edited", "failed", reason), ("worded", "done", "")]
+    assert run_sweep(small_plan([edited, worded]), tmp_path / "r").lines == [("edited", "done", "")]
 
 
 def test_a_repeat_that_fails_keeps_the_stored_run(tmp_path):

@@ -105,7 +105,8 @@ def _unpack(remote: RemoteJob, sealed: Sealed, folder: Path) -> Task:
     module, weights = remote.job["plugin"]["module"], remote.job["budget"]["weights"]
     plugin = remote.job["plugin"] | {"module": str(paths.get(module, module))}
     budget = remote.job["budget"] | {"weights": str(paths.get(weights, weights))}
-    (out / "job.json").write_text(json.dumps(remote.job | {"plugin": plugin, "budget": budget}))
+    job = remote.job | {"plugin": plugin, "budget": budget, "files": {}}  # run_on_node compares the code
+    (out / "job.json").write_text(json.dumps(job))
     return Task("", out / "job.json", sealed_folder, out, remote.threads, 0)
 
 
