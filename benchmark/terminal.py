@@ -247,7 +247,7 @@ class Watcher:
         self.done += state == "done"
         self.failed += state == "failed"
         self.elsewhere += state == "elsewhere"
-        if self.lines or state == "failed":
+        if self.lines or state == "failed" or (state == "done" and reason):
             said = f"{state:9} {job.name} ({_duration(seconds)})" + (f": {reason}" if reason else "")
             self.console.print(Text(said), soft_wrap=True)
 

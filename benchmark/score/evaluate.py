@@ -105,8 +105,16 @@ def _surfaces(pair: Distances, tolerance: float | None) -> Surfaces:
     return Surfaces(*pair, np.concatenate(pair), math.nan if tolerance is None else tolerance)
 
 
+class MetricError(ValueError):
+    """A metric of a plug-in raised an error, or returned no valid value."""
+
+    def __init__(self, named: Named, what: str) -> None:
+        super().__init__(f"metric {named.name} {what}")
+        self.named = named
+
+
 def _extra_score(named: Named, predicted: np.ndarray, truth: np.ndarray, spacing: Spacing, worst: float) -> float:
-    """Return the value of an extra metric; NaN if the truth is empty, or a distance is not defined."""
+    """Return the value of an extra metric; NaN if the truth is empty, or a distance is not defined. Raises MetricError."""
     metric = named.metric
     if not truth.any() or (metric.distance and spacing is None and len(truth) > 1):
         return math.nan
@@ -115,9 +123,9 @@ def _extra_score(named: Named, predicted: np.ndarray, truth: np.ndarray, spacing
     try:
         value = float(metric.measure(predicted, truth, spacing))
     except Exception as error:  # a fault of the plug-in, not of the sweep
-        raise ValueError(f"metric {named.name} raised {error!r}") from error
+        raise MetricError(named, f"raised {error!r}") from error
     if not math.isfinite(value):
-        raise ValueError(f"metric {named.name} returned {value}; it must be finite for two masks that are not empty")
+        raise MetricError(named, f"returned {value}; it must be finite for two masks that are not empty")
     if not metric.distance and not metric.low <= value <= metric.high:
-        raise ValueError(f"metric {named.name} returned {value:g}; its low and high are {metric.low:g} and {metric.high:g}")
+        raise MetricError(named, f"returned {value:g}; its low and high are {metric.low:g} and {metric.high:g}")
     return value

@@ -36,7 +36,7 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
             staged.replace(folder / name)
         staged = folder / f"run.json.{os.getpid()}"
         record = {name: value for name, value in runs[folder].items() if name not in ("folder", "metrics")} | chosen
-        record |= {"metrics": records_of(extra)} if extra else {}
+        record |= {"reason": ""} | ({"metrics": records_of(extra)} if extra else {})
         write_json(staged, record)
         staged.replace(folder / "run.json")
     return len(scored)

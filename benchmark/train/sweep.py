@@ -20,6 +20,7 @@ from typing import Any, Protocol, TextIO
 from benchmark import InputError, __version__
 from benchmark.plan import plugins
 from benchmark.plan.jobs import AGAIN, Job, Plan, state
+from benchmark.score.evaluate import MetricError
 from benchmark.score.metrics import named, records_of
 from benchmark.score.stored import rules_of, scans_of, score_run, score_snapshots
 from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
@@ -165,35 +166,53 @@ class Sweep:
         return state, reason
 
     def _store(self, job: Job, event: Outcome) -> tuple[str, str]:
-        """Score a run and store it; return its state and the reason of a failure."""
-        reason, dataset, out = event.reason, self.plan.datasets[job.dataset], event.task.out
-        split, record = dataset.find_split(job.split), self._record(job, event)
+        """Score a run and store it; return its state and why it failed, or what it was not scored with."""
+        reason, record = event.reason, self._record(job, event)
         tables: Tables = {}
+        warning = ""
         if not reason:
             try:
-                tables = {"cases.csv": score_run(dataset, split.test, out, self.metrics)}
-                record |= scans_of(dataset, split.test)
-                if self.metrics:
-                    record["metrics"] = records_of(self.metrics)
-                if _seal_key(job).held_out:
-                    record["val_scans"] = list(split.val)
-                if snapshots := record["worker"].pop("snapshots", None):
-                    scans = split.test, split.val
-                    tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, snapshots, out, self.metrics)
-                    record |= chosen
+                tables, warning = self._score(job, record, event.task.out)
             except ValueError as error:
-                reason, tables = str(error), {}
+                reason = str(error)
         outcome = "failed" if reason else "done"
         if reason and (stored := self.results.record(job.folder)) and stored["state"] == "done":
             return outcome, f"{reason}; the stored run is kept"
-        run = {"state": outcome, "reason": reason, **record}
+        run = {"state": outcome, "reason": reason or warning, **record}
         failed, done = ("train.jsonl", "output.txt", "error.txt"), ("label[0-9]*.npy", "step[0-9]*-*.npy", "train.jsonl")
-        files = [path for pattern in (failed if reason else done) for path in sorted(out.glob(pattern))]
+        files = [path for pattern in (failed if reason else done) for path in sorted(event.task.out.glob(pattern))]
         try:
             self.results.store(job.folder, run, files, tables)
         except OSError as error:
             raise InputError(f"{self.results.root} can't be written: {error.strerror}; stored runs are complete") from error
-        return outcome, reason
+        return outcome, reason or warning
+
+    def _score(self, job: Job, record: dict[str, Any], out: Path) -> tuple[Tables, str]:
+        """Return the tables of a run, and what is left out of them; add what belongs to them to the record.
+
+        A metric of a plug-in that fails is left out: the label maps are stored, and can be scored again.
+        """
+        dataset, metrics, faults = self.plan.datasets[job.dataset], self.metrics, list[str]()
+        split = dataset.find_split(job.split)
+        snapshots = record["worker"].pop("snapshots", None)
+        while True:
+            try:
+                tables: Tables = {"cases.csv": score_run(dataset, split.test, out, metrics)}
+                if snapshots:
+                    scans = split.test, split.val
+                    tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, snapshots, out, metrics)
+                    record |= chosen
+                break
+            except MetricError as error:
+                metrics = [each for each in metrics if each != error.named]
+                faults.append(str(error))
+        record |= scans_of(dataset, split.test)
+        if metrics:
+            record["metrics"] = records_of(metrics)
+        if _seal_key(job).held_out:
+            record["val_scans"] = list(split.val)
+        said = f"scored without it: {'; '.join(faults)}; mend it, then python -m benchmark score --metrics FILE"
+        return tables, said if faults else ""
 
     def _record(self, job: Job, event: Outcome) -> dict[str, Any]:
         """Return the content of `run.json`, without the run's state."""

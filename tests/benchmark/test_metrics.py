@@ -225,13 +225,24 @@ def test_a_report_shows_the_values_that_are_there(results, tmp_path):
     assert "not defined" not in lines["geodesic"]
 
 
-def test_a_metric_that_raises_fails_its_run_and_says_so(tmp_path):
-    path = tmp_path / "raises.py"
-    path.write_text(
-        SHARE.replace("        predicted, true =", "        raise KeyError('no idea')\n        predicted, true =")
-    )
-    screen = run_sweep(small_plan(["prior"], metrics=[str(path)]), tmp_path / "results")
-    assert screen.lines == [("prior", "failed", "metric raises raised KeyError('no idea')")]
+def test_a_run_is_stored_without_a_metric_that_raises_and_can_be_scored_again(tmp_path):
+    raises, share = tmp_path / "raises.py", tmp_path / "share.py"
+    share.write_text(SHARE)
+    raising = SHARE.replace('"volume share"', '"another title"')
+    raises.write_text(raising.replace("        predicted", "        raise KeyError('no idea')\n        predicted", 1))
+    plan = small_plan(["prior"], metrics=[str(raises), str(share)])
+    ((name, state, reason),) = run_sweep(plan, tmp_path / "results").lines
+    assert (name, state) == ("prior", "done")
+    assert reason.startswith("scored without it: metric raises raised KeyError('no idea'); mend it")
+    (path,) = (tmp_path / "results").rglob("run.json")
+    assert list(json.loads(path.read_text())["metrics"]) == ["share"]
+    assert json.loads(path.read_text())["reason"] == reason
+    assert "raises" not in runs.read(tmp_path / "results").cases
+    raises.write_text(raising)
+    plugins.read_again()
+    rescore(tmp_path / "results", tmp_path, metrics=[str(raises), str(share)])
+    record = json.loads(path.read_text())
+    assert (list(record["metrics"]), record["reason"]) == (["raises", "share"], "")
 
 
 def test_a_metric_that_is_not_there_is_refused_when_a_sweep_is_planned():
