@@ -70,12 +70,24 @@ class Plugin:
             found = getattr(module, self.cls, None)
             if not isinstance(found, type):
                 raise InputError(f"{self.kind} {self.name!r}: {self.module} has no class {self.cls}")
-            return found
+            return self._checked(found)
         classes = _defined(module, self.kind)
         if len(classes) != 1:
             names = ", ".join(cls.__name__ for cls in classes) or "none"
             raise InputError(f"{self.module} must define one {PARENTS[self.kind][1]}; it defines {names}")
-        return classes[0]
+        return self._checked(classes[0])
+
+    def _checked(self, cls: type) -> type:
+        """Return the class; raises InputError if it lacks a function, or its options are none for want of @dataclass."""
+        if missing := getattr(cls, "__abstractmethods__", ()):
+            raise InputError(f"{self.module}: class {cls.__name__} must define {' and '.join(sorted(missing))}")
+        valued = {name: kind for name, kind in inspect.get_annotations(cls).items() if name in vars(cls)}
+        options = [name for name, kind in valued.items() if "ClassVar" not in str(kind)]
+        if options and self.kind in ("method", "data set") and "__dataclass_fields__" not in vars(cls):
+            raise InputError(
+                f"{self.module}: write @dataclass above class {cls.__name__}; without it {', '.join(options)} can't be set"
+            )
+        return cls
 
     def file(self) -> Path | None:
         """Return the source file without importing it; None if that is impossible."""
@@ -357,17 +369,12 @@ def _import(module: str) -> Any:
 
 
 def _defined(module: Any, kind: str) -> list[type]:
-    """Return the classes of a kind that a module defines, without those that it imports."""
+    """Return the classes of a kind that a module defines, without imported ones; abstract ones if there are no others."""
     home, name = PARENTS[kind]
     parent = getattr(importlib.import_module(home), name)
-    return [
-        member
-        for member in vars(module).values()
-        if inspect.isclass(member)
-        and issubclass(member, parent)
-        and member.__module__ == module.__name__
-        and not inspect.isabstract(member)
-    ]
+    classes = [member for member in vars(module).values() if inspect.isclass(member) and issubclass(member, parent)]
+    own = [cls for cls in classes if cls.__module__ == module.__name__]
+    return [cls for cls in own if not inspect.isabstract(cls)] or own
 
 
 def _built_in(kind: str) -> Iterator[Plugin]:

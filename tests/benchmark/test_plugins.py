@@ -140,6 +140,8 @@ def test_an_entry_point_that_does_not_import_is_an_error_where_it_is_used(instal
         ("import nonsense_that_is_not_there", "doesn't import"),
         ("x = 1", "must define one Method; it defines none"),
         (MINE + MINE.replace("class Mine", "class Other"), "must define one Method; it defines Mine, Other"),
+        (MINE.replace("def loss", "def losss"), "class Mine must define loss"),
+        (MINE.replace("@dataclass\n", ""), "write @dataclass above class Mine; without it weight can't be set"),
     ],
 )
 def test_a_file_that_is_not_a_method_is_refused(tmp_path, text, message):
