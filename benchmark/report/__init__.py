@@ -365,8 +365,9 @@ def _marks(summary: Summary) -> list[str]:
     return [
         "Bold: better than every other row whose runs are all there. The intervals of the differences decide; they hold for "
         "all pairs of a column at once.",
-        "These intervals are over patients and seeds. They are over patients, given these runs, for rows with runs that "
-        "failed to learn, and where rows and seeds are few.",
+        "These intervals are over patients and seeds; for rows with runs that failed to learn, over patients, given these "
+        "runs. No row is bold or alike where rows and seeds are too few to cover other seeds; five rows with two seeds are "
+        "enough, three with three, two with five.",
         f"{tables.OPEN}: no row is bold; the best mean, and the rows that are not told apart from it, not even in these "
         "runs. That does not mean that they are close.",
         f"{tables.ALIKE}: alike; the interval of the difference lies within {share:g} (distances: {distance:g} mm or px).",
@@ -438,7 +439,7 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
         )
         text += f" Too little for a verdict ({why}): nothing is bold, marked or ranked."
     if not pd.isna(of_column.detectable):
-        text += f" These intervals tell a difference in Dice of {of_column.detectable:.3f} from 0 with 80 % power."
+        text += f" These intervals tell a difference in Dice of {of_column.detectable:.3f} from 0 with about 80 % power."
     return text
 
 

@@ -109,7 +109,7 @@ def _cell(source: FigureData, line: Any, shade: float, scale: tuple[float, float
     colour = bytes(round(pale + (strong - pale) * shade) for pale, strong in zip(PALE, STRONG, strict=True))
     return {
         "kind": "mean",
-        "text": f"{line.mean:.{tables.digits(source.facts)}f}",
+        "text": tables.signed(line.mean, tables.digits(source.facts), ""),
         "mark": tables.MARKS.get(line.place, ""),
         "best": line.place == "best",
         "colour": f"#{colour.hex()}",

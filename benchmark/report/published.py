@@ -153,6 +153,9 @@ def _differences(cell: Line, number: Line) -> Iterator[tuple[str, str]]:
         yield "no", f"in {cell['unit']} here, published in {number['unit']}"
     if cell["runs"] < cell["planned"]:
         yield "partly", f"{cell['runs']} of {cell['planned']} runs"
+    for many, what in ((cell["unlearned"], "failed to learn"), (cell["stale"], "were made by other code")):
+        if many:
+            yield "partly", f"{many} of {cell['runs']} runs {what}"
     if cell["own_budget"]:
         yield "partly", f"the row is not trained like the others ({cell['own_budget']})"
     yield from _counted(cell, number, "steps")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 RESAMPLES = 4000
 LEVEL = 0.95
@@ -39,6 +39,11 @@ class Seeds:
     of_mean_freedom: float = np.inf
     of_row: float = 0.0  # the part that the rows do not share
     of_row_freedom: float = np.inf
+
+    @property
+    def few(self) -> bool:
+        """Whether rows and seeds are too few for differences that cover other seeds."""
+        return not self.rows or self.of_row_freedom < FEW_FREEDOM
 
 
 GIVEN_RUNS = Seeds()  # nothing is said of other seeds
@@ -111,10 +116,13 @@ def interval(
     means = seed_means(values)
     means = means[~np.isnan(means)]
     if row in seeds.rows and len(means) >= FEW_SEEDS:
-        variance += max(seeds.of_mean, means.var(ddof=1)) / len(means)
+        own, of_seeds = means.var(ddof=1), seeds.of_mean_freedom
+        if own > seeds.of_mean * special.fdtri(len(means) - 1, of_seeds, LEVEL):  # then it is no variance of the pool
+            of_seeds = len(means) - 1.0
+        variance += max(seeds.of_mean, own) / len(means)
         if variance:
             share = patients / variance
-            freedom = 1 / (share**2 / freedom + (1 - share) ** 2 / seeds.of_mean_freedom)
+            freedom = 1 / (share**2 / freedom + (1 - share) ** 2 / of_seeds)
     half = float(special.stdtrit(freedom, 1 - ALPHA / 2) * np.sqrt(variance))
     return _inside(mean(values), half, bounds) if half > ROUNDING else (np.nan, np.nan)
 
@@ -210,7 +218,7 @@ def compare(cell: Cell, seeds: Seeds = GIVEN_RUNS, span: float = np.inf) -> Pair
     of_patient, per_seed = _nanmean(differences, 1), seed_means(differences)
     known, means = (~np.isnan(of_patient)).sum(1), _nanmean(of_patient, 1)
     deviations = np.nan_to_num(of_patient - means[:, None])
-    covered = seeds.rows if seeds.of_row_freedom >= FEW_FREEDOM else frozenset()
+    covered = frozenset() if seeds.few else seeds.rows
     over_seeds = np.array([{names[i], names[j]} <= covered for i, j in zip(first, second, strict=True)])
     by_seed = np.where(over_seeds, _part_of_seeds(per_seed, seeds), 0)
     error = np.sqrt((deviations**2).sum(1) / np.maximum(1, known * (known - 1)) + by_seed)
@@ -344,6 +352,7 @@ class Signed:
 def signed_rank(first: np.ndarray, second: np.ndarray) -> Signed:
     """Of the first minus the second, arrays (seeds, patients); patients without a difference are ties and leave the test."""
     differences = _per_patient(first - second)
+    differences[abs(differences) <= ROUNDING] = 0
     nonzero = differences[differences != 0]
     counts = int((differences > 0).sum()), int((differences == 0).sum()), int((differences < 0).sum())
     if not len(nonzero):
@@ -365,17 +374,36 @@ def signed_rank(first: np.ndarray, second: np.ndarray) -> Signed:
 def holm(p: Sequence[float], least: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm, 1979); NaN, as no test, where even the least attainable could not hold."""
     order = np.argsort(p)  # NaN last
-    tests = np.count_nonzero(~np.isnan(p))
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(1, np.maximum.accumulate(np.asarray(p)[order] * (tests - np.arange(len(p)))))
-    hopeless = np.asarray(least) * tests > ALPHA
-    return [float(value) for value in np.where(hopeless, np.nan, corrected)]
+    factors = np.maximum(1, np.count_nonzero(~np.isnan(p)) - np.arange(len(p)))
+    corrected, reachable = np.empty(len(p)), np.empty(len(p))
+    for found, given in ((corrected, p), (reachable, least)):
+        found[order] = np.minimum(1, np.maximum.accumulate(np.asarray(given)[order] * factors))
+    return [float(value) for value in np.where(reachable > ALPHA, np.nan, corrected)]
 
 
-def detectable(differences: Sequence[Difference]) -> float:
-    """The difference that the intervals of a column tell from 0 in 80 % of cases, at the median standard error of these."""
-    reach = [each.error * (each.critical + special.stdtrit(each.patients - 1, POWER)) for each in differences if each.judged]
-    return float(np.median(reach)) if reach else np.nan
+def detectable(differences: Sequence[Difference], seeds: Seeds = GIVEN_RUNS) -> float:
+    """The difference that the intervals of these pairs tell from 0 in about 80 % of cases, on average over the pairs.
+
+    A pair's true variance between seeds is taken to be the pooled one, whatever its interval has. The errors are estimates,
+    so t is not central (Satterthwaite's degrees of freedom), and they are more often too small than too large.
+    """
+    known = [each for each in differences if each.judged and each.error > ROUNDING]
+    if not known:
+        return np.nan
+    fields = ("error", "of_seeds", "critical", "patients", "over_seeds")
+    error, of_seeds, critical, patients, over = (np.array([getattr(each, name) for each in known]) for name in fields)
+    part = np.where(over, 2 * seeds.of_row / np.array([len(each.per_seed) for each in known]), 0)
+    true = np.sqrt(np.maximum(error**2 - of_seeds, 0) + part)
+    uncertain = (1 - part / true**2) ** 2 / (patients - 1)
+    uncertain[over] += (part / true**2)[over] ** 2 / seeds.of_row_freedom
+    needed, most = critical * error / true, 30.0  # t of larger numbers is not computed
+
+    def missed(size: float) -> float:
+        found = special.nctdtr(1 / uncertain, np.minimum(size / true, most), np.minimum(needed, most - 5))
+        return float(found.mean()) - (1 - POWER)
+
+    size = optimize.brentq(missed, 0, most * float(true.max()))
+    return float(size / np.median(np.sqrt(special.chdtri(1 / uncertain, 0.5) * uncertain)))
 
 
 def groups(means: Mapping[str, float], outcomes: Mapping[tuple[str, str], str], better: int) -> dict[str, str]:

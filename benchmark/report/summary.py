@@ -226,11 +226,12 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
 
 def _by_site(read: Rows, options: Options) -> pd.DataFrame:
     """The cells of the patients of each `site` alone, in columns with sites."""
-    found = []
+    found, failed = [], unlearned(read.cases)  # of whole runs: on few patients of a site one miss would be enough
     for (column, site), cases in read.cases.groupby(["column", "site"], observed=True):
         runs, about = read.runs[read.runs.column == column], {column: read.about[column]}
         own = replace(read, runs=runs, cases=cases, about=about)
         states, values = _states(own), arrays(cases, [*read.metrics, DIAGONAL])
+        states["unlearned"] = [int(failed.get(key, 0)) for key in zip(states.column, states.row, strict=True)]
         found.append(_cells(own, states, values, Comparison(states, values, own, options)).assign(site=site))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["site", *CELL_COLUMNS])
 
@@ -284,10 +285,11 @@ def _counts(cases: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, int]]:
 
 def _units(cases: pd.DataFrame) -> dict[tuple[str, str], str]:
     """Return the unit of distances by column and row."""
-    units = {}
-    for key, own in cases.groupby(["column", "row"], observed=True):
-        sliced = own["hd95"].isna().all() and own["hd95@slice"].notna().any()
-        units[key] = " and ".join(sorted(own.unit.unique())) + (" per slice" if sliced else "")
+    sliced = cases["hd95"].isna() & cases["hd95@slice"].notna()
+    unit, units = cases.unit.astype(str) + np.where(sliced, " per slice", ""), {}
+    named = cases.assign(unit=unit, there=cases["hd95"].notna() | sliced)
+    for key, own in named.groupby(["column", "row"], observed=True):
+        units[key] = " and ".join(sorted(own.unit[own.there | ~own.there.any()].unique()))
     return units
 
 
@@ -303,6 +305,7 @@ class Comparison:
         self.trained = _rows(states[states.whole & ~states.external])
         self.learned = _rows(states[states.whole & ~states.external & (states.unlearned == 0)])
         self.all = list(dict.fromkeys(states.column))
+        self.mixed = {key for key, unit in _units(read.cases).items() if " and " in unit}  # their distances have no mean
         self._found: dict[Cell, statistics.Pairs] = {}
         self._here: dict[Cell, dict[tuple[str, str], str]] = {}
 
@@ -312,8 +315,9 @@ class Comparison:
 
     def cell(self, key: Cell, rows: Mapping[str, list[str]]) -> Values:
         """Return the values of these rows in a column, region and metric."""
-        values = self.values.get(key, {})
-        return {row: values[row] for row in rows.get(key[0], []) if row in values and not np.isnan(values[row]).all()}
+        values, mixed = self.values.get(key, {}), self.mixed if self.metrics[key[2]].distance else ()
+        named = [row for row in rows.get(key[0], []) if (key[0], row) not in mixed]
+        return {row: values[row] for row in named if row in values and not np.isnan(values[row]).all()}
 
     def seeds(self, key: Cell) -> statistics.Seeds:
         """Return the variance between seeds in a cell."""
@@ -342,8 +346,9 @@ class Comparison:
         return self._found[key]
 
     def outcomes(self, key: Cell) -> dict[tuple[str, str], str]:
-        """Return the verdicts on all pairs."""
-        return self._verdicts(key, self.pairs(key))
+        """Return the verdicts on all pairs; none is told apart or alike where rows and seeds are too few to cover seeds."""
+        found = self._verdicts(key, self.pairs(key))
+        return {pair: outcome and statistics.OPEN for pair, outcome in found.items()} if self.seeds(key).few else found
 
     def outcomes_here(self, key: Cell) -> dict[tuple[str, str], str]:
         """Return the verdicts on all pairs in these runs: nothing is said of other seeds."""
@@ -373,7 +378,7 @@ class Comparison:
 
     def informative(self, key: Cell) -> str:
         """Whether any method beats all location priors: yes, no, unknown without a prior, or too little for a verdict."""
-        rows, outcomes = list(self.cell(key, self.trained)), self.outcomes(key)
+        rows, outcomes = list(self.cell(key, self.trained)), self._verdicts(key, self.pairs(key))
         if not any(outcomes.get(pair) for pair in permutations(rows, 2)):
             return TOO_LITTLE
         priors = [row for row in rows if self.roles.get(row) == PRIOR]
@@ -423,7 +428,7 @@ class Comparison:
                     "informative": self.informative(key),
                     "uninformative": ", ".join(of for of, each in keys.items() if self.informative(each) == "no"),
                     "reference": reference,
-                    "detectable": statistics.detectable(pairs),
+                    "detectable": statistics.detectable(pairs, self.seeds(key)),
                     "pairs": len(pairs),
                 }
             )
@@ -465,9 +470,9 @@ TEST_COLUMNS = [
 
 def worded(outcome: str, here: str, *, over_seeds: bool) -> str:
     """Return a verdict as text, with what it is about; `here` is that in these runs."""
-    if differ_here(outcome, here):
-        return f"{outcome}, {here}{THESE}"
-    return outcome + THESE * (outcome != "" and not over_seeds)
+    if not over_seeds:
+        return here and here + THESE
+    return f"{outcome}, {here}{THESE}" if differ_here(outcome, here) else outcome
 
 
 def differ_here(outcome: str, here: str) -> bool:

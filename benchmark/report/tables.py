@@ -114,8 +114,8 @@ def test_table(summary: Summary) -> pd.DataFrame:
             ],
             "P(better)": [f"{value:.2f}" for value in shown.superiority],
             "p (Holm)": [f"{p:.3g}" if not np.isnan(p) else "no test" for p in shown.p_holm],
-            "median": [_signed(value, digits(known[of])) for value, of in zip(shown["median"], shown.metric, strict=True)],
-            "rank-biserial": [_signed(value, 2) for value in shown.rank_biserial],
+            "median": [signed(value, digits(known[of])) for value, of in zip(shown["median"], shown.metric, strict=True)],
+            "rank-biserial": [signed(value, 2) for value in shown.rank_biserial],
             "patients higher / equal / lower": [
                 f"{w}/{t}/{x}" for w, t, x in zip(shown.wins, shown.ties, shown.losses, strict=True)
             ],
@@ -148,7 +148,10 @@ def agreement_table(summary: Summary) -> pd.DataFrame:
             "data": shown.column,
             "other data": shown.other,
             "methods": shown.methods,
-            "Kendall's tau": [f"{tau:+.2f} [{low:+.2f}, {high:+.2f}]" for tau, low, high in taus],
+            "Kendall's tau": [
+                "not defined" if pd.isna(tau) else f"{signed(tau, 2)} [{signed(low, 2)}, {signed(high, 2)}]"
+                for tau, low, high in taus
+            ],
         }
     ).set_index("data")
 
@@ -289,13 +292,13 @@ def cell(line: Any, known: Known = BUILT_IN) -> str:
         return "none" if metric == "hd95_found" else "not defined"
     after, distance = digits(known[metric]), known[metric].distance
     few = line.seeds < statistics.FEW_SEEDS
-    text = f"{mean:.{after}f}" + ("" if few or pd.isna(spread) else f" ± {spread:.{after}f}")
+    text = signed(mean, after, "") + ("" if few or pd.isna(spread) else f" ± {spread:.{after}f}")
     place = line.place
     text = f"**{text}**" if place == "best" else text + MARKS.get(place, "")
-    text += "" if pd.isna(low) else f" [{low:.{after}f}, {high:.{after}f}]"
+    text += "" if pd.isna(low) else f" [{signed(low, after, '')}, {signed(high, after, '')}]"
     counted = metric in ("hd95_found", "false_regions")
     notes = [line.per_seed] if few and line.seeds > 1 and not counted else []
-    notes += [f"median {line.median:.{after}f}"] if distance else []
+    notes += [f"median {signed(line.median, after, '')}"] if distance else []
     notes += ["over patients"] if not few and line.over == "patients" and not pd.isna(low) else []
     if metric == "hd95_found":
         present = line.cases - line.absent
@@ -354,11 +357,11 @@ def digits(facts: Facts) -> int:
 
 def _number(mean: float, low: float, high: float, facts: Facts, sign: str = "+") -> str:
     after = digits(facts)
-    text = _signed(mean, after, sign)
-    return text if pd.isna(low) else f"{text} [{_signed(low, after, sign)}, {_signed(high, after, sign)}]"
+    text = signed(mean, after, sign)
+    return text if pd.isna(low) else f"{text} [{signed(low, after, sign)}, {signed(high, after, sign)}]"
 
 
-def _signed(value: float, digits: int, sign: str = "+") -> str:
+def signed(value: float, digits: int, sign: str = "+") -> str:
     """Round a number; zero has no minus sign."""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 

@@ -27,6 +27,7 @@ from benchmark.report.figures.style import (
 )
 from benchmark.report.statistics import ALIKE
 from benchmark.report.summary import MEAN
+from benchmark.report.tables import signed
 
 ACROSS = 6  # columns of a matrix in a row
 CELL = 0.8  # inches, the width of a cell
@@ -107,7 +108,7 @@ def _cells(
         for place, column in enumerate(means.columns):
             value = means.loc[row, column]
             colour = "white" if shades.loc[row, column] > 0.7 else DARK
-            text = gaps.get((row, column), "–") if np.isnan(value) else f"{value:.{digits}f}"
+            text = gaps.get((row, column), "–") if np.isnan(value) else signed(value, digits, "")
             panel.text(place, height, text, ha="center", va="center", color=colour)
             sign = signs.get((row, column), "")
             panel.text(place + 0.47, height, sign, ha="right", va="center", color=colour, fontsize=6 if sign == "ref" else 8)

@@ -17,6 +17,7 @@ CELL = {
     "column": "acdc scribble:drawn", "dataset": "acdc", "annotation": "scribble:drawn", "family": "wsl4mis", "steps": 60000,
     "size": 256, "method": "pce", "region": "RV", "metric": "dice", "unit": "", "mean": 0.7, "low": 0.6, "high": 0.8,
     "sd_seeds": float("nan"), "patients": 99, "seeds": 1, "own_budget": "", "external": False, "runs": 1, "planned": 1,
+    "unlearned": 0, "stale": 0,
 }  # fmt: skip
 HD95 = {"metric": "hd95", "mean": "9.8", "unit": "mm"}
 
@@ -182,6 +183,8 @@ def test_a_number_is_compared_with_the_cell_of_its_method(table):
         ({}, {"seeds": "5"}, "partly", "1 seed against 5"),
         ({"family": "strat5"}, {}, "partly", "splits are strat5 here, published five folds"),
         ({}, {"family": ""}, "partly", "splits are wsl4mis here, published five folds"),
+        ({"runs": 3, "planned": 3, "unlearned": 2}, {}, "partly", "2 of 3 runs failed to learn"),
+        ({"stale": 1}, {}, "partly", "1 of 1 runs were made by other code"),
         ({"own_budget": "its paper's"}, {}, "partly", "the row is not trained like the others (its paper's)"),
         (
             *({"own_budget": "its paper's", "steps": 300}, {}, "no"),

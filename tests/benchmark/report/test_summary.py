@@ -11,7 +11,7 @@ from benchmark.report.figures.cases import scan_scores
 from benchmark.report.figures.scores import paired
 from benchmark.report.figures.style import FigureData
 from benchmark.report.runs import CASE_COLUMNS, ROLES, Rows
-from benchmark.report.summary import MEAN, Options, arrays, default_reference, patients, summarise, unlearned
+from benchmark.report.summary import MEAN, Options, Summary, arrays, default_reference, patients, summarise, unlearned
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.stored import mean_dice
 from benchmark.store import RULES
@@ -169,11 +169,11 @@ def test_what_other_methods_have_and_this_one_lacks_is_counted_as_planned():
 
 
 def test_predictions_from_elsewhere_lack_no_run_and_are_never_best():
-    cases = [*many("m", 0.5), *many("n", 0.6, seed=1), *many("second", 0.8, seeds=(0,), seed=2)]
-    made = [*runs_of("m", "n"), run(row="second", external=True)]
+    cases = [*many("m", 0.5), *many("k", 0.4, seed=3), *many("n", 0.6, seed=1), *many("second", 0.8, seeds=(0,), seed=2)]
+    made = [*runs_of("m", "k", "n"), run(row="second", external=True)]
     cells = summary(cases, made).cells.query("metric == 'dice' and region == @MEAN").set_index("method")
     assert (cells.runs["second"], cells.planned["second"]) == (1, 1)
-    assert cells.place.to_dict() == {"m": "", "n": "best", "second": ""}
+    assert cells.place.to_dict() == {"m": "", "k": "", "n": "best", "second": ""}
 
 
 def test_a_row_with_a_part_of_the_patients_says_so():
@@ -196,6 +196,34 @@ def test_distances_in_different_units_have_no_mean():
     found = cell([case(1.0, patient="a"), case(2.0, patient="b", unit="px")], [run()], "hd95")
     assert np.isnan(found["mean"])
     assert found["unit"] == "mm and px"
+
+
+def test_distances_on_stacks_and_on_single_slices_are_of_two_kinds():
+    sliced = case(0.9, hd95=np.nan, unit="px", patient="b", **{"hd95@slice": 4.0})
+    found = cell([case(1.0, unit="px"), sliced], [run()], "hd95")
+    assert np.isnan(found["mean"])
+    assert found["unit"] == "px and px per slice"
+    absent = case(np.nan, hd95=np.nan, unit="px", n_absent=1)
+    assert cell([absent, sliced], [run()], "hd95")["unit"] == "px per slice"
+
+
+def test_rows_with_distances_in_two_units_are_not_compared_by_them():
+    cases = [line for row in ("pce", "m") for line in many(row, 0.5, seed=len(row))]
+    runs = runs_of("pce", "m")
+    assert set(summary(cases, runs).tests.metric) == {"dice", "hd95_max"}
+    mixed = [line | {"unit": ("mm", "px")[n % 2]} for n, line in enumerate(cases)]
+    assert set(summary(mixed, runs).tests.metric) == {"dice"}
+
+
+def test_zero_has_no_minus_sign():
+    found = cell([case(0.5, rve=-0.0001, patient="a"), case(0.5, rve=-0.0002, patient="b")], [run()], "rve")
+    assert shown(found).startswith("0.000 [")
+    assert "-0.000" not in shown(found)
+
+
+def test_an_order_of_ties_has_no_agreement():
+    order = pd.DataFrame([{"column": "c", "other": "d", "tau": np.nan, "low": np.nan, "high": np.nan, "methods": 3}])
+    assert tables.agreement_table(Summary(*[pd.DataFrame()] * 3, order, *[pd.DataFrame()] * 2)).iloc[0, -1] == "not defined"
 
 
 def test_misses_ghosts_and_absences_are_counted():
@@ -252,10 +280,11 @@ def test_a_distance_has_its_median_beside_its_mean():
 
 def test_a_column_is_uninformative_by_each_metric_and_marks_nobody_there():
     """The method beats the prior in Dice, and is equal to it in NSD."""
-    values = [*many("m", 0.5), *many("prior", 0.3, seed=1)]
+    values = [line for n, row in enumerate(("m", "k", "l")) for line in many(row, 0.5 - n / 10, seed=n)]
+    values += many("prior", 0.1, seed=5)
     equal = np.random.default_rng(5).normal(0.5, 0.1, len(values))
     cases = [{**line, "nsd": value} for line, value in zip(values, equal, strict=True)]
-    found = summary(cases, runs_of("m", "prior"))
+    found = summary(cases, runs_of("m", "k", "l", "prior"))
     assert found.columns.uninformative[0] == "hd95_max, nsd"
     places = found.cells[found.cells.region == MEAN].set_index(["metric", "method"]).place
     assert (places["dice", "m"], places["nsd", "m"], places["nsd", "prior"]) == ("best", "", "")
@@ -277,9 +306,24 @@ def test_the_best_is_marked_where_its_lead_holds_and_those_that_may_be_best_else
         ]
         places = {row: cell(cases, made, row=row)["place"] for row in "mno"}
         assert places == {"m": "", "n": place, "o": place}
-    cases = in_pixels([*many("m", 0.5), *many("n", 0.6, seed=1), *many("o", 0.6, seed=2)])
-    assert cell(cases[:-36], runs_of("m", "n"), row="n")["place"] == "best"
-    assert cell(cases[:-36], runs_of("m", "n"), "hd95_max", row="m")["place"] == "best"  # less is better
+    cases = in_pixels([*many("m", 0.5), *many("n", 0.6, seed=1), *many("o", 0.55, seed=2)])
+    assert cell(cases, made, row="n")["place"] == "best"
+    assert cell(cases, made, "hd95_max", row="m")["place"] == "best"  # less is better
+
+
+@pytest.mark.parametrize("mean", [0.5, 0.6])
+def test_nothing_is_bold_or_alike_where_rows_and_seeds_are_too_few_to_cover_other_seeds(mean):
+    """Two rows with three seeds: better or alike in these runs. The same rows with five seeds have marks."""
+    for seeds, places in (((0, 1, 2), {"open"}), (range(5), {"best"} if mean == 0.5 else {"alike"})):
+        cases = [*many("m", mean, seeds=seeds), *many("n", 0.6, seed=1, seeds=seeds)]
+        found = summary(cases, runs_of("m", "n", seeds=seeds))
+        cells = found.cells.query("metric == 'dice' and region == @MEAN")
+        assert set(cells.place) - {""} == places
+        said = found.comparing.worded(("c", MEAN, "dice"), ("n", "m"))
+        assert said == ("better" if mean == 0.5 else "alike") + " in these runs" * (len(seeds) == 3)
+        assert (found.ranks.better.sum(), found.ranks.alike.sum()) == (
+            (0, 0) if len(seeds) == 3 else (1, 0) if mean == 0.5 else (0, 2)
+        )
 
 
 def test_rows_with_missing_runs_are_neither_best_nor_ranked():
@@ -290,8 +334,9 @@ def test_rows_with_missing_runs_are_neither_best_nor_ranked():
 
 
 def test_the_reference_is_full_recipe_pce_unless_another_is_named():
-    cases = in_pixels([*many("pce_dice", 0.5), *many("n", 0.6, seed=1)])
-    made = runs_of("pce_dice", "n")
+    seeds = range(5)
+    cases = in_pixels([*many("pce_dice", 0.5, seeds=seeds), *many("n", 0.6, seed=1, seeds=seeds)])
+    made = runs_of("pce_dice", "n", seeds=seeds)
     tests = summary(cases, made).tests.set_index(["metric", "method"])
     line = tests.loc["dice", "n"]
     assert (line.reference, line.verdict, line.tests, line.wins) == ("pce_dice", "better", 1, 12)
@@ -468,9 +513,15 @@ def test_a_row_with_one_bad_seed_is_worse_in_these_runs_and_has_no_mark():
 
 
 def test_a_margin_decides_what_is_alike():
-    cases = [*many("pce_dice", 0.5), *many("n", 0.53, seed=1)]
+    seeds = range(5)
+    cases = [*many("pce_dice", 0.5, seeds=seeds), *many("n", 0.53, seed=1, seeds=seeds)]
     read = Rows(
-        "n", "t", pd.DataFrame(runs_of("pce_dice", "n")), pd.DataFrame(cases, columns=CASE_COLUMNS), {"c": ABOUT}, []
+        "n",
+        "t",
+        pd.DataFrame(runs_of("pce_dice", "n", seeds=seeds)),
+        pd.DataFrame(cases, columns=CASE_COLUMNS),
+        {"c": ABOUT},
+        [],
     )
     outcomes = [summarise(read, Options(margins=(share, 2))).tests.verdict[0] for share in (0.02, 0.05)]
     assert outcomes == ["better", "alike"]
@@ -506,6 +557,17 @@ def test_cells_of_a_site_are_means_over_its_own_patients_with_its_own_best():
     assert found.per_seed["north", "a"] == "0.300/0.500"
     assert found.patients.to_dict() == {("north", "a"): 2, ("north", "b"): 2, ("south", "a"): 1, ("south", "b"): 1}
     assert summary([each | {"site": None} for each in cases], runs).sites.empty
+
+
+def test_a_run_that_learned_did_so_at_each_site():
+    """At site b it misses its one patient in one seed; of the whole run that is one case in four."""
+    cases = [
+        case(0.0 if (seed, patient) == (0, "p3") else 0.8, row="m", seed=seed, patient=patient, n_missed=int(
+            (seed, patient) == (0, "p3")), site="b" if patient == "p3" else "a")
+        for seed in (0, 1) for patient in ("p0", "p1", "p2", "p3")
+    ]  # fmt: skip
+    runs = [run(row="m", seed=seed) for seed in (0, 1)]
+    assert summary(cases, runs).sites.unlearned.max() == 0
 
 
 def test_a_row_with_a_failed_run_has_no_mean_at_any_site():
