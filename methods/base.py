@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmark.methods import networks, resident
 from benchmark.methods.augment import Augmentation, prefetch
-from benchmark.methods.batch import Batch
+from benchmark.methods.batch import Batch, trainable
 from benchmark.methods.resize import fit_sets, to_native_size, to_network
 from benchmark.seal.contract import IGNORE, Budget, Log, Range, TestScan, WeakData, WeakScan, everything
 
@@ -63,6 +63,7 @@ class Method(ABC):
 
         They are stored with the run; a later value replaces an earlier one. Raises ValueError for anything else.
         """
+        facts = {name: value.item() if isinstance(value, np.generic) else value for name, value in facts.items()}
         for name, value in facts.items():
             short = len(value) <= 100 if isinstance(value, str) else isinstance(value, int | float) and math.isfinite(value)
             if not short:
@@ -187,6 +188,8 @@ class NetMethod(Method):
         labels = []
         for image in to_network(scan.image, self.budget.size, self.budget.resize).split(self.budget.batch):
             probs = to_native_size(self.probs(image.to(self.device)), height, width, self.budget.resize)
+            if not probs.isfinite().all():
+                raise FloatingPointError("the network predicts numbers that are not finite; its training has diverged")
             labels.append(probs.argmax(1).to(torch.uint8).cpu())
         return torch.cat(labels).numpy()
 
@@ -248,7 +251,7 @@ class NetMethod(Method):
             for group, factor in [*((group, 1) for group in optimiser.param_groups), *further]:
                 group["lr"] = factor * self.rate(step)
             with self.autocast():
-                loss = self.loss(batch, progress)
+                loss = trainable(self.loss(batch, progress))
                 for term in self.terms:
                     loss = loss + term(batch)
             optimiser.zero_grad(set_to_none=True)
@@ -285,13 +288,30 @@ class NetMethod(Method):
             pairs = [augmentation(step, n, self.images[row].numpy(), self.allowed[row]) for n, row in enumerate(rows)]
             return np.stack([image for image, _ in pairs]), np.stack([sets for _, sets in pairs], dtype=np.int32), rows
 
+        known = None
         for step, (image, allowed, rows) in enumerate(prefetch(load_batch, enumerate(self.order(order)), threads)):
             memory = None
             if self.memory is not None:
+                known = self.memory if known is self.memory else self.checked_memory()
                 of_rows = [augmentation.memory(step, n, self.memory[row].numpy()) for n, row in enumerate(rows)]
                 memory = self._to_device(np.stack(of_rows))
             given = self._to_device(image), self._to_device(allowed), self._to_device(rows), memory
             yield Batch(*given, torch.tensor(step, device=self.device), self.schedule[step], self.kind(step))
+
+    def checked_memory(self) -> Tensor:
+        """Return the memory; raises ValueError if it can't be augmented like the images."""
+        memory = self.memory
+        assert memory is not None
+        if memory.is_floating_point():
+            fits = memory.dim() == 4
+        else:
+            fits = memory.dim() == 3 and int(memory.min()) >= 0 and int(memory.max()) <= IGNORE
+        if not fits or len(memory) != len(self.images):
+            raise ValueError(
+                f"self.memory is {memory.dtype} {tuple(memory.shape)}; it must have a row for each of {len(self.images)} "
+                f"training slices: integers from 0 to {IGNORE} (slices, h, w), or floats (slices, k, h, w)"
+            )
+        return memory
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         """Copy an array to the device, without waiting until it arrives."""

@@ -41,3 +41,12 @@ def write_row(table: Tensor, row: Tensor, values: Tensor) -> None:
     """
     rows = torch.arange(len(table), device=table.device).view(-1, *[1] * values.dim())
     torch.where(rows == row, values.to(table.dtype), table, out=table)
+
+
+def trainable(loss: Any) -> Tensor:
+    """Return the loss of a step; raises TypeError if a network can't be trained by it."""
+    if isinstance(loss, Tensor) and not loss.dim() and loss.requires_grad:
+        return loss
+    what = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{type(loss).__name__}"
+    without = " without a gradient" if isinstance(loss, Tensor) and not loss.requires_grad else ""
+    raise TypeError(f"loss returned {what}{without}; it must return one number as a tensor (), with its gradient")

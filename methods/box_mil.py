@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import box_bags, box_projection, boxes_of, colour_pairs, partial_cross_entropy
 from benchmark.methods.resize import inside
-from benchmark.seal.contract import Range, WeakScan, everything
+from benchmark.seal.contract import Count, Range, Share, WeakScan, everything
 
 
 @dataclass
@@ -31,9 +31,9 @@ class BoxMIL(NetMethod):
 
     projection: Literal["boxinst", "mil"] = "boxinst"  # the tightness
     pairwise: Annotated[float, Range(0.1, 10.0)] = 1.0  # weight of the pairs; 0: none
-    similarity: float = 0.3  # exp(-distance / 2) of colours in LAB from which on a pair is alike
-    dilation: int = 2  # px between the pixels of a pair
-    warm: float = 0.11  # share of the steps in which the weight of the pairs rises; published: 10,000 of 90,000
+    similarity: Share = 0.3  # exp(-distance / 2) of colours in LAB from which on a pair is alike
+    dilation: Count = 2  # px between the pixels of a pair
+    warm: Share = 0.11  # share of the steps in which the weight of the pairs rises; published: 10,000 of 90,000
 
     def prepare(self, scan: WeakScan, classes: int, size: int) -> tuple[Tensor, np.ndarray]:
         """Return a training scan at network size; the padding is background, unless nothing is known of the slice."""

@@ -13,7 +13,7 @@ from benchmark.methods.losses.labels import everywhere
 from benchmark.methods.pseudo_labels import as_sets, where_open
 from benchmark.methods.resize import inside
 from benchmark.methods.tree_energy import TreeEnergy, maps_of
-from benchmark.seal.contract import IGNORE, Budget, Log, WeakData, WeakScan
+from benchmark.seal.contract import IGNORE, Budget, Log, NotNegative, Share, WeakData, WeakScan
 
 
 @dataclass
@@ -33,10 +33,10 @@ class CAM(TreeEnergy):
     extra: ClassVar[str] = "a classifier, seeds predicted once, a second head, trees on the CPU"
     notes = {"tags_differ": "tags differed between slices"}
 
-    first_stage: float = 0.5  # share of the steps
-    pool: float = 0.0  # r of the pooling log(mean(exp(r z))) / r of a map; 0: the mean, as published
-    sure: float = 0.5  # scaled map above which a pixel is of the class
-    empty: float = 0.1  # scaled maps below which it is background
+    first_stage: Share = 0.5  # share of the steps
+    pool: NotNegative = 0.0  # r of the pooling log(mean(exp(r z))) / r of a map; 0: the mean, as published
+    sure: Share = 0.5  # scaled map above which a pixel is of the class
+    empty: Share = 0.1  # scaled maps below which it is background
 
     def begin(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Prepare the images, and where each has no padding."""
@@ -97,6 +97,8 @@ class CAM(TreeEnergy):
             maps = F.interpolate(maps, size=image.shape[-2:], mode="bilinear", align_corners=False).cpu()
             for number, own in zip(index.tolist(), maps.split(1), strict=True):
                 rows, columns = self.insides[number]
+                if not memory[number, rows, columns].numel():  # of a side of less than a pixel
+                    continue
                 seeds = seeds_of(own[..., rows, columns], tags[number : number + 1], self.sure, self.empty)
                 memory[number, rows, columns] = where_open(seeds, allowed[number : number + 1, rows, columns])[0]
         self.net.train()

@@ -22,7 +22,7 @@ from benchmark.methods.views import (
     one_hot,
     rotations,
 )
-from benchmark.seal.contract import Budget, Range, everything
+from benchmark.seal.contract import Budget, NotNegative, Range, everything
 
 GRIDS = (2, 4, 8, 16)  # blocks along a side, one of them per batch
 UNIT = 10**6  # costs of a cut are integers in this unit
@@ -44,7 +44,7 @@ class CycleMix(NetMethod):
 
     scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     mixed: Annotated[float, Range(0.01, 1.0)] = 0.1  # weight of the consistency with the mix
-    connected: float = 0.1  # weight of the agreement with the largest components; 0: without
+    connected: NotNegative = 0.1  # weight of the agreement with the largest components; 0: without
 
     extra: ClassVar[str] = "a backward pass for saliency, a pass of mixed images, graph cuts on the CPU"
     mix: Literal["puzzle", "cut"] = "puzzle"  # cut: m is 0 in a box, as in CutMix, and no saliency is needed

@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import dense_crf, partial_cross_entropy
 from benchmark.methods.scale import relative_size
-from benchmark.seal.contract import Range
+from benchmark.seal.contract import Positive, PositiveShare, Range
 
 PUBLISHED = 513  # px, the crops of the paper's code
 
@@ -29,9 +29,9 @@ class DenseCRF(NetMethod):
     static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(2e-10, 2e-8)] = 2e-9  # at the published size, 513 px
-    sigma_xy: float = 100.0  # px, likewise
-    sigma_rgb: float = 15.0  # of three channels in 0 to 255
-    scale: float = 0.5  # of the image on which the energy is computed
+    sigma_xy: Positive = 100.0  # px, likewise
+    sigma_rgb: Positive = 15.0  # of three channels in 0 to 255
+    scale: PositiveShare = 0.5  # of the image on which the energy is computed
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the labels, and give pixels of similar colour the same class."""

@@ -15,7 +15,7 @@ from benchmark.methods.base import Batch, NetMethod, scheduled
 from benchmark.methods.dmpls import Parts, shares
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pseudo_labels import as_sets, where_open
-from benchmark.seal.contract import IGNORE, Budget
+from benchmark.seal.contract import IGNORE, Budget, NotNegative, Share
 
 
 @dataclass
@@ -38,10 +38,10 @@ class DMSPS(NetMethod):
 
     title: ClassVar[str] = "DMSPS"
 
-    weight: float | None = None  # of the mixed label's loss; default 2, or 8 with the double softmax
+    weight: NotNegative | None = None  # of the mixed label's loss; default 2, or 8 with the double softmax
     double_softmax: bool = False  # as published
-    first_stage: float = 0.5  # share of the steps
-    uncertainty: float = 0.1  # normalised entropy below which a prediction becomes a label
+    first_stage: Share = 0.5  # share of the steps
+    uncertainty: Share = 0.1  # normalised entropy below which a prediction becomes a label
 
     static: ClassVar[bool] = True
     extra: ClassVar[str] = "a second decoder"

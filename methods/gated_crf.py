@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import gated_crf, partial_cross_entropy
 from benchmark.methods.scale import relative_size, scaled_window
-from benchmark.seal.contract import Range
+from benchmark.seal.contract import Count, Positive, Range
 
 
 @dataclass
@@ -24,9 +24,9 @@ class GatedCRF(NetMethod):
     static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1
-    sigma_xy: float = 6.0  # px at the published size, 256
-    sigma_rgb: float = 0.1  # of intensities in [0, 1]
-    radius: int = 5  # px, likewise
+    sigma_xy: Positive = 6.0  # px at the published size, 256
+    sigma_rgb: Positive = 0.1  # of intensities in [0, 1]
+    radius: Count = 5  # px, likewise
     window: Literal["anatomy", "pixels"] = "anatomy"  # what it keeps at other sizes: the anatomy it covers, or its px
 
     def loss(self, batch: Batch, progress: float) -> Tensor:

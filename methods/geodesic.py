@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from benchmark.methods.losses.pairwise import half_window, overlap
 from benchmark.methods.propagation import LabelPropagation
-from benchmark.seal.contract import IGNORE
+from benchmark.seal.contract import IGNORE, NotNegative
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Geodesic(LabelPropagation):
     title: ClassVar[str] = "Geodesic"
     static: ClassVar[bool] = True
 
-    contrast: float = 255.0  # length in px, at network size, of a step from black to white; not from a paper
+    contrast: NotNegative = 255.0  # length in px, at network size, of a step from black to white; not from a paper
 
     def propagate(self, image: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
         """Return the class of the nearest mark of each pixel."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.methods.boxes import boxed_sites
 from benchmark.methods.propagation import LabelPropagation
-from benchmark.seal.contract import IGNORE, Budget, Log, WeakData, WeakScan
+from benchmark.seal.contract import IGNORE, Budget, Count, Log, Share, WeakData, WeakScan
 
 
 @dataclass
@@ -31,8 +31,8 @@ class GrabCut(LabelPropagation):
     annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block", "box", "slices")
     static: ClassVar[bool] = True
 
-    rounds: int = 5  # of fitting the Gaussian mixtures and cutting
-    core: float = 0.2  # share of the area of a box, in its middle, that is fixed as its class; 0: none (Rother et al.)
+    rounds: Count = 5  # of fitting the Gaussian mixtures and cutting
+    core: Share = 0.2  # share of the area of a box, in its middle, that is fixed as its class; 0: none (Rother et al.)
 
     def begin(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Train on the cuts."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import squared_dice
 from benchmark.methods.views import Scale, cosine_distance, jigsaw, largest_components, marks_loss, one_hot
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import Budget, NotNegative, Positive, Range
 
 
 @dataclass
@@ -26,8 +26,8 @@ class HELPNet(NetMethod):
 
     scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     labels: Annotated[float, Range(0.01, 1.0)] = 0.1  # weight of the Dice losses with the common label
-    connected: float = 0.3  # weight of the agreement with the largest components; 0: without
-    temperature: float = 0.4  # of the softmax over the views' negative entropies, in bits
+    connected: NotNegative = 0.3  # weight of the agreement with the largest components; 0: without
+    temperature: Positive = 0.4  # of the softmax over the views' negative entropies, in bits
 
     extra: ClassVar[str] = "passes of 3 views instead of 1"
 

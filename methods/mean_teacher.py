@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmark.methods.base import Batch, NetMethod, ramp
 from benchmark.methods.losses import partial_cross_entropy
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import Budget, NotNegative, Range, Share
 
 
 @dataclass
@@ -24,8 +24,8 @@ class MeanTeacher(NetMethod):
     title: ClassVar[str] = "Mean teacher"
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1  # reached at the end of the ramp, which is the whole budget
-    decay: float = 0.99
-    noise: float = 0.1  # standard deviation, clipped at twice its value
+    decay: Share = 0.99
+    noise: NotNegative = 0.1  # standard deviation, clipped at twice its value
 
     static: ClassVar[bool] = True
     extra: ClassVar[str] = "a teacher, 1 more forward pass"

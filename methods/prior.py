@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from benchmark.methods.base import Method
 from benchmark.methods.boxes import boxed_sites, filled
 from benchmark.methods.resize import fit_sets, to_native_size
-from benchmark.seal.contract import Budget, Log, TestScan, WeakData
+from benchmark.seal.contract import Budget, Log, Positive, TestScan, WeakData
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Prior(Method):
     title: ClassVar[str] = "Location prior"
     annotations: ClassVar[tuple[str, ...]] = ("full", "scribble", "point", "block", "box", "slices")
     role: ClassVar[str] = "location prior"
-    spread: float = 0.05  # standard deviation of the smoothing, as a share of the frame
+    spread: Positive = 0.05  # standard deviation of the smoothing, as a share of the frame
 
     def fit(self, data: WeakData, budget: Budget, log: Log) -> None:
         """Count the marks of each class at each position of the network's square, and smooth the counts."""

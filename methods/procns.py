@@ -38,7 +38,7 @@ from benchmark.methods.batch import write_row
 from benchmark.methods.losses import affinity, partial_cross_entropy, prsa
 from benchmark.methods.pseudo_labels import running_average
 from benchmark.methods.scale import PUBLISHED, relative_size, scaled_window
-from benchmark.seal.contract import IGNORE, Budget, Range
+from benchmark.seal.contract import IGNORE, Budget, Count, NotNegative, Positive, PositiveShare, Range, Share
 
 # For each published task: an epoch's and the first phase's share of all steps, the confidence above which a disagreement
 # is noise, and the network's size in px. FAZ: 100 epochs of 59 steps in 30,000; polyp: 100 of 75 in 60,000; ODOC: 400 of 66
@@ -86,17 +86,17 @@ class ProCNS(NetMethod):
     extra: ClassVar[str] = "predictions of all training slices after each pass"
 
     setting: Literal["", "FAZ-point", "ODOC-scribble", "Polyp-block"] = ""  # a published task's epoch, size, next two values
-    phase_one: float | None = None  # share of the steps; without a setting 0.2
-    confidence: float | None = None  # above which a disagreement is noise; without a setting 0.5
+    phase_one: Share | None = None  # share of the steps; without a setting 0.2
+    confidence: Share | None = None  # above which a disagreement is noise; without a setting 0.5
     prsa_weight: Annotated[float, Range(0.01, 1)] = 0.1
-    pseudo_weight: float = 0.5
-    soft_weight: float = 0.01
-    sigma_xy: float = 6.0  # px at the published size: 384 in the settings of ODOC and polyp, else 256
-    sigma_rgb: float = 0.1  # of intensities in [0, 1]
-    radius: int = 5  # px, likewise
+    pseudo_weight: NotNegative = 0.5
+    soft_weight: NotNegative = 0.01
+    sigma_xy: Positive = 6.0  # px at the published size: 384 in the settings of ODOC and polyp, else 256
+    sigma_rgb: Positive = 0.1  # of intensities in [0, 1]
+    radius: Count = 5  # px, likewise
     window: Literal["anatomy", "pixels"] = "anatomy"  # what it keeps at other sizes: the anatomy it covers, or its px
-    alpha: float = 0.2  # of the newest prediction in the running average
-    r: float = 0.95  # relative drop of a curve's slope from which it counts as flat
+    alpha: PositiveShare = 0.2  # of the newest prediction in the running average
+    r: Share = 0.95  # relative drop of a curve's slope from which it counts as flat
     anpm: bool = True
     soft_labels: bool = True
     prototypes: Literal["both", "batch", "sample"] = "both"  # of the encoder, over the batch; of the decoder, per sample

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.methods.augment import Augmentation, prefetch
-from benchmark.methods.batch import Batch, write_row
+from benchmark.methods.batch import Batch, trainable, write_row
 from benchmark.methods.turns import rotated_labels, rotated_maps, sources
 
 AHEAD = 100  # steps whose turns are drawn at a time, while the steps before them are trained
@@ -59,6 +59,7 @@ class Resident:
         method = self.method
         taken: dict[Hashable, int] = {}
         graphs: dict[Hashable, Callable[[], None]] = {}
+        self._copy_memory()
         for step in self._drawn(method.budget.steps):
             kind = method.kind(step), self.memory is not None
             taken[kind] = taken.get(kind, 0) + 1
@@ -74,7 +75,7 @@ class Resident:
         for group in self.optimiser.param_groups:
             group["lr"].copy_(self._row(self.rates))
         with method.autocast():  # it ends with the step, so that no weights that it has cast outlive a graph
-            loss = method.loss(batch, float("nan"))
+            loss = trainable(method.loss(batch, float("nan")))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -118,6 +119,8 @@ class Resident:
         memory = self.method.memory
         if memory is None or (memory is self.copied[0] and memory._version == self.copied[1]):
             return
+        if memory is not self.copied[0]:
+            self.method.checked_memory()
         self.copied = memory, memory._version
         self.memory = memory.to(self.count.device, copy=True) if self.memory is None else self.memory.copy_(memory)
 

@@ -110,7 +110,7 @@ def inside(height: int, width: int, size: int, rule: Rule = "pad") -> tuple[slic
 
 def to_network(image: np.ndarray, size: int, rule: Rule = "pad") -> Tensor:
     """Resize a scan's image (s, c, h, w) to network size."""
-    return torch.tensor(to_network_size(image, size, rule))  # a copy: the scan's array is read-only
+    return torch.tensor(np.ascontiguousarray(to_network_size(image, size, rule)))  # a copy: the scan's array is read-only
 
 
 def _squashed(planes: Planes, height: int, width: int) -> Planes:

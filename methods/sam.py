@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmark.methods.boxes import boxed_sites
 from benchmark.methods.pce_dice import PartialCrossEntropyDice
-from benchmark.seal.contract import Budget, Log, WeakData, WeakScan
+from benchmark.seal.contract import Budget, Count, Log, WeakData, WeakScan
 
 BACKGROUND = 1  # the set of class 0 alone
 EIGHT = np.ones((3, 3))  # neighbours of a pixel in a mark
@@ -33,7 +33,7 @@ class SegmentAnything(PartialCrossEntropyDice):
     title: ClassVar[str] = "SAM"
 
     weights: str  # file with SAM's weights
-    points: int = 3  # of a mark, and as many of the marks of other classes, as points outside
+    points: Count = 3  # of a mark, and as many of the marks of other classes, as points outside
 
     annotations: ClassVar[tuple[str, ...]] = ("point", "scribble", "block", "box")
     files: ClassVar[tuple[str, ...]] = ("weights",)

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pseudo_labels import as_sets, running_average, where_open
-from benchmark.seal.contract import IGNORE, Budget, Range, everything
+from benchmark.seal.contract import IGNORE, Budget, PositiveShare, Range, Share, everything
 
 PASSES = 100
 
@@ -40,9 +40,9 @@ class Scribble2Label(NetMethod):
     title: ClassVar[str] = "Scribble2Label"
 
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the confident pixels
-    confidence: float = 0.8
-    alpha: float = 0.2  # of the newest prediction in the running average, with 100 refreshes
-    warm_up: float = 0.1  # share of the steps without confident pixels
+    confidence: Share = 0.8
+    alpha: PositiveShare = 0.2  # of the newest prediction in the running average, with 100 refreshes
+    warm_up: Share = 0.1  # share of the steps without confident pixels
 
     static: ClassVar[bool] = True
     extra: ClassVar[str] = "predictions of all training slices, up to 100 times"

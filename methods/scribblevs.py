@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, NetMethod, ramp
 from benchmark.methods.losses import partial_cross_entropy, partial_dice
 from benchmark.methods.views import follow, sure_sets, teacher_of
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import Budget, Range, Share
 
 
 @dataclass
@@ -24,10 +24,10 @@ class ScribbleVS(NetMethod):
     title: ClassVar[str] = "ScribbleVS"
 
     weight: Annotated[float, Range(0.1, 10.0)] = 1.0  # of the sure labels, after the ramp
-    tau: float = 0.5  # probability above which a prediction is a label
-    ramp: float = 0.2  # share of the steps; published: 12,000 of 60,000
-    decay: float = 0.99  # of the teacher, weights and batch statistics
-    shrink: float = 0.0  # share by which the network's weights and statistics shrink in each step; 2e-4 in the code
+    tau: Share = 0.5  # probability above which a prediction is a label
+    ramp: Share = 0.2  # share of the steps; published: 12,000 of 60,000
+    decay: Share = 0.99  # of the teacher, weights and batch statistics
+    shrink: Share = 0.0  # share by which the network's weights and statistics shrink in each step; 2e-4 in the code
 
     static: ClassVar[bool] = True
     extra: ClassVar[str] = "a teacher, 1 more forward pass"

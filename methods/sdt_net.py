@@ -11,7 +11,7 @@ from benchmark.methods import networks
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, partial_dice
 from benchmark.methods.views import follow, sure_sets, teacher_of
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import Budget, Range, Share
 
 LEVELS = (("encoder", 16), ("decoder", 1))
 
@@ -29,8 +29,8 @@ class SDTNet(NetMethod):
 
     weight: Annotated[float, Range(0.05, 5.0)] = 0.5  # of cross-entropy plus Dice with the teacher's labels
     alignment: Annotated[float, Range(0.05, 5.0)] = 0.5  # of the distance of features, per level
-    tau: float = 0.5  # probability above which a prediction is a label
-    decay: float = 0.99
+    tau: Share = 0.5  # probability above which a prediction is a label
+    decay: Share = 0.99
     move: Literal["used", "both"] = "used"  # which teachers are updated in a step
 
     needs: ClassVar[tuple[str, ...]] = ("encoder/16", "decoder/1")

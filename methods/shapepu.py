@@ -11,7 +11,7 @@ from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.scale import relative_size
 from benchmark.methods.turns import rotated_labels, rotated_maps, sources
 from benchmark.methods.views import Scale, cosine_distance, flips, holes, marks_loss, rotations
-from benchmark.seal.contract import Budget, Range, everything
+from benchmark.seal.contract import Budget, Range, Share, everything
 
 ROUNDS = 50  # of the estimate, at most
 
@@ -33,7 +33,7 @@ class ShapePU(NetMethod):
     scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
     invariance: Annotated[float, Range(0.005, 0.5)] = 0.05
     negative: Annotated[float, Range(0.1, 10.0)] = 1.0  # of the negative loss
-    start: float = 0.025  # of the negative loss, share of the steps; published: epoch 100 of 4,000
+    start: Share = 0.025  # of the negative loss, share of the steps; published: epoch 100 of 4,000
     estimate: Literal["unlabelled", "labelled"] = "unlabelled"  # pixels whose shares of classes are estimated
     reference: bool = False  # as published; also sets scale="all" and estimate="labelled"
 

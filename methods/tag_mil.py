@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import image_bags, partial_cross_entropy
-from benchmark.seal.contract import Range
+from benchmark.seal.contract import NotNegative, Range
 
 
 @dataclass
@@ -24,7 +24,7 @@ class TagMIL(NetMethod):
     static: ClassVar[bool] = True
 
     weight: Annotated[float, Range(0.1, 10.0)] = 1.0  # of the bags
-    pool: float = 0.0  # r of the pooling log(mean(exp(r p))) / r over the image; 0: the maximum, as published
+    pool: NotNegative = 0.0  # r of the pooling log(mean(exp(r p))) / r over the image; 0: the maximum, as published
 
     def loss(self, batch: Batch, progress: float) -> Tensor:
         """Fit the sets, and let each class of an image have a pixel."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmark.methods.base import Batch, NetMethod
 from benchmark.methods.losses import partial_cross_entropy, tree_energy
 from benchmark.methods.networks import Features
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import Budget, Positive, Range
 
 
 @dataclass
@@ -27,7 +27,7 @@ class TreeEnergy(NetMethod):
     extra: ClassVar[str] = "a second head, trees on the CPU"
 
     weight: Annotated[float, Range(0.01, 1.0)] = 0.1
-    sigma: float = 0.02  # of squared intensities in [0, 1], for similarity along the image's tree
+    sigma: Positive = 0.02  # of squared intensities in [0, 1], for similarity along the image's tree
 
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """A network with a second head."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmark.methods.base import Batch, ramp
 from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.mean_teacher import MeanTeacher
-from benchmark.seal.contract import Budget, Range
+from benchmark.seal.contract import Budget, Count, Range
 
 
 @dataclass
@@ -27,7 +27,7 @@ class USTM(MeanTeacher):
     title: ClassVar[str] = "USTM"
 
     weight: Annotated[float, Range(0.1, 10.0)] = 1.0  # reached at the end of the ramp, which is the whole budget
-    samples: int = 8  # noisy passes of the teacher, from which its uncertainty is estimated
+    samples: Count = 8  # noisy passes of the teacher, from which its uncertainty is estimated
     by_classes: bool = False  # use ln K and K instead of the ln 2 and 2 of the published code
 
     static: ClassVar[bool] = True

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ from benchmark.check import watch
 from benchmark.check.contract import Broken, NotApplicable
 from benchmark.check.discs import data_of, discs, held_out
 from benchmark.datasets.forms import FORMS, learnt
+from benchmark.methods.base import NetMethod
 from benchmark.plan import plugins, trials
 from benchmark.seal import folder as sealed
 from benchmark.seal.contract import Budget, TestScan, WeakData, everything
@@ -120,13 +122,33 @@ def repeats_itself(candidate: Candidate) -> None:
     """The same seed gives the same result: when fitted again, and in any order of the scans."""
     data, scans = candidate.data(), held_out()
     method = candidate.fitted(data)
-    first = [method.predict(scan) for scan in scans]
+    first, state = [method.predict(scan) for scan in scans], state_of(method)
     again = [method.predict(scan) for scan in reversed(scans)][::-1]
     if not all(map(np.array_equal, first, again)):
         raise Broken("predictions depend on the order of the scans; they must not")
     refit(method, data)
-    if not all(map(np.array_equal, first, [method.predict(scan) for scan in scans])):
-        raise Broken("fitting it again gives another result; fit must reset its state")
+    if not all(map(np.array_equal, first, [method.predict(scan) for scan in scans])) or state != state_of(method):
+        raise Broken(
+            "fitting it again with the same seed gives another result; fit must reset its state, and seed what it draws from"
+        )
+
+
+def state_of(method: Any) -> bytes:
+    """What a method predicts from, if it says so: after a few steps different weights predict the same labels."""
+    try:
+        return pickle.dumps(type(method).state(method))
+    except NotImplementedError:
+        return b""
+
+
+def spells_its_functions(candidate: Candidate) -> None:
+    """No function has nearly the name of one that the training calls, such as `after_steps` for `after_step`."""
+    known = {name for name in dir(NetMethod) if callable(getattr(NetMethod, name)) and not name.startswith("_")}
+    _, *parents = candidate.cls.__mro__
+    for name, value in vars(candidate.cls).items():
+        meant = get_close_matches(name, known, 1, 0.85)
+        if callable(value) and meant and not any(name in vars(parent) for parent in parents):
+            raise Broken(f"it defines {name}, which nothing calls; did you mean {meant[0]}?")
 
 
 def keeps_its_options(candidate: Candidate) -> None:
@@ -162,7 +184,8 @@ def stays_within_its_budget(candidate: Candidate) -> None:
 def is_unchanged_by_snapshots(candidate: Candidate) -> None:
     """Snapshots don't change its predictions, and each can be restored to predict."""
     data, scans = candidate.data(), held_out()
-    before = [candidate.fitted(data).predict(scan) for scan in scans]
+    without = candidate.fitted(data)
+    before, weights = [without.predict(scan) for scan in scans], state_of(without)
     method, copies = candidate.cls(), []
 
     def copied() -> Any:
@@ -174,8 +197,8 @@ def is_unchanged_by_snapshots(candidate: Candidate) -> None:
     refit(method, data, budget=dataclasses.replace(BUDGET, snapshots=2))
     if copies != [pickle.dumps(state) for _, state in getattr(method, "snapshots", [])]:
         raise Broken("a snapshot has changed since it was taken; state must return a copy, and fit start without snapshots")
-    if not all(map(np.array_equal, before, map(method.predict, scans))):
-        raise Broken("snapshots change its predictions at the end; they must not")
+    if not all(map(np.array_equal, before, map(method.predict, scans))) or weights != state_of(method):
+        raise Broken("snapshots change what it has learnt at the end; they must not")
     for _, state in getattr(method, "snapshots", []):
         method.restore(state)
         first = [method.predict(scan) for scan in scans]
@@ -195,7 +218,7 @@ def declares_sound_ranges(candidate: Candidate) -> None:
 
 def is_blind_to_truth(candidate: Candidate) -> None:
     """It reads no other file than the sealed ones, and its predictions don't depend on masks in the data folder."""
-    labels = []
+    labels, states = [], []
     with TemporaryDirectory() as folder:
         given, source = Path(folder, "sealed"), candidate.plugin.file()
         given.mkdir()
@@ -206,10 +229,11 @@ def is_blind_to_truth(candidate: Candidate) -> None:
             with _masks_in_data_folder(Path(folder, f"user{brightness}"), brightness), watch.reading() as read:
                 method = candidate.fitted(sealed.open_train(given))
                 labels.append([method.predict(scan) for scan in sealed.open_test(given)])
+                states.append(state_of(method))
             if unexpected := watch.unexpected_reads(read, [given, *packaged]):
                 raise Broken(f"it reads {unexpected[0]}; a method may read no files, only the arrays that it gets")
-    if not all(map(np.array_equal, *labels)):
-        raise Broken("masks in the data folder change its predictions; it must not read them")
+    if not all(map(np.array_equal, *labels)) or states[0] != states[1]:
+        raise Broken("masks in the data folder change what it learns; it must not read them")
 
 
 @contextmanager
@@ -333,6 +357,7 @@ def _by_a_worker(plugin: plugins.Plugin, device: str, given: Path, out: Path) ->
 
 METHOD_CHECKS: tuple[Callable[[Candidate], None], ...] = (
     constructs_without_work,
+    spells_its_functions,
     claims_known_annotations,
     declares_a_known_role,
     imports_no_data_set,

@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 import benchmark
 from benchmark import InputError
 from benchmark.inputs import explain, nearest
+from benchmark.seal.contract import Range
 
 T = TypeVar("T")
 
@@ -86,6 +87,12 @@ class Plugin:
         if options and self.kind in ("method", "data set") and "__dataclass_fields__" not in vars(cls):
             raise InputError(
                 f"{self.module}: write @dataclass above class {cls.__name__}; without it {', '.join(options)} can't be set"
+            )
+        own = dataclasses.fields(cls) if "__dataclass_fields__" in vars(cls) else ()
+        if lost := [f.name for f in own if f.name in vars(cls) and f.name not in inspect.get_annotations(cls)]:
+            raise InputError(
+                f"{self.module}: write the type of {', '.join(lost)} in class {cls.__name__}, as in `weight: float = 0.5`; "
+                "without it the parent's default is used"
             )
         return cls
 
@@ -297,7 +304,7 @@ def _naming(plugin: Plugin) -> tuple[str, ...]:
 
 def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
     """Return an instance of a dataclass with these options; raises InputError for unknown names and wrong values."""
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     fields = [f for f in dataclasses.fields(cls) if f.init and f.name not in fixed]
     names = [f.name for f in fields]
     for name in [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]:
@@ -310,13 +317,18 @@ def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
                 f"{cls.__name__} has no {name!r}{nearest(name, names)}; it has {', '.join(names) or 'no options'}"
             )
         try:
-            values[name] = TypeAdapter(hints[name]).validate_python(value)
+            bounded: Any = Annotated[hints[name], Field(ge=0, allow_inf_nan=False)] if _tuned(hints[name]) else hints[name]
+            values[name] = TypeAdapter(bounded).validate_python(value)
         except ValidationError as error:
             raise InputError(f"{cls.__name__}, {name}: {explain(error)}") from error
     try:
         return cls(**fixed, **values)
     except ValueError as error:
         raise InputError(f"{cls.__name__}: {error}") from error
+
+
+def _tuned(hint: Any) -> bool:
+    return any(isinstance(each, Range) for each in getattr(hint, "__metadata__", ()))
 
 
 def learners(method: Any) -> list[Any]:

@@ -8,8 +8,12 @@ import numpy as np
 from pydantic import Field
 
 IGNORE = 255  # in label maps: more than one class is possible here
+# Types of numbers with bounds, also for the options of methods: `decay: Share = 0.99`
 Count = Annotated[int, Field(ge=1, le=10**9, strict=True)]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Budget:
     weights: str = ""  # file of encoder weights; empty: random initial weights
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Share = 1e-4
+    weight_decay: NotNegative = 1e-4
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: Count = 1
     snapshots: Annotated[int, Field(ge=0)] = 0  # number of evenly spaced steps whose weights are stored, to select from
@@ -50,7 +54,10 @@ LATER = {
 
 @dataclass(frozen=True)
 class Range:
-    """Log-uniform distribution of an option for tuning: `weight: Annotated[float, Range(0.01, 1.0)] = 0.1`."""
+    """Log-uniform distribution of an option for tuning: `weight: Annotated[float, Range(0.01, 1.0)] = 0.1`.
+
+    The option is a number from 0, also when it is set by hand.
+    """
 
     low: float
     high: float

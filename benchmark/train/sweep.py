@@ -200,13 +200,14 @@ class Sweep:
                 tables: Tables = {"cases.csv": score_run(dataset, split.test, out, metrics)}
                 if snapshots:
                     scans = split.test, split.val
-                    tables["snapshots.csv"], chosen = score_snapshots(dataset, *scans, snapshots, out, metrics)
-                    record |= chosen
+                    rows, chosen = score_snapshots(dataset, *scans, snapshots, out, metrics)
+                    tables = {**tables, "snapshots.csv": rows}
+                    record.update(chosen)
                 break
             except MetricError as error:
                 metrics = [each for each in metrics if each != error.named]
                 faults.append(str(error))
-        record |= scans_of(dataset, split.test)
+        record.update(scans_of(dataset, split.test))
         if metrics:
             record["metrics"] = records_of(metrics)
         if _seal_key(job).held_out:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from benchmark import InputError
-from benchmark.check import CHECKS, outcomes, report_on, targets, watch
+from benchmark.check import CHECKS, methods, outcomes, report_on, targets, watch
+from benchmark.check.contract import Broken
 from benchmark.check.methods import (
     gradients_reach_every_parameter,
     handles_single_slice,
@@ -168,6 +169,7 @@ class M(Metric):
 
 METHOD_FAULTS = {
     "constructs_without_work": (SOUND, "    def fit(", "    def __post_init__(self):\n        self.net = 1\n\n    def fit("),
+    "spells_its_functions": (NET, "batch.allowed)\n", "batch.allowed)\n\n    def after_steps(self, batch, progress): ...\n"),
     "claims_known_annotations": (SOUND, '("scribble", "point")', '("scribble", "doodle")'),
     "declares_a_known_role": (SOUND, '("scribble", "point")\n', '("scribble", "point")\n    role = "upper bound"\n'),
     "imports_no_data_set": (SOUND, "import torch\n", "import torch\nfrom benchmark.datasets import base as truth\n"),
@@ -378,8 +380,26 @@ def test_masks_that_are_read_past_python_change_the_prediction(tmp_path):
     )
     assert (
         found(tmp_path / "reading.py", reading)["is_blind_to_truth"]
-        == "masks in the data folder change its predictions; it must not read them"
+        == "masks in the data folder change what it learns; it must not read them"
     )
+
+
+@pytest.mark.parametrize(
+    ("check", "factor"),
+    [
+        ("repeats_itself", "np.random.default_rng().random()"),
+        ("is_blind_to_truth", "float(cv2.imread(os.environ.get('BENCHMARK_DATA', '') + '/masks/scan.png', -1).mean())"),
+        ("is_unchanged_by_snapshots", "(self.budget.snapshots > 1)"),
+    ],
+)
+def test_weights_that_change_are_seen_where_predictions_do_not(tmp_path, check, factor):
+    """After four steps the network predicts one class everywhere, whatever its weights are."""
+    path = tmp_path / f"changed_{check}.py"
+    changed = NET.replace("batch.allowed)\n", f"batch.allowed) * (1 + 0.1 * {factor})\n")
+    path.write_text(changed.replace("from torch import nn\n", "import os, cv2\nimport numpy as np\nfrom torch import nn\n"))
+    plugin = plugins.get("method", str(path))
+    with pytest.raises(Broken):
+        getattr(methods, check)(methods.Candidate(plugin, plugin.load()))
 
 
 def test_files_that_a_method_made_itself_are_its_own(tmp_path):

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -141,6 +142,12 @@ def test_an_entry_point_that_does_not_import_is_an_error_where_it_is_used(instal
         ("x = 1", "must define one Method; it defines none"),
         (MINE + MINE.replace("class Mine", "class Other"), "must define one Method; it defines Mine, Other"),
         (MINE.replace("def loss", "def losss"), "class Mine must define loss"),
+        (
+            MINE.replace("import NetMethod", "import NetMethod\nfrom benchmark.methods.mean_teacher import MeanTeacher")
+            .replace("(NetMethod)", "(MeanTeacher)")
+            .replace("weight: float =", "decay ="),
+            "write the type of decay in class Mine",
+        ),
         (MINE.replace("@dataclass\n", ""), "write @dataclass above class Mine; without it weight can't be set"),
     ],
 )
@@ -180,6 +187,23 @@ def test_options_are_checked_by_name_and_type():
         configure(GatedCRF, {"wieght": 1})
     with pytest.raises(InputError, match="GatedCRF, weight: .*number.*'much'"):
         configure(GatedCRF, {"weight": "much"})
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("mean_teacher", "decay", 1.5),
+        ("mean_teacher", "weight", -0.1),
+        ("procns", "alpha", 0.0),
+        ("procns", "phase_one", 20.0),
+        ("gated_crf", "sigma_rgb", 0.0),
+        ("ustm", "samples", 0),
+        ("geodesic", "contrast", math.inf),
+    ],
+)
+def test_an_option_beyond_its_bounds_is_refused(name, option, value):
+    with pytest.raises(InputError, match=f"{option}: .*(greater than|less than|finite)"):
+        configure(get("method", name).load(), {option: value})
 
 
 def test_what_a_class_itself_refuses_is_said_in_its_words():

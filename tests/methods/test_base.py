@@ -120,6 +120,67 @@ def test_a_batch_larger_than_the_data_repeats_slices():
     assert torch.bincount(method.batches[0].index).tolist() == [3, 3, 2, 2, 2] or len(method.batches[0].index) == 12
 
 
+@pytest.mark.parametrize(
+    "memory",
+    [
+        torch.zeros(2, 16, 16, dtype=torch.uint8),  # of two slices, not five
+        torch.full((5, 16, 16), 700),
+        torch.full((5, 16, 16), -1),
+        torch.zeros(5, 16, 16),
+        torch.zeros(5, 2, 16, 16, dtype=torch.int64),
+    ],
+)
+def test_a_memory_that_can_not_be_augmented_is_refused(memory):
+    class Keeping(Recorder):
+        def build(self, channels, classes, budget):
+            super().build(channels, classes, budget)
+            self.memory = memory
+
+    with pytest.raises(ValueError, match=r"self.memory is .*; it must have a row for each of 5 training slices"):
+        fitted(Keeping(), Budget(steps=2, batch=4, size=16))
+
+
+@pytest.mark.parametrize(
+    ("lossy", "message"),
+    [
+        (lambda loss: loss[None], r"a tensor \(1,\);"),
+        (lambda loss: loss.detach(), r"a tensor \(\) without a gradient;"),
+        (lambda loss: 0.5, "float;"),
+        (lambda loss: None, "NoneType;"),
+    ],
+)
+def test_a_loss_that_is_not_one_number_with_a_gradient_is_refused(lossy, message):
+    class Lossy(Recorder):
+        def loss(self, batch, progress):
+            return lossy(super().loss(batch, progress))
+
+    with pytest.raises(TypeError, match=f"loss returned {message} it must return one number as a tensor"):
+        fitted(Lossy(), Budget(steps=2, batch=4, size=16))
+
+
+def test_a_network_that_diverged_in_its_last_step_does_not_predict():
+    method = Recorder()
+    fitted(method, Budget(steps=2, batch=4, size=16))
+    with torch.no_grad():
+        next(method.net.parameters()).fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="its training has diverged"):
+        method.predict(TestScan(next(iter(data_of())).image, None))
+
+
+def test_numbers_of_numpy_are_facts():
+    method = Recorder()
+    method.report(share=np.float32(0.5), fired=np.bool_(True))
+    assert method.facts == {"share": 0.5, "fired": True}
+    assert [type(value) for value in method.facts.values()] == [float, bool]
+
+
+def test_an_image_that_is_a_flipped_view_is_predicted():
+    method = Recorder()
+    fitted(method, Budget(steps=1, batch=4, size=16))
+    flipped = next(iter(data_of())).image[:, :, ::-1]
+    assert np.array_equal(*(method.predict(TestScan(image, None)) for image in (flipped, flipped.copy())))
+
+
 def test_one_seed_one_result():
     first, again, other = Recorder(), Recorder(), Recorder()
     budget = Budget(steps=4, batch=2, size=16)

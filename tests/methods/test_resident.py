@@ -14,6 +14,7 @@ from benchmark.methods import resident
 from benchmark.methods.augment import Augmentation, _pipeline
 from benchmark.methods.base import optimiser_of
 from benchmark.methods.batch import write_row
+from benchmark.methods.losses import partial_cross_entropy
 from benchmark.methods.pce import PartialCrossEntropy
 from benchmark.methods.turns import rotated_labels, rotated_maps, sources
 from benchmark.plan import plugins
@@ -139,6 +140,24 @@ def test_the_fused_optimisers_train_as_the_others_do():
                 net(batch).square().sum().backward()
                 stepper.step()
         assert torch.allclose(nets[0].weight, nets[1].weight, rtol=1e-4, atol=1e-6), optimiser
+
+
+def test_a_memory_that_is_set_before_the_training_is_in_the_first_step(monkeypatch):
+    seen = []
+
+    def build(self, channels, classes, budget):
+        super(PartialCrossEntropy, self).build(channels, classes, budget)
+        self.memory = torch.zeros(len(self.images), budget.size, budget.size, dtype=torch.uint8)
+
+    def loss(self, batch, progress):
+        seen.append(batch.memory is not None)
+        return partial_cross_entropy(self.net(batch.image), batch.allowed)
+
+    monkeypatch.setattr(PartialCrossEntropy, "build", build)
+    monkeypatch.setattr(PartialCrossEntropy, "loss", loss)
+    for trainer in (by_the_loop, by_tables):
+        trained("pce", trainer)
+    assert seen == [True] * 16
 
 
 def test_the_memory_follows_the_method_into_the_same_copy():
