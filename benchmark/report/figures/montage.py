@@ -17,7 +17,7 @@ from benchmark.report.figures.style import DPI, KINDS, SETTINGS, FigureSpec, Pro
 from benchmark.report.summary import default_reference
 
 RULES = {1: ("the only case",), 2: ("best", "worst"), 3: ("best", "median", "worst")}
-METHODS = 8  # that are shown
+METHODS = 11  # that are shown
 TILE, GAP, LINE = 132, 6, 17  # px: a picture, the space between two, a line of text
 ERRORS = {"false positive": "#bb5566", "false negative": "#004488", "wrong class": "#ddaa33"}  # Tol's: no class has them
 OPACITY = 0.55  # of a class over the image
