@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,7 +22,6 @@ from benchmark.check import watch
 from benchmark.check.contract import Broken, NotApplicable
 from benchmark.check.discs import data_of, discs, held_out
 from benchmark.datasets.forms import FORMS, learnt
-from benchmark.methods.base import NetMethod
 from benchmark.plan import plugins, trials
 from benchmark.seal import folder as sealed
 from benchmark.seal.contract import Budget, TestScan, WeakData, everything
@@ -136,13 +135,28 @@ def repeats_itself(candidate: Candidate) -> None:
 def state_of(method: Any) -> bytes:
     """What a method predicts from, if it says so: after a few steps different weights predict the same labels."""
     try:
-        return pickle.dumps(type(method).state(method))
+        return _bytes(type(method).state(method))
     except NotImplementedError:
         return b""
 
 
+def _bytes(value: Any) -> bytes:
+    """The values of a state; those of a pickle depend on which objects are shared."""
+    import torch
+
+    if isinstance(value, Mapping):
+        return b"".join(repr(key).encode() + _bytes(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return b"".join(map(_bytes, value))
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return value.tobytes() if isinstance(value, np.ndarray) else pickle.dumps(value)
+
+
 def spells_its_functions(candidate: Candidate) -> None:
     """No function has nearly the name of one that the training calls, such as `after_steps` for `after_step`."""
+    from benchmark.methods.base import NetMethod
+
     known = {name for name in dir(NetMethod) if callable(getattr(NetMethod, name)) and not name.startswith("_")}
     _, *parents = candidate.cls.__mro__
     for name, value in vars(candidate.cls).items():

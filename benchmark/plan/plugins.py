@@ -27,7 +27,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 import benchmark
 from benchmark import InputError
 from benchmark.inputs import explain, nearest
-from benchmark.seal.contract import Range
 
 T = TypeVar("T")
 
@@ -328,6 +327,8 @@ def configure(cls: type, options: Mapping[str, Any], **fixed: Any) -> Any:
 
 
 def _tuned(hint: Any) -> bool:
+    from benchmark.seal.contract import Range  # it imports numpy, without which methods are listed
+
     return any(isinstance(each, Range) for each in getattr(hint, "__metadata__", ()))
 
 

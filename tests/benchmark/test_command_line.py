@@ -352,7 +352,7 @@ def test_near_duplicates_are_warned_of_before_a_run(run, tmp_path):
 def test_check_says_how_many_checks_ran(run):
     status, shown, _ = run("check", "prior")
     assert status == 0
-    assert shown.splitlines()[-1].startswith("14 checks ran, 0 failed" if "no GPU" in shown else "15 checks ran, 0 failed")
+    assert shown.splitlines()[-1].startswith("15 checks ran, 0 failed" if "no GPU" in shown else "16 checks ran, 0 failed")
 
 
 @pytest.mark.slow

@@ -134,7 +134,7 @@ def test_a_forked_workers_output_is_kept(both):
 def test_how_a_forked_worker_ended_is_said(helper, tmp_path, body, reason, died):
     task = make_task(tmp_path, f"import os\n{body}\n", {})
     if "raise" in body:
-        reason = f"benchmark.InputError: method 'mine' doesn't import: {task.out.parent}/mine.py: RuntimeError('no idea')"
+        reason = f"method 'mine' doesn't import: {task.out.parent}/mine.py: RuntimeError('no idea')"
     found = ended(start(task, "cpu", [], helper))
     assert (found.reason, found.died) == (reason, died)
 

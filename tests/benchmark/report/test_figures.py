@@ -236,8 +236,17 @@ def test_a_matrix_holds_number_and_verdict_of_every_cell(many):
     texts = [each.get_text() for each in panel.texts]
     assert len(texts) == 2 * len(METHODS) * len(FORMATS)
     assert texts.count("ref") == len(FORMATS)
-    assert texts.count("−") == len(FORMATS)  # the prior
+    assert texts.count("−") == 0  # three rows with two seeds say nothing of other seeds
     assert sorted(texts[0::2])[-1] == f"{source(many).cells['mean'].max():.3f}"
+
+
+def test_a_matrix_has_a_sign_where_a_verdict_covers_other_seeds(tmp_path):
+    rng = np.random.default_rng(0)
+    for label, mean in (("pce_dice", 0.6), ("pce", 0.59), ("entropy", 0.61), ("prior", 0.3)):
+        for seed in range(3):
+            write(tmp_path, record(label, seed=seed), mean + 0.02 * rng.standard_normal(8))
+    [panel] = overview.matrix(source(tmp_path)).figure.axes
+    assert [each.get_text() for each in panel.texts].count("−") == 1
 
 
 def test_a_matrix_holds_columns_and_rows_of_which_no_run_is_done(tmp_path):
@@ -394,12 +403,12 @@ def test_each_column_with_cases_has_a_montage_of_the_same_bytes(tmp_path):
 
 
 def test_of_many_methods_the_best_stay_with_prior_and_reference_and_the_caption_names_the_others(tmp_path):
-    methods = [f"m{n}" for n in range(8)] + ["pce_dice", HOSTILE, "prior"]  # from the best to the worst
+    methods = [f"m{n}" for n in range(11)] + ["pce_dice", HOSTILE, "prior"]  # from the best to the worst
     [made] = montage({"c": [case(methods=methods)]}, runs.ROLES, tmp_path, ["svg"])
-    assert f"Not shown: m6, m7, {HOSTILE}." in made.caption
+    assert f"Not shown: m9, m10, {HOSTILE}." in made.caption
     svg = (tmp_path / "montage.svg").read_text()
-    assert all(f">{name}<" in svg for name in (*methods[:6], "pce_dice", "prior"))
-    assert ">m6<" not in svg
+    assert all(f">{name}<" in svg for name in (*methods[:9], "pce_dice", "prior"))
+    assert ">m9<" not in svg
 
 
 def test_a_method_without_a_score_or_a_prediction_leaves_a_gap(tmp_path):
