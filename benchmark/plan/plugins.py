@@ -33,7 +33,7 @@ T = TypeVar("T")
 PRIOR, BASE, SUPERVISED = ROLES = ("location prior", "base", "supervised")  # of methods in reports
 PRESETS = Path(__file__).parents[1] / "presets"
 NAME = re.compile(r"\w[\w.+-]{0,99}")  # of a method or a data set: folders are called so
-PREFIX = "plugin_"  # of the module of a file
+PREFIX = "benchmark_plugin_"  # of the name of a file as a module; no module of a user is called so
 KINDS = {  # -> entry points
     "method": "benchmark.methods",
     "data set": "benchmark.datasets",
@@ -81,14 +81,16 @@ class Plugin:
         """Return the class; raises InputError if it lacks a function, or its options are none for want of @dataclass."""
         if missing := getattr(cls, "__abstractmethods__", ()):
             raise InputError(f"{self.module}: class {cls.__name__} must define {' and '.join(sorted(missing))}")
-        valued = {name: kind for name, kind in inspect.get_annotations(cls).items() if name in vars(cls)}
-        options = [name for name, kind in valued.items() if "ClassVar" not in str(kind)]
-        if options and self.kind in ("method", "data set") and "__dataclass_fields__" not in vars(cls):
+        if not dataclasses.is_dataclass(cls):  # a metric, which has no options
+            return cls
+        typed, fields = inspect.get_annotations(cls), [f.name for f in dataclasses.fields(cls)]
+        facts = {name for parent in cls.__mro__[1:] for name in vars(parent)} - {*fields}  # such as `annotations`
+        options = [name for name in typed if name in vars(cls) and name not in facts and "ClassVar" not in str(typed[name])]
+        if options and "__dataclass_fields__" not in vars(cls):
             raise InputError(
                 f"{self.module}: write @dataclass above class {cls.__name__}; without it {', '.join(options)} can't be set"
             )
-        own = dataclasses.fields(cls) if "__dataclass_fields__" in vars(cls) else ()
-        if lost := [f.name for f in own if f.name in vars(cls) and f.name not in inspect.get_annotations(cls)]:
+        if lost := [name for name in fields if name in vars(cls) and name not in typed]:
             raise InputError(
                 f"{self.module}: write the type of {', '.join(lost)} in class {cls.__name__}, as in `weight: float = 0.5`; "
                 "without it the parent's default is used"

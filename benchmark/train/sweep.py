@@ -212,7 +212,7 @@ class Sweep:
             record["metrics"] = records_of(metrics)
         if _seal_key(job).held_out:
             record["val_scans"] = list(split.val)
-        said = f"scored without it: {'; '.join(faults)}; mend it, then python -m benchmark score --metrics FILE"
+        said = f"not scored with all metrics: {'; '.join(faults)}; mend it, then python -m benchmark score --metrics FILE"
         return tables, said if faults else ""
 
     def _record(self, job: Job, event: Outcome) -> dict[str, Any]:

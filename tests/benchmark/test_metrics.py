@@ -233,7 +233,7 @@ def test_a_run_is_stored_without_a_metric_that_raises_and_can_be_scored_again(tm
     plan = small_plan(["prior"], metrics=[str(raises), str(share)])
     ((name, state, reason),) = run_sweep(plan, tmp_path / "results").lines
     assert (name, state) == ("prior", "done")
-    assert reason.startswith("scored without it: metric raises raised KeyError('no idea'); mend it")
+    assert reason.startswith("not scored with all metrics: metric raises raised KeyError('no idea'); mend it")
     (path,) = (tmp_path / "results").rglob("run.json")
     assert list(json.loads(path.read_text())["metrics"]) == ["share"]
     assert json.loads(path.read_text())["reason"] == reason

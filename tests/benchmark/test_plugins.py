@@ -158,6 +158,17 @@ def test_a_file_that_is_not_a_method_is_refused(tmp_path, text, message):
         get("method", str(path)).load()
 
 
+def test_a_fact_of_a_method_with_a_type_is_no_option(tmp_path):
+    path = tmp_path / "typed.py"
+    typed = (
+        MINE.replace("@dataclass\n", "")
+        .replace("    weight: float = 0.5\n", "")
+        .replace("annotations =", "annotations: tuple =")
+    )
+    path.write_text(typed)
+    assert get("method", str(path)).load().annotations == ("point",)
+
+
 def test_a_data_set_in_a_file(tmp_path):
     path = tmp_path / "foreign.py"
     path.write_text(
