@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import io
+import itertools
 import re
 import sys
 import tokenize
@@ -250,7 +251,7 @@ def title_of_data(dataset: Any) -> str:
 
 @cache
 def fingerprint(plugin: Plugin, *others: Path) -> str:
-    """Return the SHA-256 of the code of a plug-in's file, of the modules of `methods/` that it imports, and of other files.
+    """Return the SHA-256 of the code of a plug-in's file, of what it imports of `methods/` and its package, and of others.
 
     It doesn't depend on comments, docstrings, blank lines and the files' places.
     """
@@ -287,7 +288,7 @@ def _digest(text: str) -> str:
 
 @cache
 def _files(plugin: Plugin) -> tuple[Path, ...]:
-    """The file of a plug-in and the modules of `methods/` that it imports."""
+    """The file of a plug-in, and the modules of `methods/` and of its own package that it imports."""
     start = plugin.file()
     if start is None:  # in an installed package, and found only by importing it
         start = Path(inspect.getfile(plugin.load()))
@@ -489,16 +490,19 @@ def _origins(name: str, path: Path) -> list[Path]:
 
 
 def _imports(path: Path, seen: set[Path]) -> set[Path]:
-    """Return the modules of `methods/` that a file imports, directly or not; a package's names are traced to their files."""
+    """Return the modules of `methods/` and of a file's own package that it imports, directly or not.
+
+    Names that are imported from `methods/` are traced to their files.
+    """
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.ImportFrom):
-            modules = [(node.module or "", alias.name) for alias in node.names]
+            modules = [("." * node.level + (node.module or ""), alias.name) for alias in node.names]
         elif isinstance(node, ast.Import):
             modules = [(alias.name, "") for alias in node.names]
         else:
             continue
         for module, name in modules:
-            for file in _source_of_import(module, name):
+            for file in _source_of_import(module, name) or _source_in_package(path, module, name):
                 if file not in seen:
                     seen.add(file)
                     _imports(file, seen)
@@ -514,6 +518,18 @@ def _source_of_import(module: str, name: str) -> list[Path]:
         return [file]
     submodule = file.parent / f"{name}.py"
     return [submodule] if submodule.is_file() else _origins(name, file) or [file]
+
+
+def _source_in_package(path: Path, module: str, name: str) -> list[Path]:
+    """Return the file that a file's import names, where both are in one package that is not this suite."""
+    package = list(itertools.takewhile(lambda folder: (folder / "__init__.py").is_file(), path.parents))
+    level = len(module) - len(module.lstrip("."))
+    if not package or package[-1].name == "benchmark" or (not level and module.split(".")[0] != package[-1].name):
+        return []
+    root = path.parents[level - 1] if level else package[-1].parent
+    start = root.joinpath(*module[level:].split("."))
+    places = (start / f"{name}.py", start / name / "__init__.py", start / "__init__.py", start.with_suffix(".py"))
+    return [file for file in places if file.is_file()][:1]
 
 
 @cache

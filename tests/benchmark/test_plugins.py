@@ -252,6 +252,35 @@ def test_a_change_of_words_does_not(mine):
     assert before == after
 
 
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("from .parts import term", "parts.py"),
+        ("from . import parts", "parts.py"),
+        ("from lab.parts import term", "parts.py"),
+        ("import lab.parts", "parts.py"),
+        ("from lab import term", "__init__.py"),
+        ("from .deep import term", "deep/__init__.py"),
+        ("from .deep.more import term", "deep/more.py"),
+        ("from .first import term", "parts.py"),
+    ],
+)
+def test_a_change_in_another_file_of_a_package_changes_the_fingerprint(tmp_path, mine, line, where):
+    package = tmp_path / "lab"
+    (package / "deep").mkdir(parents=True)
+    for file in ("__init__.py", "parts.py", "deep/__init__.py", "deep/more.py"):
+        (package / file).write_text("term = 1\n")
+    (package / "first.py").write_text("from .parts import term\n")
+    (package / "mine.py").write_text(f"import os, lab_of_others, labels.parts\n{line}\n" + mine.read_text())
+    plugin = Plugin("method", "mine", str(package / "mine.py"))
+    plugins.read_again()
+    before = fingerprint(plugin)
+    assert str(package / where) in plugins.digests(plugin, {})
+    (package / where).write_text("term = 2\n")
+    plugins.read_again()
+    assert fingerprint(plugin) != before
+
+
 def test_the_code_of_a_method_is_also_that_of_the_methods_that_its_options_name():
     federated, base = get("method", "federated"), get("method", "dmpls").file()
     known = code(federated, {"base": "pce", "strategy": "local"})
