@@ -78,7 +78,7 @@ class Acdc(Dataset):
         """Read a volume with its mask and, if there are any, its scribbles."""
         path, affine = self._files[name], None
         if path.suffix == ".h5":
-            arrays, spacing = read_hdf5(path, ("image", "label", "scribble")), self._spacings.get(name)
+            arrays, spacing = read_hdf5(path, ("image", "label", "scribble")), self._spacing(name)
             image = as_float(arrays["image"])
         else:
             volume, grid = read_nifti(path)
@@ -135,14 +135,20 @@ class Acdc(Dataset):
         path = self.root / "spacing.csv"
         if not path.is_file():
             return {}
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             try:
                 return {
-                    line["scan"]: (float(line["slices"]), float(line["rows"]), float(line["columns"]))
+                    line["scan"].strip(): (float(line["slices"]), float(line["rows"]), float(line["columns"]))
                     for line in csv.DictReader(file)
                 }
-            except (KeyError, ValueError, TypeError, csv.Error) as error:
+            except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
                 raise InputError(f"{path}: {error!r}; it needs scan, slices, rows and columns, in mm") from error
+
+    def _spacing(self, scan: str) -> Spacing | None:
+        """Return the spacing of a scan; None if no scan's is known. Raises InputError if only that of others is."""
+        if self._spacings and scan not in self._spacings:
+            raise InputError(f"{self.root / 'spacing.csv'} has no line for {scan}; it needs one for each scan")
+        return self._spacings.get(scan)
 
 
 def write_spacing(nifti: Path, root: Path) -> Path:

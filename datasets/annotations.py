@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.base import Dataset, SplitSummary, site_names
+from benchmark.datasets.base import Dataset, SplitSummary, set_type, site_names
 from benchmark.datasets.forms import ANNOTATIONS, DENSITY, FORMS, VERSION, VERSIONS, Form
 from benchmark.inputs import nearest
 from benchmark.seal.contract import IGNORE, everything
@@ -118,7 +118,10 @@ def parse(text: str) -> Annotation:
         near = nearest(re.split("[:@+]", text)[0], FORMS)
         raise InputError(f"no annotation {text!r}{near}; there are scribble, {', '.join(ANNOTATIONS)}")
     form, maker, density = FORMS[match[1]], match[2] or "", match[3]
-    options = _options(form, dict(part.split("=") for part in match[4].split("+")[1:]), text)
+    given = [part.split("=") for part in match[4].split("+")[1:]]
+    if len(dict(given)) < len(given):
+        raise InputError(f"{text!r} states an option twice; give it one value")
+    options = _options(form, dict(given), text)
     if form.counted:
         if not maker.isdecimal() or int(maker) < 1 or density:
             raise InputError(f"{text!r} must be {form.name}:k with a whole number k, such as {form.name}:5")
@@ -188,13 +191,6 @@ def check_simulable(annotation: Annotation | Mixed, look: SplitSummary, where: s
         raise InputError(f"{where}: {look.maskless} has no dense mask to make {annotation} of; there is {has}")
 
 
-def set_type(classes: int) -> np.dtype:
-    """Return the integer type that holds sets of so many classes."""
-    if not 2 <= classes <= 31:
-        raise InputError(f"there are {classes} classes; a label set holds 2 to 31")
-    return np.dtype(np.uint8 if classes <= 8 else np.int32)
-
-
 def from_labels(labels: np.ndarray, classes: int, unlabelled: int, form: str = "") -> np.ndarray:
     """Return the sets of a label map in which one value marks unlabelled pixels.
 
@@ -211,6 +207,8 @@ def from_labels(labels: np.ndarray, classes: int, unlabelled: int, form: str = "
     if form.partition(":")[0] == "box":
         table[:known] |= 1
         inside = labels == unlabelled
+        if inside.any() and (labels != unlabelled).any() and labels.min() > 0:
+            raise InputError(f"a box is marked, and no pixel outside is; write 0 outside boxes, not {unlabelled}")
         if classes > 2 and (inside.any((-2, -1)) & ~inside.all((-2, -1))).any():
             raise InputError(f"{unlabelled} does not say which of {classes - 1} classes a box is of; write its class inside")
     if unlabelled < table.size:

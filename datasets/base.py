@@ -4,6 +4,7 @@ import hashlib
 import re
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,6 +37,12 @@ class Scan:
     spacing: tuple[float, float, float] | None = None  # mm between slices, rows, columns; None: unknown
     drawn: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))  # `allowed` maps, by format
     affine: np.ndarray | None = None  # 4 x 4, of NIfTI's kind: (column, row, slice, 1) -> mm; None: unknown
+
+    def __post_init__(self) -> None:
+        """Turn numbers of NumPy, as headers of files hold them, into Python's."""
+        if self.spacing is not None:
+            plain = tuple(mm.item() if isinstance(mm, np.generic) else mm for mm in self.spacing)
+            object.__setattr__(self, "spacing", plain)
 
 
 @dataclass(frozen=True)
@@ -205,7 +212,7 @@ def hashed_folds(patients: Mapping[str, list[str]], count: int) -> list[Split]:
     """
     order = sorted(patients, key=lambda patient: hashlib.sha256(patient.encode()).digest())
     if len(order) < count:
-        raise InputError(f"there are {len(order)} patients, too few for {count} folds")
+        raise InputError(f"there are {len(order)} patients, too few for {count} folds; bring more, or name your own splits")
     folds = []
     for fold in range(count):
         test = order[fold::count]
@@ -249,6 +256,13 @@ def check_name(name: str, what: str) -> None:
             f"{what} is called {name[:60]!r}; a name consists of printable characters without / and \\, does not "
             f"begin with a dot, and has at most {LONGEST_NAME} bytes"
         )
+
+
+def set_type(classes: int) -> np.dtype:
+    """Return the integer type that holds sets of so many classes."""
+    if not 2 <= classes <= MOST_CLASSES:
+        raise InputError(f"there are {classes} classes; a label set holds 2 to {MOST_CLASSES}")
+    return np.dtype(np.uint8 if classes <= 8 else np.int32)
 
 
 def label_map(array: np.ndarray, what: str) -> np.ndarray:
@@ -308,6 +322,11 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
     check_name(scan.name, f"a scan of {dataset.name}")
     check_name(scan.patient, f"a patient of {dataset.name}")
     image, classes = scan.image, len(dataset.classes)
+    kinds = {"image": (image, np.float32), "mask": (scan.mask, np.uint8)}
+    kinds |= {f"drawn {form}": (allowed, set_type(classes)) for form, allowed in _at_hand(scan.drawn).items()}
+    for what, (array, kind) in kinds.items():
+        if array is not None and array.dtype != kind:
+            raise wrong(f"the {what} is {array.dtype}; it must be {np.dtype(kind)}")
     if image.ndim != 4 or image.shape[1] != dataset.channels or 0 in image.shape:
         raise wrong(f"the image has shape {image.shape}; it must be (slices, {dataset.channels} channels, height, width)")
     if not np.isfinite(image).all():
@@ -411,12 +430,33 @@ class Inventory:
         total = "".join(f"{role} {seen[scan].everything}{of_site.get(scan, '')}\n" for scan, role in roles.items())
         drawn = [name for name in seen[split.train[0]].drawn if all(name in seen[scan].drawn for scan in split.train)]
         maskless = next((scan for scan in split.train if not seen[scan].masked), "")
-        warnings = tuple(
-            f"split {name} of {self.dataset.name}: {one} in {roles[one]} nearly equals {other} in {roles[other]}"
+        where = f"split {name} of {self.dataset.name}"
+        warnings = [
+            f"{where}: {one} in {roles[one]} nearly equals {other} in {roles[other]}"
             for one, other in near_duplicates({scan: seen[scan].thumbnail for scan in roles})
             if roles[one] != roles[other]
-        )
-        return SplitSummary(hashlib.sha256(total.encode()).hexdigest(), tuple(drawn), maskless, warnings)
+        ]
+        warnings += [f"{where}: {text}" for text in (*self._untaught(split), *self._partly_drawn(split))]
+        return SplitSummary(hashlib.sha256(total.encode()).hexdigest(), tuple(drawn), maskless, tuple(warnings))
+
+    def _untaught(self, split: Split) -> Iterator[str]:
+        """Say which classes are in the masks of other scans of a split, and in no training mask."""
+        train = [self.seen[scan].labels for scan in split.train]
+        others = [self.seen[scan].labels for scan in (*split.val, *split.test)]
+        if all(train):
+            present = zip(self.dataset.classes, np.sum(train, 0), np.sum(others, 0), strict=True)
+            if absent := [name for name, taught, asked in present if asked and not taught]:
+                yield f"no training mask holds {', '.join(absent)}, so it can't be learnt; other masks do"
+
+    def _partly_drawn(self, split: Split) -> Iterator[str]:
+        """Say which drawn annotations can't be used, as some training scans have none."""
+        count = Counter(form for scan in split.train for form in self.seen[scan].drawn)
+        for form, number in count.items():
+            if number < len(split.train):
+                yield (
+                    f"{number} of {len(split.train)} training scans have a drawn {form}, so it can't be used; {form} is "
+                    "drawn by simulation"
+                )
 
     def read(self, name: str) -> Scan:
         """Load and check a scan, and keep its summary."""

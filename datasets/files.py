@@ -22,7 +22,7 @@ Spacing = tuple[float, float, float]
 def by_stem(folder: Path, endings: Sequence[str] = PICTURES) -> dict[str, Path]:
     """List the files of a folder by name without ending, sorted; raises InputError if two have the same name."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob("*")):
+    for path in entries(folder):
         ending = next((e for e in endings if path.name.lower().endswith(e)), None)
         if ending is None or path.name.startswith("."):
             continue
@@ -32,6 +32,12 @@ def by_stem(folder: Path, endings: Sequence[str] = PICTURES) -> dict[str, Path]:
             raise InputError(f"{folder} holds {found[stem].name} and {path.name}; two files may not have the same name")
         found[stem] = path
     return found
+
+
+def entries(folder: Path) -> list[Path]:
+    """List a folder, sorted; empty if there is none. Raises InputError if it can't be read."""
+    with named_errors(folder):
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def pairs(images: Path, masks: Path, endings: Sequence[str] = PICTURES) -> dict[str, tuple[Path, Path]]:
@@ -83,6 +89,8 @@ def scaled(volume: np.ndarray, low: float = 0.5, high: float = 99.5) -> np.ndarr
     if not np.isfinite(values).all():
         return values  # `check_scan` reports it
     bottom, top = np.percentile(volume, [low, high])
+    if bottom == top:  # few voxels differ from the background
+        bottom, top = values.min(), values.max()
     return ((values - bottom) / ((top - bottom) or 1)).clip(0, 1).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from benchmark import InputError
 from benchmark.datasets.annotations import check_drawn, from_labels
 from benchmark.datasets.base import MOST_CLASSES, ROLES, Scan, Split, UserDataset, hashed_folds
-from benchmark.datasets.files import by_stem, pairs, unread
+from benchmark.datasets.files import by_stem, entries, pairs, unread
 from benchmark.datasets.picture_files import Images, Masks, two_valued
 from benchmark.inputs import checked, read_toml
 from benchmark.seal.contract import IGNORE
@@ -84,7 +84,7 @@ class Folder(UserDataset):
         for key in ("modality", "tolerance", "redistribute", "licence", "source", "citation"):
             setattr(self, key, getattr(facts, key))
         self.patients_known = bool(facts.patient)
-        self.drawn = tuple(sorted(p.name for p in (self.root / "weak").glob("[!.]*") if p.is_dir()))
+        self.drawn = tuple(p.name for p in entries(self.root / "weak") if p.is_dir() and not p.name.startswith("."))
         for form in self.drawn:
             check_drawn(form, str(self.root / "weak" / form))
 
@@ -141,7 +141,9 @@ class Folder(UserDataset):
     def reading(self) -> list[str]:
         """Return what was decided about images and masks that were read."""
         read = [*self._files.values(), *(marks.values() for marks in self._weak.values())]
-        return [*self._images.notes, *self._masks.notes, *unread(chain.from_iterable(read))]
+        known = [self.root / name for name in ("images", "masks", "weak", "dataset.toml", "sites.csv")]
+        known += [self.root / "weak" / form for form in self.drawn]
+        return [*self._images.notes, *self._masks.notes, *unread(chain(*read, known))]
 
     def _patient(self, name: str) -> str:
         return self._matched("patient", name) if self.facts.patient else name

@@ -94,15 +94,25 @@ class NnUnet(UserDataset):
                 raise InputError(f"{images[0]}: its channels have shapes {[plane.shape for plane in planes]}")
             image = np.concatenate(planes, 1)
             labels = self._masks.read(path)
-            labels = two_valued(labels, len(self.classes)) if self.ignore is None else labels
+            labels = labels if self._is_marked(labels) else two_valued(labels, len(self.classes))
         values = label_map(labels, str(path))
-        if self.ignore is None or not (values == self.ignore).any():
-            return Scan(name, name, image, values, spacing, affine=affine)
-        try:
-            drawn = from_labels(values, len(self.classes), self.ignore, self.annotation)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        return Scan(name, name, image, None, spacing, {self.annotation: drawn}, affine)
+        mask, drawn = None if self._is_marked(values) else values, {}
+        if self.ignore is not None and name not in self._test and self._has_marks:
+            try:
+                drawn[self.annotation] = from_labels(values, len(self.classes), self.ignore, self.annotation)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
+        return Scan(name, name, image, mask, spacing, drawn, affine)
+
+    def _is_marked(self, labels: np.ndarray) -> bool:
+        """Whether labels leave pixels unlabelled."""
+        return self.ignore is not None and bool((labels == self.ignore).any())
+
+    @cached_property
+    def _has_marks(self) -> bool:
+        """Whether a training case leaves pixels unlabelled; then the labels of the others are marks, too."""
+        paths = (path for case, (_, path) in self._files.items() if case not in self._test)
+        return any(self._is_marked(self._masks.read(path) if self.pictures else read_nifti(path)[0]) for path in paths)
 
     def intensities(self, scan: Scan) -> list[np.ndarray]:
         """Return the intensities of the volumes, or the values of the pictures."""
@@ -112,10 +122,9 @@ class NnUnet(UserDataset):
         each = self.channels if len(images) == 1 else 1
         return [plane for channel, path in zip(self._images, images, strict=True) for plane in channel.stored(path, each)]
 
-    def _plane(self, number: int) -> dict[str, Path]:
-        """Return the images of one channel of the training part, by case."""
-        ending = f"_{number:04d}{self.ending}"
-        return by_stem(self.root / "imagesTr", (ending,))
+    def _plane(self, number: int, part: str = "Tr") -> dict[str, Path]:
+        """Return the images of one channel of a part, by case."""
+        return by_stem(self.root / f"images{part}", (f"_{number:04d}{self.ending}",))
 
     def reading(self) -> list[str]:
         """Return what was decided about pictures that were read."""
@@ -140,15 +149,14 @@ class NnUnet(UserDataset):
     def _files(self) -> dict[str, tuple[list[Path], Path]]:
         found = {}
         for part in ("Tr", "Ts"):
+            planes = [self._plane(number, part) for number in range(self.files_per_case)]
             for case, label in by_stem(self.root / f"labels{part}", (self.ending,)).items():
-                numbers = range(self.files_per_case)
-                images = [self.root / f"images{part}" / f"{case}_{number:04d}{self.ending}" for number in numbers]
-                for image in images:
-                    if not image.is_file():
-                        raise InputError(f"{label} has no image {image}")
+                if missing := [number for number, plane in enumerate(planes) if case not in plane]:
+                    name = f"{case}_{missing[0]:04d}{self.ending}"
+                    raise InputError(f"{label} has no image {self.root / f'images{part}' / name}")
                 if case in found:
                     raise InputError(f"{self.root} has case {case} in labelsTr and in labelsTs")
-                found[case] = images, label
+                found[case] = [plane[case] for plane in planes], label
         if not found:
             raise InputError(f"{self.root / 'labelsTr'} holds no file *{self.ending}")
         if unlabelled := sorted(self._plane(0).keys() - found.keys()):

@@ -31,6 +31,7 @@ OTHERS = {
     b"\x89HDF": "HDF5",
     b"P5": "PGM",
     b"P6": "PPM",
+    b"\0" * 128 + b"DICM": "DICOM",
 }
 TOPS = (255, 1023, 4095, 16383, 65535)  # white in 8, 10, 12, 14 and 16 bits
 LEAST_SPAN = 0.1  # of the range; values that span less are scaled between the least and the greatest
@@ -371,7 +372,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         except UnidentifiedImageError:
             if other := next((name for magic, name in OTHERS.items() if content.startswith(magic)), ""):
                 raise InputError(f"{path} is a {other} file; save it as PNG or TIFF") from None
-            raise
+            if content.startswith((b"II*", b"MM\0*")):
+                raise InputError(
+                    f"{path} can't be read: it is a TIFF of an unusual kind, or truncated; save it with 8 or 16 bits or "
+                    "float32, in 1, 3 or 4 bands"
+                ) from None
+            raise InputError(f"{path} can't be read: it is no PNG, JPEG, TIFF or BMP, or truncated; copy it again") from None
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise InputError(f"{path} states more than {Image.MAX_IMAGE_PIXELS:,} pixels; save it smaller") from None
         with file:

@@ -13,7 +13,7 @@ from benchmark import InputError
 from benchmark.datasets.annotations import from_labels
 from benchmark.datasets.base import Dataset, Scan, Split, check_root, label_map, stored_split
 from benchmark.datasets.files import as_float, by_stem, pairs, read_hdf5
-from benchmark.datasets.picture_files import Images, Masks
+from benchmark.datasets.picture_files import Images, Masks, two_valued
 
 DRAWN = {  # key in the files of ProCNS and FedICRA -> name of the drawn annotation
     "keypoint": "point",
@@ -79,7 +79,8 @@ class Pictures(Dataset):
         if self._hdf5:
             return self._load_hdf5(name)
         picture, mask = self._files[name]
-        image, labels = self._images.read(picture, self.channels), self._masks.read(mask)
+        image = self._images.read(picture, self.channels)
+        labels = two_valued(self._masks.read(mask), len(self.classes))
         return Scan(name, name, image, labels, None, self._drawn(name, image[0]))
 
     def reading(self) -> list[str]:

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.annotations import set_type
-from benchmark.datasets.base import OnDemand
+from benchmark.datasets.base import OnDemand, set_type
 from benchmark.datasets.files import pairs
 from benchmark.datasets.pictures import Pictures
 from benchmark.seal.contract import everything
@@ -67,7 +66,7 @@ class Polyp(Pictures):
         path = self.root / "gaze_fixations.csv"
         found = defaultdict(list)
         if path.is_file():
-            with path.open(newline="") as file:
+            with path.open(newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)
                 try:
                     for line in reader:

@@ -14,8 +14,8 @@ from skimage.graph import MCP_Geometric
 from skimage.measure import label as components
 
 from benchmark import InputError
-from benchmark.datasets.annotations import Annotation, Mixed, parse, set_type, to_labels
-from benchmark.datasets.base import Dataset, Scan, load_alone, site_numbers
+from benchmark.datasets.annotations import Annotation, Mixed, parse, to_labels
+from benchmark.datasets.base import Dataset, Scan, load_alone, set_type, site_numbers
 from benchmark.datasets.forms import FORMS
 from benchmark.seal.contract import everything
 

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from benchmark.check.contract import Broken
 from benchmark.datasets.annotations import check_drawn, parse
 from benchmark.datasets.base import Dataset, Inventory, check_scan, check_split, digest
@@ -78,10 +76,6 @@ def loads_what_it_promises(candidate: Candidate) -> None:
             scan = dataset.load(name)
             if (scan.name, scan.patient) != (name, patient):
                 raise Broken(f"load({name!r}) returns {scan.name!r} of {scan.patient!r}; it must be of {patient!r}")
-            if scan.image.dtype != np.float32:
-                raise Broken(f"scan {name}: the image is {scan.image.dtype}; it must be float32")
-            if scan.mask is not None and scan.mask.dtype != np.uint8:
-                raise Broken(f"scan {name}: the mask is {scan.mask.dtype}; it must be uint8")
             check_scan(scan, dataset)
             if undeclared := set(scan.drawn) - set(dataset.drawn):
                 raise Broken(f"scan {name} has drawn {', '.join(sorted(undeclared))}, missing in `drawn`: {dataset.drawn}")

@@ -46,6 +46,7 @@ def check(name: str, data: Path, pictures: Path | None = None) -> int:
                 warnings += survey.look(split).warnings
         except InputError as error:
             errors.append(str(error))
+    errors = list(dict.fromkeys(errors))  # of folds, too few patients say the same
     console = Console()
     console.print(
         Text(f"{dataset.name}: {dataset.modality}, {dataset.channels} channels; {dataset.licence}"), soft_wrap=True

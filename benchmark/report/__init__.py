@@ -3,7 +3,8 @@
 import errno
 import json
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,9 +241,9 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
     for table in made:
         below = f"\n{table.short}\n" if table.short else ""
         (folder / f"{table.name}.md").write_text(f"# {table.title}\n\n{tables.markdown(table.cells)}{below}\n{NOTES}\n")
-    said = [f"## {table.title}\n\n" + "".join(f"- {note}\n" for note in table.notes) for table in made]
+    said = [f"## {titles}\n\n" + "".join(f"- {note}\n" for note in own) for titles, own in _together(made)]
     (folder / "notes.md").write_text("\n".join(["# Notes to the tables\n", *said]))
-    (folder / "notes.tex").write_text("".join(paragraphs(table.title, table.notes) for table in with_titles))
+    (folder / "notes.tex").write_text("".join(paragraphs(titles, own) for titles, own in _together(with_titles)))
     source = FigureData(read, summary, results, options.metrics[0])
     if set(options.formats) - {"md", "tex", "csv"}:
         _draw(source, with_titles, folder, options, links)
@@ -250,6 +251,14 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
         if path.is_file() and path.suffix[1:] not in options.formats:
             path.unlink()
     return opening(source) if options.site else {}
+
+
+def _together(made: Iterable[Table]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the titles of the tables that have the same notes, and these notes."""
+    titles: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for table in made:
+        titles[tuple(table.notes)].append(table.title)
+    return (("; ".join(own), notes) for notes, own in titles.items())
 
 
 def _draw(source: FigureData, made: list[Table], folder: Path, options: ReportOptions, links: Mapping[str, str]) -> None:
@@ -329,9 +338,13 @@ def notes(read: Rows, summary: Summary) -> list[str]:
             "deviation of the means of the seeds."
         )
     lines += [*MEANINGS, *_marks(summary), f"Model selection: {RULES[read.selection]}."]
-    for column, about in read.about.items():
-        if len(of_column := known[known.column == column]):
-            lines.append(_about(column, about, of_column, summary))
+    shown = {column: about for column, about in read.about.items() if (known.column == column).any()}
+    budgets = set(map(_budget, shown.values()))
+    if len(shown) > 1 and len(budgets) == 1:
+        lines += [f"Budget: {budget}." for budget in budgets if budget]
+    for column, about in shown.items():
+        budget = _budget(about) if len(shown) == 1 or len(budgets) > 1 else ""
+        lines.append(_about(column, about, budget, known[known.column == column], summary))
     lines += [f"Not trained here: {', '.join(rows)} (of {name})." for name, rows in _stored(read).items()]
     lines += _options_by_column(read.runs)
     lines += _stated(read.runs)
@@ -406,8 +419,14 @@ def _stated(runs: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Summary) -> str:
-    """Describe a column: data, annotation, budget, patients and labels."""
+def _budget(about: dict[str, Any]) -> str:
+    """The values of a column's budget that a reader wants to know."""
+    budget: dict[str, Any] = about["budget"]
+    return ", ".join(f"{name} {budget[name]}" for name in SHOWN if budget.get(name) and budget[name] != "torch")
+
+
+def _about(column: str, about: dict[str, Any], budget: str, cells: pd.DataFrame, summary: Summary) -> str:
+    """Describe a column: data, annotation, patients, labels, and its budget if one is given."""
     count = int(cells.patients.max())
     patients_known = f"patient{'s' * (count > 1)}"
     unit = patients_known if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
@@ -415,11 +434,12 @@ def _about(column: str, about: dict[str, Any], cells: pd.DataFrame, summary: Sum
     few = "" if seeds >= 3 else f" ({'two seeds are' if seeds == 2 else 'one seed is'} too few for a paper)"
     counted = f"{seeds} seed{'s' * (seeds > 1)}{few}" if seeds else NO_SEED
     text = f"{column}: n = {count} {unit}, {counted}; intervals over {_covered(cells)}."
-    budget: dict[str, Any] = about["budget"]
-    shown = [f"{name} {budget[name]}" for name in SHOWN if budget.get(name) and budget[name] != "torch"]
-    text += f" Budget: {', '.join(shown)}." if shown else ""
+    text += f" Budget: {budget}." if budget else ""
     depths: dict[str, float] = about["labelled_depth_px"]
-    if shares := about["labelled_share"]:
+    shares: dict[str, float | None] = about["labelled_share"]
+    if shares and all(share == 1 for share in shares.values()):
+        text += " All pixels are labelled."
+    elif shares:
         text += f" Labelled, at median depth: {', '.join(_labelled(k, v, depths.get(k)) for k, v in shares.items())}."
     of_column = summary.columns[summary.columns.column == column].iloc[0]
     if of_column.uninformative:

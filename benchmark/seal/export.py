@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmark import InputError, __version__
 from benchmark.datasets.annotations import check_simulable, check_sites, resolve, to_labels
-from benchmark.datasets.base import Dataset, Inventory, Scan, check_name
+from benchmark.datasets.base import Dataset, Inventory, Scan, check_name, check_scan
 from benchmark.datasets.nifti import write_nifti
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
@@ -27,8 +27,8 @@ def simulate(dataset: Dataset, text: str, out: Path, *, seed: int = 0) -> int:
     scans = [scan for names in dataset.patients().values() for scan in names]
     for name in scans:
         check_name(name, f"a scan of {dataset.name}")  # it becomes a file's name
-    _empty_folder(out)
     flat = _is_flat(dataset, scans)
+    _empty_folder(out)
     annotator, files = Annotator(dataset, scans, annotation, seed), {}
     for scan in map(dataset.load, scans):
         path = write_labels(out / scan.name, to_labels(annotator(scan), len(dataset.classes)), scan, flat=flat)
@@ -56,6 +56,8 @@ def export(dataset: Dataset, text: str, split: str, out: Path, *, seed: int = 0)
     split = split or dataset.splits()[0]
     resolve(text, dataset.drawn, dataset.name)  # before any scan is read
     check_sites(text, dataset)
+    if "ignore" in dataset.classes:
+        raise InputError(f"{dataset.name} has a class called ignore, nnU-Net's word for unlabelled pixels; rename the class")
     look, parts = survey.look(split), dataset.split(split)
     annotation = resolve(text, look.drawn, dataset.name)
     check_simulable(annotation, look, f"split {split} of {dataset.name}")
@@ -92,22 +94,27 @@ def _empty_folder(path: Path) -> None:
 
 
 def _is_flat(dataset: Dataset, scans: Iterable[str]) -> bool:
-    """Return whether all scans are single images without geometry, which are written as pictures; else all are NIfTI."""
-    return all(len(scan.image) == 1 and scan.affine is None for scan in map(dataset.load, scans))
+    """Check all scans; return whether they are single images without geometry, to be written as pictures, not as NIfTI."""
+    flat = True
+    for scan in map(dataset.load, scans):
+        check_scan(scan, dataset)
+        flat = flat and len(scan.image) == 1 and scan.affine is None and scan.spacing is None
+    return flat
 
 
 def write_images(stem: Path, scan: Scan, dataset: Dataset, *, flat: bool) -> None:
     """Write a scan's image with its own intensities, in nnU-Net's layout: as pictures if `flat`, else as NIfTI.
 
-    A picture has 8 or 16 bits, and three channels are one picture in colour. Intensities without a file of that kind, from
-    0 to 1, are written in 8 bits.
+    A picture has 8 or 16 bits, and three channels are one picture in colour. Intensities of another type are written in 8
+    bits, between the black and white that methods see.
     """
     channels = dataset.intensities(scan)
     if not flat:
         for c, channel in enumerate(channels):
             write_nifti(Path(f"{stem}_{c:04d}.nii.gz"), channel, scan)
         return
-    planes = [c[0] if c.dtype in (np.uint8, np.uint16) else np.rint(c[0] * 255).astype(np.uint8) for c in channels]
+    seen = np.rint(scan.image[0] * 255).astype(np.uint8)
+    planes = [own[0] if own.dtype in (np.uint8, np.uint16) else seen[c] for c, own in enumerate(channels)]
     pictures = [np.dstack(planes[::-1])] if len(planes) == 3 else planes  # OpenCV's colours are blue, green, red
     for c, picture in enumerate(pictures):
         Path(f"{stem}_{c:04d}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())

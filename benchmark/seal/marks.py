@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.annotations import Annotation, Mixed, of_sites, parse_sites, set_type, to_labels
-from benchmark.datasets.base import Dataset, Scan, load_alone, site_numbers
+from benchmark.datasets.annotations import Annotation, Mixed, of_sites, parse_sites, to_labels
+from benchmark.datasets.base import Dataset, Scan, load_alone, set_type, site_numbers
 from benchmark.datasets.simulate import Annotator
 from benchmark.images import UNLABELLED
 from benchmark.seal import folder as sealed

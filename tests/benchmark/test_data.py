@@ -56,6 +56,15 @@ def two_patients_in_one(root):
     (root / "dataset.toml").write_text("patient = '^(p)'\n[splits.mine]\ntrain = ['p0_view0']\ntest = ['p1_view0']\n")
 
 
+def boxes_without_an_outside(root):
+    """Boxes of two classes, with 255 outside, as all other marks have it."""
+    (root / "dataset.toml").unlink()
+    (root / "weak/point").rename(root / "weak/box")
+    for folder, outside in (("masks", 0), ("weak/box", 255)):
+        for path in (root / folder).iterdir():
+            draw(path, lambda labels, outside=outside: np.where(labels == 1, 1, outside).astype(np.uint8))
+
+
 FAULTS = {
     "wrong label": ("odoc", lambda r: draw(first(r, "masks/*.png"), lambda a: set_pixel(a, 7)), r"unknown labels \[7\]"),
     "another shape": ("odoc", lambda r: draw(first(r, "masks/*.png"), lambda a: a[:-2]), r"mask has shape \(1, 34, 40\)"),
@@ -85,6 +94,9 @@ FAULTS = {
     "labels of another volume": ("nnunet", lambda r: volumes.save(r / "labelsTr/case_000.nii.gz", np.zeros((2, 30, 34))),
                                  r"has shape \(2, 30, 34\)"),
     "a missing channel": ("nnunet", lambda r: first(r, "imagesTr/*.gz").unlink(), "has no image"),
+    "a DICOM file": ("odoc", lambda r: first(r, "images/*.png").write_bytes(bytes(128) + b"DICM"), "is a DICOM file; save"),
+    "an odd TIFF": ("odoc", lambda r: first(r, "images/*.png").write_bytes(b"II*\0" + bytes(99)), "TIFF of an unusual kind"),
+    "a box without its outside": ("folder", boxes_without_an_outside, "p0_view0.png: a box is marked, and no pixel outside"),
     "a flat volume": ("nnunet", lambda r: nib.save(nib.Nifti1Image(np.zeros((4, 4)), np.eye(4)), first(r, "imagesTr/*.gz")),
                       "a volume has three axes"),
 }  # fmt: skip
@@ -142,6 +154,35 @@ def test_what_is_implausible_is_said_by_data_check_and_by_a_plan(tmp_path, capsy
         assert plan.warnings == said
 
 
+def test_marks_that_some_images_lack_and_classes_that_no_training_mask_holds_are_said(tmp_path, capsys):
+    root = pictures.folder(tmp_path / "clinic")
+    (root / "weak/point/p3_view0.png").unlink()
+    for path in (root / "masks").glob("p[0-3]*.png"):
+        draw(path, lambda mask: np.minimum(mask, 1))
+    names = {part: [f"p{n}_view{v}" for n in own for v in (0, 1)] for part, own in (("train", range(4)), ("test", (4, 5)))}
+    toml = root / "dataset.toml"
+    toml.write_text(f"{toml.read_text()}[splits.mine]\ntrain = {names['train']}\ntest = {names['test']}\n")
+    said = [
+        "split mine of clinic: no training mask holds core, so it can't be learnt; other masks do",
+        "split mine of clinic: 7 of 8 training scans have a drawn point, so it can't be used; point is drawn by simulation",
+    ]
+    assert check(f"folder:{root}", tmp_path) == 0
+    shown = capsys.readouterr().out
+    assert [line.removeprefix("warning: ") for line in shown.splitlines() if line.startswith("warning: split")] == said
+    plan = make_plan(Request(methods=["pce"], datasets=[f"folder:{root}"], annotations=["point"]))
+    assert [text for text in plan.warnings if text.startswith("split")] == said
+
+
+def test_too_few_patients_for_folds_are_said_once(tmp_path, capsys):
+    root = pictures.folder(tmp_path / "clinic")
+    for path in [p for n in (2, 3, 4, 5) for p in root.rglob(f"p{n}_*.png")]:
+        path.unlink()
+    assert check(f"folder:{root}", tmp_path) == 1
+    assert (
+        capsys.readouterr().out.count("there are 2 patients, too few for 5 folds; bring more, or name your own splits") == 1
+    )
+
+
 def test_the_table_holds_shares_and_agreement(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     tiny_acdc.write(tmp_path)
@@ -186,6 +227,16 @@ def test_marks_of_single_images_are_png(tmp_path):
     assert set(np.unique(labels)) == {0, 1, 2, 255}
 
 
+@pytest.mark.parametrize("form", ["scribble", "full", "box"])
+def test_marks_are_not_made_of_masks_that_are_wrong(tmp_path, form):
+    """Not even of one in the middle, after others: nothing is written."""
+    pictures.odoc(tmp_path)
+    draw(sorted(tmp_path.rglob("masks/*.png"))[7], lambda mask: mask[:-1])
+    with pytest.raises(InputError, match=r"the mask has shape \(1, 35, 40\) and the image"):
+        simulate(open_data_set("odoc", tmp_path), form, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_marks_can_not_be_made_without_masks(tmp_path):
     volumes.mscmr(tmp_path)
     with pytest.raises(InputError, match="has no dense mask to make point of"):
@@ -224,6 +275,27 @@ def test_single_images_are_exported_as_png(tmp_path):
     scan = again.load("train_drishtiGS_002")
     assert scan.image.shape == (1, 3, *pictures.SHAPE)
     assert set(np.unique(scan.drawn["scribble"])) == {1, 2, 4, 7}
+
+
+def test_single_slices_of_scanner_units_keep_their_intensities(tmp_path):
+    """NIfTI of one slice without geometry, whose values need more than 8 bits, below 0 too."""
+    root = volumes.nnunet(tmp_path / "raw")
+    for path in root.rglob("*.nii.gz"):
+        plane = np.asarray(nib.load(path).dataobj)[:, :, :1]
+        nib.save(nib.Nifti1Image(plane - 100 * ("images" in path.parent.name), None), path)
+    dataset = open_data_set(f"nnunet:{root}", tmp_path)
+    out = export(dataset, "scribble", "", tmp_path / "out")
+    again = open_data_set(f"nnunet:{out}", tmp_path)
+    for name in dataset.split(dataset.splits()[0]).train:
+        assert np.abs(again.load(name).image - dataset.load(name).image).max() < 0.02
+
+
+def test_a_class_called_ignore_is_not_exported(tmp_path):
+    pictures.odoc(tmp_path)
+    dataset = open_data_set("odoc", tmp_path)
+    dataset.classes = ("background", "ignore", "rim")
+    with pytest.raises(InputError, match="odoc has a class called ignore, nnU-Net's word for unlabelled pixels"):
+        export(dataset, "point", "", tmp_path / "out")
 
 
 def test_full_supervision_is_refused_where_there_are_no_masks(tmp_path):

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark import InputError
 from benchmark.check.survey import check
@@ -12,6 +13,7 @@ from benchmark.datasets import polyp
 from benchmark.datasets.acdc import Acdc, write_spacing
 from benchmark.datasets.annotations import parse, resolve
 from benchmark.datasets.base import Inventory, check_scan, check_split, digest, site_numbers
+from benchmark.datasets.faz import Faz
 from benchmark.datasets.polyp import gaze
 from benchmark.datasets.simulate import Annotator
 from benchmark.plan import plugins
@@ -249,7 +251,10 @@ def test_spacing_is_written_from_the_headers_and_read_with_the_volumes(tmp_path,
     assert path == data / "acdc" / "spacing.csv"
     (data / "acdc" / "spacing.csv").write_text("scan,slices,rows,columns\npatient001_frame01,10,1.5,1.25\n")
     assert Acdc(data / "acdc").load("patient001_frame01").spacing == (10, 1.5, 1.25)
-    assert Acdc(data / "acdc").load("patient002_frame09").spacing is None
+    with pytest.raises(InputError, match="spacing.csv has no line for patient002_frame09; it needs one for each scan"):
+        Acdc(data / "acdc").load("patient002_frame09")
+    (data / "acdc" / "spacing.csv").write_text("scan,slices,rows,columns\npatient001_frame01 ,10,1.5,1.25\n", "utf-8-sig")
+    assert Acdc(data / "acdc").load("patient001_frame01").spacing == (10, 1.5, 1.25)
     with pytest.raises(InputError, match="holds no patientPPP/patientPPP_frameFF.nii.gz"):
         write_spacing(data, tmp_path)
 
@@ -339,6 +344,25 @@ def test_data_check_names_files_that_are_not_read(tmp_path):
         (tmp_path / name).write_bytes(b"")
     lines = plugins.open_data_set(f"folder:{tmp_path}", tmp_path).reading()
     assert lines[-2:] == ["not read in images/: k.webp, more (2)", "not read in masks/: thumbs.db (1)"]
+
+
+def test_data_check_names_marks_in_other_folders(tmp_path):
+    pictures.write_pairs(tmp_path / "clinic/images", tmp_path / "clinic/masks", ["a", "b"], 1, 3)
+    for name in ("weak/a.png", "weak/point/a.png", "Weak/point/b.png", "notes.txt"):
+        (tmp_path / "clinic" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clinic" / name).write_bytes((tmp_path / "clinic/masks/a.png").read_bytes())
+    lines = plugins.open_data_set(f"folder:{tmp_path}/clinic", tmp_path).reading()
+    assert lines[-2:] == ["not read in clinic/: Weak, notes.txt (2)", "not read in weak/: a.png (1)"]
+
+
+def test_masks_of_a_built_in_set_may_be_black_and_white(tmp_path, tiny):
+    root = tiny("faz").root
+    shutil.copytree(root, tmp_path / "faz")
+    for path in (tmp_path / "faz/masks").iterdir():
+        Image.fromarray(np.array(Image.open(path)) * np.uint8(255)).save(path)
+    before, after = Faz(root), Faz(tmp_path / "faz")
+    for name in [scan for scans in before.patients().values() for scan in scans][:3]:
+        assert np.array_equal(after.load(name).mask, before.load(name).mask)
 
 
 def test_names_that_look_alike_but_are_not_are_both_shown(tmp_path):

@@ -54,6 +54,9 @@ def spoil(array, value):
         (lambda s: replace(s, mask=spoil(s.mask, 3)), r"unknown labels \[3\]; it may hold 0 to 2"),
         (lambda s: replace(s, drawn={"scribble": s.mask[:, 1:] + 1}), "drawn scribble has shape"),
         (lambda s: replace(s, drawn={"scribble": s.mask * 0}), "outside 1 to 7"),
+        (lambda s: replace(s, image=s.image.astype(float)), "the image is float64; it must be float32"),
+        (lambda s: replace(s, mask=s.mask.astype(float)), "the mask is float64; it must be uint8"),
+        (lambda s: replace(s, drawn={"scribble": 1 + s.mask.astype(int)}), "the drawn scribble is int64; it must be uint8"),
         (lambda s: replace(s, spacing=(1.0, 0.0, 1.0)), "must be positive"),
     ],
 )
@@ -61,6 +64,14 @@ def test_a_broken_scan_is_refused_by_name(dataset, scan, fault, message):
     check_scan(scan, dataset)
     with pytest.raises(InputError, match=f"fundus_phantom, scan phantom0000: .*{message}"):
         check_scan(fault(scan), dataset)
+
+
+def test_numbers_of_a_header_are_plain_numbers(scan):
+    """As nibabel gives them; a sealed folder writes them as JSON."""
+    header = replace(scan, spacing=tuple(np.float32([8, 1.5, 1.25])))
+    assert header.spacing == (8, 1.5, 1.25)
+    assert {type(mm) for mm in header.spacing} == {float}
+    assert digest(header) == digest(replace(scan, spacing=(8.0, 1.5, 1.25)))
 
 
 def test_a_training_scan_may_lack_a_mask(dataset, scan):

@@ -2,10 +2,12 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from benchmark import InputError
+from benchmark.datasets.base import Inventory
 from benchmark.datasets.nnunet import NnUnet
 from benchmark.score.external import Predictions, score
 from benchmark.seal.export import export
@@ -63,6 +65,52 @@ def test_files_that_are_not_read_and_forms_that_are_none_are_named(tmp_path):
         InputError, match=r"annotation: 'scribbles' is no form of drawn annotation \(the nearest is scribble\)"
     ):
         NnUnet(root, annotation="scribbles")
+
+
+def test_a_case_that_is_labelled_throughout_has_marks_where_others_leave_pixels_open(tmp_path):
+    root = volumes.nnunet(tmp_path / "raw")
+    facts = json.loads((root / "dataset.json").read_text())
+    facts["labels"]["ignore"] = 3
+    (root / "dataset.json").write_text(json.dumps(facts))
+    dense = NnUnet(root)
+    train = dense.split(dense.splits()[0]).train
+    assert not dense.load(train[0]).drawn  # an ignore value that no case holds
+    for name in train[1:]:
+        path = root / f"labelsTr/{name}.nii.gz"
+        volume = nib.load(path)
+        marks = np.asarray(volume.dataobj).copy()
+        marks[::2] = 3
+        nib.save(nib.Nifti1Image(marks, volume.affine), path)
+    marked = NnUnet(root)
+    whole, open_ = marked.load(train[0]), marked.load(train[1])
+    assert np.array_equal(whole.drawn["scribble"], 1 << whole.mask)
+    assert open_.mask is None
+    assert not marked.load(marked.split("official").test[0]).drawn
+    assert Inventory(marked, {}).look("official").drawn == ("scribble",)
+
+
+def test_the_case_of_an_ending_does_not_matter(tmp_path):
+    root = volumes.nnunet(tmp_path / "raw")
+    before = NnUnet(root).load("case_000").image
+    for path in [*root.rglob("case_000*.nii.gz")]:
+        path.rename(path.with_name(path.name.replace(".nii.gz", ".NII.GZ")))
+    assert np.array_equal(NnUnet(root).load("case_000").image, before)
+
+
+def test_few_voxels_that_differ_from_the_background_keep_their_values(tmp_path):
+    root = volumes.nnunet(tmp_path / "raw")
+    path = next((root / "imagesTr").iterdir())
+    volume = nib.load(path)
+    sparse = np.zeros(volume.shape, np.int16)
+    sparse[3, 4:8, 1] = 100, 200, 300, 400
+    nib.save(nib.Nifti1Image(sparse, volume.affine), path)
+    assert np.unique(NnUnet(root).load(path.name.removesuffix("_0000.nii.gz")).image[:, 0]).tolist() == [
+        0,
+        0.25,
+        0.5,
+        0.75,
+        1,
+    ]
 
 
 def test_regions_and_plain_values_are_scored(tmp_path):

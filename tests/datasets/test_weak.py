@@ -469,6 +469,7 @@ def test_every_form_of_sites_needs_its_masks():
         ("scribble@1.2.3", "density is a share"),
         ("point+where=extreme+n=2", "n counts dots at random places; where=extreme sets the number itself"),
         ("point+colour=1", "point has no 'colour'; it has where, n, background, noise"),
+        ("scribble+noise=0.1+noise=0.2", "states an option twice; give it one value"),
         ("full+noise=0.1", "full has no 'noise'; it has no options"),
         ("point+where=there", "where is there; it must be one of random, central, extreme"),
         ("point+n=0", "n is 0; it must be a whole number from 1"),
