@@ -68,7 +68,10 @@ def run(
     budget: Annotated[
         Words, typer.Option(metavar="NAME=VALUE,...", help="published, short or laptop; then steps, batch, size, lr, ...")
     ] = None,
-    set_: Annotated[Words, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="Set an option.")] = None,
+    set_: Annotated[
+        Words,
+        typer.Option("--set", metavar="METHOD.NAME=VALUE", help="Set an option; repeat it for more. A list is [1, 2]."),
+    ] = None,
     metrics: Annotated[
         Words, typer.Option(metavar="A,B,...", help="Also score the runs with these metrics of yours: .py files or names.")
     ] = None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import InputError
+from benchmark.inputs import nearest
 from benchmark.plan.costs import Costs, by_stored
 from benchmark.plan.jobs import Job, Plan, make_plan
 from benchmark.plan.presets import Request
@@ -41,9 +42,17 @@ class Results:
         return self.read.cases
 
     def summary(self, metrics: Sequence[str] = ("dice", "hd95_max", "nsd"), reference: str = "") -> "pd.DataFrame":
-        """A line for each method, column, region and metric: mean, spread over seeds, interval, patients, seeds."""
+        """A line for each method, column, region and metric: mean, spread over seeds, interval, patients, seeds.
+
+        Raises InputError for a metric that the runs were not scored with.
+        """
         from benchmark.report.summary import Options, summarise
 
+        if isinstance(metrics, str):
+            raise InputError(f"metrics is {metrics!r}; it must be a list, such as [{metrics!r}]")
+        if unknown := [name for name in metrics if name not in self.read.metrics]:
+            near = nearest(unknown[0], self.read.metrics)
+            raise InputError(f"no metric {unknown[0]!r}{near}; the runs were scored with {', '.join(self.read.metrics)}")
         cells = summarise(self.read, Options(reference), metrics).cells
         return cells[cells.metric.isin(metrics)]
 

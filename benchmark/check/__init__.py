@@ -1,5 +1,6 @@
 """Checks of methods, data sets and metrics: plain functions that raise where the contract is broken."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,18 @@ def outcomes(target: Target) -> Iterator[Outcome]:
         except InputError as error:
             yield Outcome(check.__name__, str(error))
         except Exception as error:  # of the plug-in
-            yield Outcome(check.__name__, f"{type(error).__name__}: {error}")
+            yield Outcome(check.__name__, f"{type(error).__name__}: {error}{_place(error, target.plugin.file())}")
         else:
             yield Outcome(check.__name__)
+
+
+def _place(error: Exception, file: Path | None) -> str:
+    """Say at which line of a plug-in's file an exception was raised, or what it called that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if file is not None and Path(frame.filename) == file]
+    if own:
+        return f" ({file.name}, line {own[-1].lineno}: {own[-1].line})" if file else ""
+    return " (in the backward pass of its loss)" if any(frame.name == "backward" for frame in frames) else ""
 
 
 def targets(text: str, data: Path = Path("data")) -> list[Target]:

@@ -61,8 +61,9 @@ def refit(
 
 
 def constructs_without_work(candidate: Candidate) -> None:
-    """All options have defaults, and a new instance has no other attributes."""
+    """All options have defaults within their bounds, and a new instance has no other attributes."""
     method = candidate.cls()
+    plugins.configure(candidate.cls, plugins.options_of(method))
     extra = set(vars(method)) - {f.name for f in dataclasses.fields(method)}
     if extra:
         raise Broken(f"constructing it sets {', '.join(sorted(extra))}; only fit may do so")
@@ -80,6 +81,16 @@ def declares_a_known_role(candidate: Candidate) -> None:
     role = plugins.role(candidate.cls)
     if role and role not in plugins.ROLES:
         raise Broken(f"its role is {role!r}; it must be {', '.join(plugins.ROLES)}, or nothing")
+
+
+def needs_maps_that_exist(candidate: Candidate) -> None:
+    """`needs`, where the class has one, names maps that the default network makes."""
+    from benchmark.methods.networks import lacks
+
+    for cls in plugins.learners(candidate.cls()):
+        needs = plugins.needs(cls)
+        if missing := lacks("unet", needs, 1, 64, 2) if needs else ():
+            raise Broken(f"it needs {' and '.join(missing)}, which the network unet does not make")
 
 
 def imports_no_data_set(candidate: Candidate) -> None:
@@ -374,6 +385,7 @@ METHOD_CHECKS: tuple[Callable[[Candidate], None], ...] = (
     spells_its_functions,
     claims_known_annotations,
     declares_a_known_role,
+    needs_maps_that_exist,
     imports_no_data_set,
     is_blind_to_truth,
     learns_from_all_that_it_claims,

@@ -408,7 +408,7 @@ def _check_networks(learners: "Iterable[Learner]") -> None:
     """Check that each network can be trained with its budget and has what its methods need; `unet` has everything."""
     checked = set()
     for label, method, budget, dataset in learners:
-        needs = tuple(need for cls in plugins.learners(method) for need in getattr(cls, "needs", ()))
+        needs = tuple(need for cls in plugins.learners(method) for need in plugins.needs(cls))
         further = [(name, ()) for option in method.networks if (name := getattr(method, option))]
         for network, own in [(budget.network, needs), *further]:
             case = (network, budget.network, budget.weights, budget.size, budget.batch, dataset.channels, own)

@@ -111,6 +111,9 @@ class Plugin:
         return None
 
 
+GIVEN: dict[tuple[str, str], Plugin] = {}  # by kind and name: the latest file that `get` was asked for
+
+
 @cache
 def find(kind: str) -> dict[str, Plugin]:
     """Return every built-in and installed plug-in of a kind by name; raises InputError for a name that is used twice."""
@@ -143,6 +146,7 @@ def get(kind: str, name: str) -> Plugin:
         _check_name(plugin)
         if plugin.name in find(kind) and find(kind)[plugin.name].file() != path:
             raise InputError(f"two {kind}s are called {plugin.name!r}: {find(kind)[plugin.name].module} and {path}")
+        GIVEN[kind, plugin.name] = plugin
         return plugin
     if name not in find(kind):
         known = [*find(kind), *(groups() if kind == "method" else ())]
@@ -150,6 +154,11 @@ def get(kind: str, name: str) -> Plugin:
             raise InputError(f"no {kind} {name!r}; for the file, give {name}.py")
         raise InputError(f"no {kind} {name!r}{nearest(name, known)}; there are {', '.join(known) or 'none'}")
     return find(kind)[name]
+
+
+def at_hand(kind: str, name: str) -> Plugin | None:
+    """Return the plug-in of that name, also one whose file was given in this process; None if there is none."""
+    return find(kind).get(name) or GIVEN.get((kind, name))
 
 
 def kind_of(path: Path) -> str:
@@ -338,6 +347,14 @@ def _tuned(hint: Any) -> bool:
 def learners(method: Any) -> list[Any]:
     """Return the class of a method, and those of the methods that its options name: all of them learn from the data."""
     return [type(method), *(get("method", str(getattr(method, name))).load() for name in method.methods)]
+
+
+def needs(cls: type) -> tuple[str, ...]:
+    """Return the feature maps that a method needs of the network; raises InputError where they are no such names."""
+    stated = getattr(cls, "needs", ())
+    if not isinstance(stated, tuple) or not all(re.fullmatch(r"(encoder|decoder)/\d+", str(each)) for each in stated):
+        raise InputError(f'{cls.__name__}: needs is {stated!r}; it must be a tuple of maps, such as ("encoder/8",)')
+    return stated
 
 
 def options_of(instance: Any) -> dict[str, Any]:

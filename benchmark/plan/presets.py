@@ -234,6 +234,8 @@ class Settings:
             owner, dot, option = name.rpartition(".")
             if not dot:
                 raise InputError(f"--set names {name!r}; it must be METHOD.NAME=VALUE")
+            if isinstance(value, str) and re.search(r",\s*[\w+-]+\.\w+=", value):
+                raise InputError(f"--set {name}={value} states several options; give --set once for each")
             self.option_flags.setdefault(owner, {})[option] = value
 
     def rows(self, names: Iterable[str]) -> list[Row]:

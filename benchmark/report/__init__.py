@@ -280,11 +280,10 @@ def _tables(read: Rows, summary: Summary, numbers: Mapping[str, pd.DataFrame], m
     daggers = " ".join(_own_budgets(summary.cells))
     main, short = tables.main_table(summary.cells, metrics, known=read.metrics), _short(summary, metrics)
     yield Table("table", read.title or read.name, main, notes(read, summary), short)
-    for number, column in enumerate(dict.fromkeys(summary.cells.column)):
-        if summary.cells[summary.cells.column == column].region.nunique() > 2:  # more than one region and their mean
-            name = f"regions{number}" if number else "regions"
-            of_regions = tables.region_table(summary.cells, column, metrics, read.metrics)
-            yield Table(name, f"{column}: regions", of_regions, [AS_ABOVE], short)
+    regions = summary.cells.groupby("column", sort=False).region.nunique()
+    for number, column in enumerate(regions.index[regions > 2]):  # more than one region and their mean
+        of_regions = tables.region_table(summary.cells, column, metrics, read.metrics)
+        yield Table(f"regions{number or ''}", f"{column}: regions", of_regions, [AS_ABOVE], short)
     for number, (column, own) in enumerate(summary.sites.groupby("column", sort=False)):
         of_sites = tables.main_table(own.assign(column=own.site), metrics, known=read.metrics)
         yield Table(f"sites{number or ''}", f"{column}: sites", of_sites, [SITE_NOTE, AS_ABOVE], short)
@@ -447,7 +446,8 @@ def _about(column: str, about: dict[str, Any], budget: str, cells: pd.DataFrame,
         text += f" Uninformative in {titles}: no method beats the location prior by more than its interval"
         text += "; left out of ranks." if of_column.informative == "no" else "."
     if of_column.informative == "unknown":
-        text += " Without the location prior nobody can say whether the column is informative."
+        text += " Without the location prior nobody can say whether the column is informative, and a run is called "
+        text += "failed to learn only if it predicts a region in no scan."
     if of_column.informative == TOO_LITTLE:
         enough = count >= statistics.FEW_PATIENTS
         why = (

@@ -499,9 +499,10 @@ def _is_stale(record: Record) -> bool:
 
 def _code_now(identity: Mapping[str, Any]) -> str:
     """The fingerprint of a method's code; empty for a plug-in that is not at hand."""
+    known = plugins.at_hand("method", identity["method"])
     try:
-        return plugins.code(plugins.get("method", identity["method"]), identity["options"])
-    except InputError:
+        return plugins.code(known, identity["options"]) if known else ""
+    except InputError:  # also where its file is gone
         return ""
 
 

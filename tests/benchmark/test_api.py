@@ -31,6 +31,10 @@ def test_a_sweep_gives_its_runs_cases_and_summary_as_frames(made):
         (row, seed, "done") for row in ("pce", "prior") for seed in (0, 1)
     ]
     assert len(made.cases) == 4 * 2
+    with pytest.raises(InputError, match=r"metrics is 'dice'; it must be a list, such as \['dice'\]"):
+        made.summary("dice")
+    with pytest.raises(InputError, match=r"no metric 'dicee' \(the nearest is dice\); the runs were scored with dice, "):
+        made.summary(["dicee"])
     line = made.summary(["dice"]).set_index(["method", "region", "metric"]).loc["pce", "mean", "dice"]
     own = made.cases[made.cases.row == "pce"]
     assert line["mean"] == pytest.approx(own.groupby("seed").dice.mean().mean())

@@ -1,5 +1,7 @@
 """The checks are checked: every plug-in passes, and one with a single fault fails the check that is made for it."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -172,6 +174,7 @@ METHOD_FAULTS = {
     "spells_its_functions": (NET, "batch.allowed)\n", "batch.allowed)\n\n    def after_steps(self, batch, progress): ...\n"),
     "claims_known_annotations": (SOUND, '("scribble", "point")', '("scribble", "doodle")'),
     "declares_a_known_role": (SOUND, '("scribble", "point")\n', '("scribble", "point")\n    role = "upper bound"\n'),
+    "needs_maps_that_exist": (NET, "batch.allowed)\n", 'batch.allowed)\n\n    needs = ("decoder/64",)\n'),
     "imports_no_data_set": (SOUND, "import torch\n", "import torch\nfrom benchmark.datasets import base as truth\n"),
     "is_blind_to_truth": (
         SOUND,
@@ -301,6 +304,26 @@ def test_a_fault_is_found_by_the_check_that_is_made_for_it(tmp_path, monkeypatch
     text, old, new = FAULTS[kind][check]
     assert old in text
     assert check in found(tmp_path / f"broken_{check}{len(text)}.py", text.replace(old, new))
+
+
+TWICE = " + (lambda e: e.sum() + e.mul_(2).sum())(self.net(batch.image).exp())"  # what the gradient needs is overwritten
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "check", "said"),
+    [
+        (SOUND, "float = 1.0", "Annotated[float, Range(2.0, 3.0)] = -1", "constructs_without_work", "factor: "),
+        (SOUND, "float = 1.0", "float = 'many'", "constructs_without_work", "factor: .*valid number"),
+        (NET, "allowed)\n", "allowed)\n\n    needs = 'encoder/8'\n", "needs_maps_that_exist", "must be a tuple of maps"),
+        (NET, "allowed)\n", "allowed)\n\n    needs = ('encoder8',)\n", "needs_maps_that_exist", "must be a tuple of maps"),
+        (SOUND, "means = []", "means = [][1]", "handles_single_slice", r"IndexError: .* \(odd.py, line 23: means = \[\]\["),
+        (NET, "allowed)\n", f"allowed){TWICE}\n", "learns", r"RuntimeError: .* \(in the backward pass of its loss\)$"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_said_with_its_option_or_its_line(tmp_path, monkeypatch, text, old, new, check, said):
+    monkeypatch.setitem(CHECKS, "method", [each for each in CHECKS["method"] if each.__name__ == check])
+    assert old in text
+    assert re.search(said, found(tmp_path / "odd.py", text.replace(old, new))[check])
 
 
 @pytest.mark.slow

@@ -180,6 +180,8 @@ def test_a_failed_run_is_status_1_and_stands_in_the_report(run, tmp_path):
         (["run", "--methods", "pce", "--splits", "nope", *TINY_FLAGS], "no split nope"),
         (["run", "--preset", "nope"], "no preset 'nope'"),
         (["run", "--methods", "pce", "--set", "pce.x=1", *TINY_FLAGS], "PartialCrossEntropy has no 'x'"),
+        (["run", "--methods", "gated_crf", "--set", "gated_crf.weight=0.1,gated_crf.radius=3", *TINY_FLAGS],
+         "--set gated_crf.weight=0.1,gated_crf.radius=3 states several options; give --set once for each"),
         (["run", "--methods", "pce", "--seeds", "a", *TINY_FLAGS], "--seeds is 'a'; it must be whole numbers"),
         (["run", "--methods", "", *TINY_FLAGS], "--methods is empty; name something, or leave it out"),
         (["run", "--methods", "pce", "--seeds", ",", *TINY_FLAGS], "--seeds is ','; it must be whole numbers"),
@@ -352,7 +354,7 @@ def test_near_duplicates_are_warned_of_before_a_run(run, tmp_path):
 def test_check_says_how_many_checks_ran(run):
     status, shown, _ = run("check", "prior")
     assert status == 0
-    assert shown.splitlines()[-1].startswith("15 checks ran, 0 failed" if "no GPU" in shown else "16 checks ran, 0 failed")
+    assert shown.splitlines()[-1].startswith("16 checks ran, 0 failed" if "no GPU" in shown else "17 checks ran, 0 failed")
 
 
 @pytest.mark.slow

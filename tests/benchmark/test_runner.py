@@ -232,8 +232,10 @@ def test_stale_runs_are_seen_and_run_again_when_asked(tmp_path):
     plan = small_plan([path])
     assert state(ResultsFolder(results), plan.jobs[0]) == "stale"
     assert run_sweep(plan, results).lines == []
+    assert report_runs.read(results).runs.stale.tolist() == [True]
     assert run_sweep(plan, results, rerun="stale").lines == [("mine", "done", "")]
     assert state(ResultsFolder(results), plan.jobs[0]) == "done"
+    assert report_runs.read(results).runs.stale.tolist() == [False]
     assert run_sweep(plan, results, rerun="all").lines == [("mine", "done", "")]
 
 
