@@ -323,9 +323,9 @@ def check_scan(scan: Scan, dataset: Dataset) -> None:
     check_name(scan.patient, f"a patient of {dataset.name}")
     image, classes = scan.image, len(dataset.classes)
     drawn = [(f"drawn {form}", allowed, set_type(classes)) for form, allowed in _at_hand(scan.drawn).items()]
-    for what, array, kind in [("image", image, np.float32), ("mask", scan.mask, np.uint8), *drawn]:
+    for what, array, kind in [("image", image, np.dtype(np.float32)), ("mask", scan.mask, np.dtype(np.uint8)), *drawn]:
         if array is not None and array.dtype != kind:
-            raise wrong(f"the {what} is {array.dtype}; it must be {np.dtype(kind)}")
+            raise wrong(f"the {what} is {array.dtype}; it must be {kind}")
     if image.ndim != 4 or image.shape[1] != dataset.channels or 0 in image.shape:
         raise wrong(f"the image has shape {image.shape}; it must be (slices, {dataset.channels} channels, height, width)")
     if not np.isfinite(image).all():
