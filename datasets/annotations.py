@@ -62,7 +62,7 @@ class Annotation:
     @property
     def version(self) -> int:
         """The version of what draws it."""
-        return max([VERSION, *(VERSIONS.get(name, VERSION) for name, _ in self.options)])
+        return max(VERSIONS.get(name, VERSION) for name in (self.form, *dict(self.options)))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 # versions of the simulators, part of a run's identity: a change in what they draw is a new version
 VERSION = 2
-VERSIONS = {"noise": 4, "jitter": 3}  # of annotations with these options
+VERSIONS = {"noise": 4, "jitter": 3, "slices": 3}  # of these forms and options; slices 3: half of each batch has marks
 
 KINDS = {
     "share": "a share: 0, or 0.0001 to 1",

@@ -23,7 +23,7 @@ from benchmark.datasets.annotations import (
     to_labels,
 )
 from benchmark.datasets.base import Dataset, Scan, Split, SplitSummary
-from benchmark.datasets.forms import ANNOTATOR_ERRORS, FORMS, VERSION, learnt
+from benchmark.datasets.forms import ANNOTATOR_ERRORS, FORMS, learnt
 from benchmark.datasets.simulate import Annotator, choose_slices, degrade, stream, weaken
 from benchmark.seal.contract import everything
 
@@ -414,7 +414,7 @@ def test_what_a_version_draws_stays(annotation):
 
 def test_what_slices_a_version_chooses_stays():
     chosen = choose_slices(Volumes(), ["p1", "p2", "q1", "q2"], 3, seed=0)
-    assert (VERSION, chosen) == (2, {"p1": {2, 3}, "p2": {0}, "q1": {0, 3}, "q2": {2}})
+    assert (parse("slices:3").version, chosen) == (3, {"p1": {2, 3}, "p2": {0}, "q1": {0, 3}, "q2": {2}})
 
 
 # ------------------------------------------------------------------------------------------------ the written form

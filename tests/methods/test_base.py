@@ -52,6 +52,42 @@ def fitted(method, budget, data=None):
     return logged
 
 
+def with_marks(count, of=20, classes=3, *, every_class=True):
+    """So many slices of 20 with marks, of every class or of the background alone; a slice's grey is its number."""
+    allowed = np.full((of, 16, 16), 2**classes - 1, np.uint8)
+    for k in range(classes if every_class else 1):
+        allowed[:count, k] = 1 << k
+    image = np.broadcast_to(np.arange(of, dtype=np.float32)[:, None, None, None] / of, (of, 1, 16, 16))
+    return WeakData([WeakScan(image, allowed)], classes, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "marked"),
+    [
+        (with_marks(3), {2}),  # of a batch of 4
+        (with_marks(9), {2}),
+        (with_marks(10), {0, 1, 2, 3, 4}),
+        (with_marks(3, every_class=False), {0, 1, 2}),  # sets, not marks: tags of images without objects
+    ],
+)
+def test_half_of_each_batch_has_marks_where_few_slices_have_them(data, marked):
+    method = Recorder()
+    fitted(method, Budget(steps=30, batch=4, size=16), data)
+    bare = (method.allowed == 7).all((1, 2))
+    counts = [int((~bare[batch.index.numpy()]).sum()) for batch in method.batches]
+    assert set(counts) <= marked
+    assert len(set(counts)) > 1 or marked == {2}
+    drawn = np.bincount(np.concatenate([batch.index.numpy() for batch in method.batches]), minlength=20)
+    for group in (~bare, bare) if marked == {2} else (bare | ~bare,):
+        assert np.ptp(drawn[group]) <= 1  # pass after pass
+
+
+def test_an_odd_batch_has_one_slice_with_marks_more():
+    method = Recorder()
+    fitted(method, Budget(steps=4, batch=3, size=16), with_marks(3))
+    assert [int((batch.index < 3).sum()) for batch in method.batches] == [2] * 4
+
+
 def test_the_loop_takes_exactly_its_steps_in_full_batches():
     method = Recorder()
     fitted(method, Budget(steps=7, batch=4, size=16))
