@@ -448,14 +448,11 @@ class Inventory:
                 yield f"no training mask holds {', '.join(absent)}, so it can't be learnt; other masks do"
 
     def _partly_drawn(self, split: Split) -> Iterator[str]:
-        """Say which drawn annotations can't be used, as some training scans have none."""
+        """Say which drawn annotations are not used, as some training scans have none."""
         count = Counter(form for scan in split.train for form in self.seen[scan].drawn)
         for form, number in count.items():
             if number < len(split.train):
-                yield (
-                    f"{number} of {len(split.train)} training scans have a drawn {form}, so it can't be used; {form} is "
-                    "drawn by simulation"
-                )
+                yield f"{number} of {len(split.train)} training scans have a drawn {form}; it is used only if all have one"
 
     def read(self, name: str) -> Scan:
         """Load and check a scan, and keep its summary."""

@@ -164,7 +164,7 @@ def test_marks_that_some_images_lack_and_classes_that_no_training_mask_holds_are
     toml.write_text(f"{toml.read_text()}[splits.mine]\ntrain = {names['train']}\ntest = {names['test']}\n")
     said = [
         "split mine of clinic: no training mask holds core, so it can't be learnt; other masks do",
-        "split mine of clinic: 7 of 8 training scans have a drawn point, so it can't be used; point is drawn by simulation",
+        "split mine of clinic: 7 of 8 training scans have a drawn point; it is used only if all have one",
     ]
     assert check(f"folder:{root}", tmp_path) == 0
     shown = capsys.readouterr().out
