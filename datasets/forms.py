@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# versions of the simulators, part of a run's identity: a change in what they draw is a new version
+# versions of the simulators, part of a run's identity: a change in what they draw is a new version, and of `slices` also one
+# in how the few marked slices are drawn into batches (`NetMethod.order`)
 VERSION = 2
-VERSIONS = {"noise": 4, "jitter": 3, "slices": 3}  # of these forms and options; slices 3: half of each batch has marks
+VERSIONS = {"noise": 4, "jitter": 3, "slices": 3}  # of these forms and options
 
 KINDS = {
     "share": "a share: 0, or 0.0001 to 1",

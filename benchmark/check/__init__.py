@@ -74,11 +74,10 @@ def outcomes(target: Target) -> Iterator[Outcome]:
 
 
 def _place(error: Exception, file: Path | None) -> str:
-    """Say at which line of a plug-in's file an exception was raised, or what it called that raised it."""
+    """Say at which line of a plug-in's file an exception came up, or that it did in the backward pass."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if file is not None and Path(frame.filename) == file]
-    if own:
-        return f" ({file.name}, line {own[-1].lineno}: {own[-1].line})" if file else ""
+    if file and (own := [frame for frame in frames if Path(frame.filename) == file]):
+        return f" ({file.name}, line {own[-1].lineno}: {own[-1].line})"
     return " (in the backward pass of its loss)" if any(frame.name == "backward" for frame in frames) else ""
 
 
