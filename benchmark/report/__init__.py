@@ -343,7 +343,7 @@ def notes(read: Rows, summary: Summary) -> list[str]:
         lines += [f"Budget: {budget}." for budget in budgets if budget]
     for column, about in shown.items():
         budget = _budget(about) if len(shown) == 1 or len(budgets) > 1 else ""
-        lines.append(_about(column, about, budget, known[known.column == column], summary))
+        lines.append(_about(column, read, budget, known[known.column == column], summary))
     lines += [f"Not trained here: {', '.join(rows)} (of {name})." for name, rows in _stored(read).items()]
     lines += _options_by_column(read.runs)
     lines += _stated(read.runs)
@@ -424,8 +424,9 @@ def _budget(about: dict[str, Any]) -> str:
     return ", ".join(f"{name} {budget[name]}" for name in SHOWN if budget.get(name) and budget[name] != "torch")
 
 
-def _about(column: str, about: dict[str, Any], budget: str, cells: pd.DataFrame, summary: Summary) -> str:
+def _about(column: str, read: Rows, budget: str, cells: pd.DataFrame, summary: Summary) -> str:
     """Describe a column: data, annotation, patients, labels, and its budget if one is given."""
+    about = read.about[column]
     count = int(cells.patients.max())
     patients_known = f"patient{'s' * (count > 1)}"
     unit = patients_known if about["patients_known"] else "images (patients unknown; intervals may be too narrow)"
@@ -446,8 +447,9 @@ def _about(column: str, about: dict[str, Any], budget: str, cells: pd.DataFrame,
         text += f" Uninformative in {titles}: no method beats the location prior by more than its interval"
         text += "; left out of ranks." if of_column.informative == "no" else "."
     if of_column.informative == "unknown":
-        text += " Without the location prior nobody can say whether the column is informative, and a run is called "
-        text += "failed to learn only if it predicts a region in no scan."
+        text += " Without the location prior nobody can say whether the column is informative"
+        known = column in set(read.controls.get("column", ()))  # left out of the tables, and still compared with
+        text += "." if known else ", and a run is called failed to learn only if it predicts a region in no scan."
     if of_column.informative == TOO_LITTLE:
         enough = count >= statistics.FEW_PATIENTS
         why = (

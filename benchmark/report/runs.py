@@ -77,6 +77,9 @@ class Rows:
     snapshot_cases: pd.DataFrame | None = None  # CASE_COLUMNS and `selection`, of the runs that stored snapshots
     metrics: Mapping[str, Facts] = field(default_factory=lambda: BUILT_IN)  # the suite's, and those of its user
     titles: names.Titles = field(default_factory=dict)
+    controls: pd.DataFrame = field(
+        default_factory=pd.DataFrame
+    )  # of the columns: cases of location priors that aren't shown
 
     @cached_property
     def roles(self) -> dict[str, str]:
@@ -98,6 +101,7 @@ class Rows:
             cases=names.titled(self.cases, self.titles),
             about={self.titles.get(("column", column), column): about for column, about in self.about.items()},
             snapshot_cases=None if self.snapshot_cases is None else names.titled(self.snapshot_cases, self.titles),
+            controls=names.titled(self.controls, self.titles),
         )
 
     def track(self, name: str) -> "Rows":
@@ -140,12 +144,15 @@ class Rows:
         def own(frame: pd.DataFrame) -> pd.DataFrame:
             return frame[frame.column.isin(columns) & frame.row.isin(rows)]
 
+        left_out = self.cases[(self.cases.role == PRIOR) & ~self.cases.row.isin(rows)]
+        controls = pd.concat([self.controls, left_out])
         return replace(
             self,
             runs=own(self.runs),
             cases=own(self.cases),
             about={column: self.about[column] for column in columns},
             snapshot_cases=None if self.snapshot_cases is None else own(self.snapshot_cases),
+            controls=controls[controls.column.isin(columns)],
         )
 
 

@@ -162,7 +162,7 @@ def _states(read: Rows) -> pd.DataFrame:
     states["planned"] = np.where(states.external, states.runs, states.column.map(planned)).astype(int)
     states["whole"] = (states.failed == 0) & (states.runs > 0) & (states.runs == states.planned)
     cases, keys = read.cases, list(zip(states.column, states.row, strict=True))
-    failed, tested = unlearned(cases), cases.groupby(["column", "row"], observed=True).patient.nunique()
+    failed, tested = unlearned(read), cases.groupby(["column", "row"], observed=True).patient.nunique()
     testable = cases.groupby("column", observed=True).patient.nunique()
     states["unlearned"] = [int(failed.get(key, 0)) for key in keys]
     states["tested"] = [int(tested.get(key, 0)) for key in keys]
@@ -170,14 +170,15 @@ def _states(read: Rows) -> pd.DataFrame:
     return states
 
 
-def unlearned(cases: pd.DataFrame) -> pd.Series:
+def unlearned(read: Rows) -> pd.Series:
     """Count the runs of each column and row that failed to learn.
 
     Their Dice is not above that of a location prior with the same split and seed, or they predict a region in no scan
-    although scans have it. Location priors learn nothing, and are not counted.
+    although scans have it. Location priors learn nothing, and are not counted; one that isn't shown is compared with, too.
     """
-    if cases.empty:
+    if read.cases.empty:
         return pd.Series(dtype=int)
+    cases = pd.concat([read.cases, read.controls])
     run = ["column", "row", "split", "seed"]
     present = cases[cases.n_absent == 0]
     never = present.groupby([*run, "region"], observed=True).n_missed.min().groupby(run, observed=True).max() == 1
@@ -226,7 +227,7 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
 
 def _by_site(read: Rows, options: Options) -> pd.DataFrame:
     """The cells of the patients of each `site` alone, in columns with sites."""
-    found, failed = [], unlearned(read.cases)  # of whole runs: on few patients of a site one miss would be enough
+    found, failed = [], unlearned(read)  # of whole runs: on few patients of a site one miss would be enough
     for (column, site), cases in read.cases.groupby(["column", "site"], observed=True):
         runs, about = read.runs[read.runs.column == column], {column: read.about[column]}
         own = replace(read, runs=runs, cases=cases, about=about)

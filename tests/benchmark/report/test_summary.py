@@ -482,7 +482,9 @@ def test_a_run_failed_to_learn_if_it_is_not_above_the_prior_or_never_predicts_a_
         for p in range(2):
             cases.append(case(dice, seed=seed, patient=f"p{p}", n_missed=int(p < missed)))
             cases.append(case(prior, row="prior", seed=seed, patient=f"p{p}"))
-    assert unlearned(pd.DataFrame(cases)).to_dict() == {("c", "m"): 2}
+    runs = pd.DataFrame(runs_of("m", "prior", seeds=range(4)))
+    read = Rows("n", "t", runs, pd.DataFrame(cases, columns=CASE_COLUMNS), {"c": ABOUT}, [])
+    assert unlearned(read).to_dict() == unlearned(read.only(["m"])).to_dict() == {("c", "m"): 2}  # also without the prior
     found = cell(cases, runs_of("m", "prior", seeds=range(4)))
     assert shown(found).endswith("2 of 4 failed to learn)")
 
