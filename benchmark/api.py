@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import InputError
 from benchmark.inputs import nearest
-from benchmark.plan.costs import Costs, by_stored
+from benchmark.plan.costs import Costs, Estimate, by_stored
 from benchmark.plan.jobs import Job, Plan, make_plan
 from benchmark.plan.presets import Request
 from benchmark.store import open_results, stored
@@ -194,14 +194,14 @@ def estimate(
     sources = {str(results): open_results(results).records(), "the stored reference": reference}
     kinds = [(job.plugin, json.dumps(dict(job.options)), job.budget, job.dataset) for job in jobs]
     first = dict(zip(kinds, jobs, strict=True))
-    known = {kind: by_stored(job, sources, gpu=gpu) for kind, job in first.items()}
+    known: dict[Any, Estimate | str | None] = {kind: by_stored(job, sources, gpu=gpu) for kind, job in first.items()}
     unknown = [kind for kind, cost in known.items() if cost is None and measure]
     shapes = [(len(dataset.classes), dataset.channels) for dataset in (plan.datasets[kind[-1]] for kind in unknown)]
     timed = time_steps([(first[kind], *shape) for kind, shape in zip(unknown, shapes, strict=True)], found)
     known |= dict(zip(unknown, timed, strict=True))
     threads = max((job.budget.threads for job in jobs), default=1)
     at_once = len(found) * slots(found, workers, threads) if local else 0
-    return Costs(jobs, [known[kind] for kind in kinds], at_once, gpu)
+    return Costs(jobs, [known[kind] or "" for kind in kinds], at_once, gpu)
 
 
 def may_use_cpu(device: str, executor: str = "local") -> bool:

@@ -67,10 +67,9 @@ def show_brief(plan: "Plan", states: Sequence[tuple["Job", str]], costs: "Costs"
     columns = "; ".join(f"{name} {', '.join(own)}" for name, own in forms.items())
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(state for _, state in states).items()))
     again = "; stale: by other code, --rerun stale repeats them" if any(state == "stale" for _, state in states) else ""
-    known = [estimate for estimate in costs.estimates if estimate]
     spent = "costs unknown, --dry-run times the first steps" if costs.jobs else "nothing to do"
-    if known:
-        part = "" if len(known) == len(costs.jobs) else f" for {len(known)} of {_count(len(costs.jobs), 'run')}"
+    if costs.known:
+        part = "" if len(costs.known) == len(costs.jobs) else f" for {len(costs.known)} of {_count(len(costs.jobs), 'run')}"
         wall = f", {_in_words(costs.wall_s())} with {costs.at_once} at once" if costs.at_once else ""
         spent = f"about {sum(costs.hours(method) for method in methods):.2g} {costs.unit}{part}{wall}"
     console = Console()
@@ -128,18 +127,18 @@ def show_costs(costs: "Costs") -> None:
     shown, total = grid("method", "runs", costs.unit, "estimated by"), 0.0
     sources: dict[str, dict[str, None]] = defaultdict(dict)
     for job, estimate in zip(costs.jobs, costs.estimates, strict=True):
-        sources[job.method][estimate.source if estimate else "nothing: three steps could not be timed"] = None
+        source = f"nothing: three steps fail: {estimate}" if isinstance(estimate, str) else estimate.source
+        sources[job.method][source] = None
     for method, found in sources.items():
         hours, count = costs.hours(method), sum(job.method == method for job in costs.jobs)
         total += hours
-        shown.add_row(method, str(count), f"{hours:.3g}", "; ".join(found))
-    if any(costs.estimates):
-        console = _wide()
+        shown.add_row(method, str(count), f"{hours:.3g}" if hours else "", "; ".join(found))
+    console = _wide()
+    if sources:
         console.print(shown)
+    if costs.known:
         wall = f", {_in_words(costs.wall_s())} with {costs.at_once} at once" if costs.at_once else ""
         console.print(Text(f"about {total:.3g} {costs.unit}{wall}"))
-    elif sources:
-        print(f"costs are unknown: no three steps of {', '.join(sources)} could be timed; a run says why")
 
 
 def show_not_claimed(plan: "Plan") -> None:

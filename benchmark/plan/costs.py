@@ -26,10 +26,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of jobs: the estimate of each, None where nothing is known; and how many run at once, 0 if that is unknown."""
+    """Of jobs: the estimate of each, or why there is none; and how many run at once, 0 if that is unknown."""
 
     jobs: Sequence[Job]
-    estimates: Sequence[Estimate | None]
+    estimates: Sequence[Estimate | str]
     at_once: int
     gpu: bool
 
@@ -43,12 +43,17 @@ class Costs:
         return sum(
             estimate.seconds * (1 if self.gpu else job.budget.threads) / 3600
             for job, estimate in zip(self.jobs, self.estimates, strict=True)
-            if estimate and job.method == method
+            if isinstance(estimate, Estimate) and job.method == method
         )
+
+    @property
+    def known(self) -> list[Estimate]:
+        """The estimates that there are."""
+        return [estimate for estimate in self.estimates if isinstance(estimate, Estimate)]
 
     def wall_s(self) -> float:
         """Seconds until all have ended: at least those of the longest."""
-        seconds = [estimate.seconds for estimate in self.estimates if estimate]
+        seconds = [estimate.seconds for estimate in self.known]
         return max(sum(seconds) / self.at_once, *seconds)
 
 

@@ -19,15 +19,15 @@ MOST = 4  # slices in a batch; a step is timed with them, and scaled
 TIMEOUT_S = 120
 
 
-def time_steps(jobs: Sequence[tuple[Job, int, int]], devices: list[str]) -> list[Estimate | None]:
-    """Return what jobs with so many classes and channels will cost, each timed in a worker; None where it fails."""
+def time_steps(jobs: Sequence[tuple[Job, int, int]], devices: list[str]) -> list[Estimate | str]:
+    """Return what jobs with so many classes and channels will cost, each timed in a worker, or why it fails."""
     with scratch() as folder:
         tasks = {_task(folder / str(number), *each): number for number, each in enumerate(jobs)}
-        found: list[Estimate | None] = [None] * len(jobs)
+        found: list[Estimate | str] = [""] * len(jobs)
         for event in local.Local(devices, 1, TIMEOUT_S, []).run(iter(list(tasks))):
-            if event is not None and not event.reason:
+            if event is not None:
                 number = tasks[event.task]
-                found[number] = _estimate(jobs[number][0], event.task, event.seconds)
+                found[number] = event.reason or _estimate(jobs[number][0], event.task, event.seconds)
     return found
 
 

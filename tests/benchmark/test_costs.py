@@ -1,9 +1,11 @@
 """Estimates of what a sweep will cost, from stored runs or from three timed steps."""
 
 import dataclasses
+import re
 
 import pytest
 
+from benchmark import terminal
 from benchmark.plan.costs import Costs, Estimate, by_stored
 from benchmark.plan.plugins import get
 from benchmark.train import local
@@ -127,7 +129,7 @@ def test_a_method_that_took_no_time_says_nothing_of_how_steps_grow(job):
 
 def test_hours_are_of_cores_and_the_longest_run_bounds_the_wait(job):
     threaded = dataclasses.replace(job, budget=dataclasses.replace(job.budget, threads=2))
-    costs = Costs([threaded, threaded, job], [Estimate(3600, ""), Estimate(900, ""), None], at_once=4, gpu=False)
+    costs = Costs([threaded, threaded, job], [Estimate(3600, ""), Estimate(900, ""), "ValueError"], at_once=4, gpu=False)
     assert costs.unit == "core-hours"
     assert costs.hours("pce") == 2.5
     assert costs.wall_s() == 3600
@@ -135,13 +137,17 @@ def test_hours_are_of_cores_and_the_longest_run_bounds_the_wait(job):
     assert dataclasses.replace(costs, gpu=True).hours("pce") == 1.25
 
 
-def test_three_steps_are_timed_and_a_method_that_fails_is_unknown(tmp_path, monkeypatch):
+def test_three_steps_are_timed_and_of_a_method_that_fails_it_is_said_why(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(local, "Local", InProcess)
     log = "for step in range(3):\n            log(step, loss=1.0)\n            time.sleep(0.1)"
     slow = write_method(tmp_path, "slow", log, "return np.zeros((len(scan.image), 32, 32), np.uint8)")
-    broken = write_method(tmp_path, "broken", "raise ValueError")
+    broken = write_method(tmp_path, "broken", "raise ValueError('no')")
     jobs = small_plan([slow, broken], budget=["steps=100", "batch=8", "size=32"]).jobs
     found, unknown = time_steps([(job, 2, 1) for job in jobs], ["cpu"])
     assert found.source == "3 timed steps, scaled from 4 x 32 px"
     assert 20 <= found.seconds < 40  # 100 steps of 0.1 s, twice as long for twice the batch
-    assert unknown is None
+    assert unknown == "ValueError: no"
+    terminal.show_costs(Costs(jobs, [found, unknown], at_once=1, gpu=False))
+    said = capsys.readouterr().out
+    assert re.search(r"broken +1 +nothing: three steps fail: ValueError: no\n", said)
+    assert re.search("about .* core-hours", said)
