@@ -206,9 +206,12 @@ class Watcher:
             self.live.update(Text(""))
             self.live.stop()
         if kind is KeyboardInterrupt:
-            kept = f"{self.kept + self.done} of {_count(self.all, 'run')} done and kept"
-            again = "the same command goes on" if self.rerun != "all" else "without --rerun all the same command goes on"
-            self.console.print(Text(f"stopped; {kept}; {again}"))
+            said = f"stopped; {self.kept + self.done} of {_count(self.all, 'run')} done and kept; the same command goes on"
+            if self.rerun == "all":
+                said = (
+                    f"stopped; {_count(self.done, 'run')} repeated, the others are as before; the same command repeats all"
+                )
+            self.console.print(Text(said))
 
     def planned(self, states: Counter[str]) -> None:
         """Keep how many runs are in which state."""

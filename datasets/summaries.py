@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import inputs
-from benchmark.datasets.base import Inventory, ScanSummary
+from benchmark.datasets.base import Dataset, Inventory, ScanSummary
 from benchmark.seal import contract
 
 CODE = (*sorted(Path(__file__).parent.glob("*.py")), Path(inputs.__file__), Path(contract.__file__))
@@ -37,14 +37,14 @@ def remembered(inventories: Iterable[Inventory]) -> Iterator[None]:
     for inventory in inventories:
         if all(type(part).__module__.startswith(SUITE) for part in inventory.dataset.parts):
             with suppress(OSError, RuntimeError):  # the latter: without a home
-                known.append((inventory, state := _state(inventory), _read(_place(inventory), state)))
+                known.append((inventory, files := state(inventory.dataset), _read(_place(inventory), files)))
     for inventory, _, found in known:
         inventory.seen.update(found)
     yield
-    for inventory, state, found in known:
+    for inventory, files, found in known:
         if inventory.seen.keys() > found.keys():
             with suppress(OSError):
-                _write(_place(inventory), state, inventory.seen)
+                _write(_place(inventory), files, inventory.seen)
 
 
 def _place(inventory: Inventory) -> Path:
@@ -56,13 +56,13 @@ def _place(inventory: Inventory) -> Path:
     return folder / f"{dataset.name}-{hashlib.sha256(which.encode()).hexdigest()[:16]}.json"
 
 
-def _state(inventory: Inventory) -> str:
+def state(dataset: Dataset) -> str:
     """Return a digest of the files below a data set's folder (names, sizes, times) and of the code that reads them."""
     total = hashlib.sha256(repr([version(name) for name in READERS]).encode())
     for path in CODE:
         total.update(hashlib.sha256(path.read_bytes()).digest())
     seen = set()  # folders, as links may lead in a circle
-    walks = (os.walk(part.root, followlinks=True) for part in inventory.dataset.parts)
+    walks = (os.walk(part.root, followlinks=True) for part in dataset.parts)
     for place, below, names in chain.from_iterable(walks):
         folder = Path(place)
         about = folder.stat()

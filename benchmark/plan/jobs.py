@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import product
@@ -53,6 +54,7 @@ class Job:
     files: tuple[str, ...] = ()  # options that name a file: its digest is in the identity
     extra: str = ""  # what the method needs beyond a pass of the network per step
     title: str = ""  # of the method in figures and LaTeX tables
+    classes: tuple[str, ...] = ()  # of the data set
 
     def identity(self) -> dict[str, Any]:
         """Return everything that determines the scores, and nothing else."""
@@ -113,11 +115,13 @@ class Plan:
     title: str
     jobs: list[Job]
     datasets: "dict[str, Dataset]"
+    files: Mapping[str, str]  # of data sets: the state of their files before a scan was read
     not_claimed: list[tuple[str, str]]  # method, annotation
     warnings: list[str]  # about the data, and about what budgets leave out
     against: str = ""  # stored runs that reports compare these with
     metrics: Sequence[Plugin] = ()  # of plug-ins; runs are scored with them too
     notes: Sequence[str] = ()  # of the preset, to show before the runs
+    beside: Sequence[Job] = ()  # jobs again, each planned beside another common budget: they are in several columns
 
     def content(self) -> dict[str, Any]:
         """Return the content of `plan.json`."""
@@ -136,16 +140,17 @@ class Plan:
                 "identity": job.identity(),
                 "common": dataclasses.asdict(job.common),
             }
-            for job in self.jobs
+            for job in (*self.jobs, *self.beside)
         ]
 
 
 def state(results: ResultsFolder, job: Job) -> str:
-    """Return `done`, `failed`, `stale` (done by code that may give other numbers) or `planned`."""
+    """Return `done`, `failed`, `stale` (done by code or of classes that may give other numbers) or `planned`."""
     run = results.record(job.folder)
     if run is None:
         return "planned"
-    return "stale" if is_stale(run, job.code) else str(run["state"])
+    other_classes = list(run.get("labelled_share") or job.classes) != list(job.classes)
+    return "stale" if is_stale(run, job.code) or (run["state"] == "done" and other_classes) else str(run["state"])
 
 
 def make_plan(request: Request) -> Plan:
@@ -155,9 +160,10 @@ def make_plan(request: Request) -> Plan:
     before the first job starts; scans that an earlier plan has read are not read again as long as no file changes.
     """
     from benchmark.datasets.plausibility import implausible
-    from benchmark.datasets.summaries import remembered
+    from benchmark.datasets.summaries import remembered, state
 
     plugins.read_again()
+    _digest.cache_clear()
     preset = apply_flags(request)
     metrics = plugins.metrics(preset.metrics)
     settings = Settings(preset, request)
@@ -168,6 +174,10 @@ def make_plan(request: Request) -> Plan:
     _check_ranges(rows)
     parts = _checked_parts(preset, settings, surveys)
     planned = _Planned()
+    files = dict[str, str]()
+    for survey in surveys.values():
+        with suppress(OSError):  # a link may lead nowhere
+            files[survey.dataset.name] = state(survey.dataset)
     with remembered(surveys.values()):
         for part, own, splits in parts:
             _add(planned, part, settings, own, splits)
@@ -177,16 +187,19 @@ def make_plan(request: Request) -> Plan:
         datasets[survey.dataset.name] = survey.dataset
         planned.warnings.update(dict.fromkeys(implausible(survey.dataset, survey.looked)))
     classes = {row.label: row.cls for row in rows}
+    once = {job.hash: job for job in planned.jobs.values()}
     plan = Plan(
         name=preset.name,
         title=preset.title,
-        jobs=list(planned.jobs.values()),
+        jobs=list(once.values()),
         datasets=datasets,
+        files=files,
         not_claimed=sorted(planned.not_claimed),
         warnings=[*planned.warnings, *_left_out(planned.jobs.values(), classes, datasets)],
         against=request.against,
         metrics=metrics,
         notes=preset.notes,
+        beside=[job for job in planned.jobs.values() if job is not once[job.hash]],
     )
     if request.against:
         compare.check_match(plan.records(), request.against)
@@ -208,7 +221,7 @@ def _check_jobs(jobs: Iterable[Job]) -> None:
 class _Planned:
     """The jobs of all parts of a preset, each once."""
 
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[tuple[Path, Budget], Job] = field(default_factory=dict)  # by folder and common budget
     not_claimed: set[tuple[str, str]] = field(default_factory=set)
     warnings: dict[str, None] = field(default_factory=dict)
 
@@ -292,7 +305,7 @@ def _add(
             for seed, row in product(part.seeds, rows):
                 if {each.form for each in annotation.parts} <= _forms(method := methods[row.label]):
                     job = _job(settings, row, survey, annotation, split, seed, look.fingerprint, part.budget)
-                    planned.jobs[str(job.folder)] = job
+                    planned.jobs[job.folder, job.common] = job
                 else:
                     named = "".join(f" with {option}={getattr(method, option)}" for option in method.methods)
                     planned.not_claimed.add((row.label + named, str(annotation)))
@@ -401,6 +414,7 @@ def _job(
         files=getattr(row.cls, "files", ()),
         extra=getattr(row.cls, "extra", ""),
         title=plugins.title(row.cls),
+        classes=tuple(survey.dataset.classes),
     )
 
 

@@ -553,7 +553,7 @@ def _source_in_package(path: Path, module: str, name: str) -> list[Path]:
 def _code(path: Path) -> str:
     """Return the code of a file without comments, docstrings and blank lines."""
     text = _text(path)
-    lines = text.splitlines()
+    lines = text.split("\n")  # not splitlines, which also ends lines at form feeds
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start

@@ -282,7 +282,8 @@ class Settings:
     def check_names(self, methods: list[str], datasets: list[str]) -> None:
         """Check the names in settings: a flag's must be in this run, a preset's must exist."""
         for name in self.option_flags:
-            if name not in (*methods, *datasets, *(v.get("method") for v in self.preset.variants.values())):
+            plugin_names = (own.get("method") for label, own in self.preset.variants.items() if label in methods)
+            if name not in (*methods, *datasets, *plugin_names):
                 there = f"it has {', '.join(methods + datasets)}"
                 raise InputError(
                     f"--set names {name!r}, which is not in this run{nearest(name, methods + datasets)}; {there}"

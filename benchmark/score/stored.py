@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.base import Dataset, Inventory, check_split, load_alone, site_names
+from benchmark.datasets.summaries import remembered, state
 from benchmark.inputs import read_npz
 from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
@@ -29,7 +31,12 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
     runs = done(results)
     sets, extra = DataSets(data, named), [named_metric(plugin) for plugin in plugins.metrics(metrics)]
     scored = {folder: _scored(folder, run, sets, extra) for folder, run in runs.items()}
+    home = open_results(results)
+    home.prepare()
     for folder, (tables, chosen) in scored.items():
+        lock, now = home.lock(runs[folder].get("hash", "")), home.record(runs[folder]["folder"])
+        if lock is None or now is None or {"folder": runs[folder]["folder"], **now} != runs[folder]:
+            raise InputError(f"{folder} was run again while it was scored; repeat the command")
         for name, rows in tables.items():
             staged = folder / f"{name}.{os.getpid()}"
             write_cases(staged, rows)
@@ -39,6 +46,7 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
         record |= {"reason": ""} | ({"metrics": records_of(extra)} if extra else {})
         write_json(staged, record)
         staged.replace(folder / "run.json")
+        lock.close()
     return len(scored)
 
 
@@ -91,6 +99,16 @@ def unchanged(folder: Path, run: dict[str, Any], sets: DataSets) -> Dataset:
         if run.get(name) != list(scans):
             raise InputError(f"{folder}/run.json is damaged: its {name} are not those of its split; run it again")
     return inventory.dataset
+
+
+def changed(dataset: Dataset, options: Mapping[str, Any], split: str, data: str, files: str) -> bool:
+    """Whether a split no longer has the fingerprint `data`; scans are read only if `files` is not its `state` any more."""
+    with suppress(OSError):  # a file is gone: reading says which
+        if files == state(dataset):
+            return False
+    inventory = Inventory(dataset, options)
+    with remembered([inventory]):
+        return inventory.look(split).fingerprint != data
 
 
 def _scored(folder: Path, run: dict[str, Any], sets: DataSets, extra: Sequence[Named]) -> tuple[Tables, dict[str, Any]]:

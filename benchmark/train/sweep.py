@@ -12,6 +12,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from benchmark.plan import plugins
 from benchmark.plan.jobs import AGAIN, Job, Plan, state
 from benchmark.score.evaluate import MetricError
 from benchmark.score.metrics import named, records_of
-from benchmark.score.stored import rules_of, scans_of, score_run, score_snapshots
+from benchmark.score.stored import changed, rules_of, scans_of, score_run, score_snapshots
 from benchmark.seal.marks import AnnotationStatistics, PictureWriter, SealKey, seal_split
 from benchmark.store import ResultsFolder, Tables, commit
 from benchmark.train.local import Executor, Outcome, Running, Task, scratch
@@ -114,18 +115,25 @@ class Sweep:
                     lock.close()
                 continue
             out = self.scratch / f"run{number}"
-            out.mkdir()
-            (out / "job.json").write_text(json.dumps(_request(job)))
             try:
+                out.mkdir()
+                (out / "job.json").write_text(json.dumps(request_of(job)))
                 sealed = self._sealed(job)
                 task = Task(job.name, out / "job.json", sealed.folder, out, job.budget.threads, job.budget.steps)
-                self.active[task] = job, lock
                 deque(sealed.steps, maxlen=0)  # those that are left
-            except OSError as error:
+            except InputError as error:  # a scan can't be read any more; runs on other data may do
+                lock.close()
+                self._drop(job)
+                self._count(job, "failed", str(error), 0)
+                continue
+            except BaseException as error:
+                lock.close()
+                if not isinstance(error, OSError):
+                    raise
                 raise InputError(
                     f"{self.scratch} can't be written: {error.strerror}; set TMPDIR to another temporary folder"
                 ) from error
-            sealed.used = True
+            sealed.used, self.active[task] = True, (job, lock)
             yield task
 
     def _sealed(self, job: Job) -> Sealed:
@@ -149,8 +157,13 @@ class Sweep:
             next(self._sealed(job).steps, None)
         except (OSError, InputError):  # no room, or a scan can't be read just now: it is written when it is needed
             self.room_ahead = False
-            if begun := self.sealed.pop(_seal_key(job), None):
-                shutil.rmtree(begun.folder)
+            self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        """Remove a sealed folder that is not whole."""
+        if begun := self.sealed.pop(_seal_key(job), None):
+            begun.steps.close()
+            shutil.rmtree(begun.folder)
 
     def _count_scored(self, most: int) -> None:
         """Count the runs that are stored; wait until at most so many are not. Raises what went wrong with a run."""
@@ -173,6 +186,9 @@ class Sweep:
         if not reason:
             try:
                 tables, warning = self._score(job, record, event.task.out)
+                dataset, before = self.plan.datasets[job.dataset], self.plan.files.get(job.dataset, "")
+                if changed(dataset, job.dataset_options, job.split, job.data, before):
+                    reason = f"the data of {job.dataset} were changed after this run was planned; repeat the command"
             except ValueError as error:
                 reason = str(error)
         outcome = "failed" if reason else "done"
@@ -217,7 +233,9 @@ class Sweep:
 
     def _record(self, job: Job, event: Outcome) -> dict[str, Any]:
         """Return the content of `run.json`, without the run's state."""
-        outcome = event.task.out / "worker.json"
+        said: dict[str, Any] = {}
+        with suppress(OSError, ValueError):  # a worker that fails may not have written it, or not all
+            said = json.loads((event.task.out / "worker.json").read_text())
         dataset, statistics = self.plan.datasets[job.dataset], self.sealed[_seal_key(job)].statistics
         return {
             "identity": job.identity(),
@@ -238,7 +256,7 @@ class Sweep:
             "wall_s": round(event.seconds, 3),
             "slot": event.device,
             **({"first_try": event.first_try} if event.first_try else {}),
-            "worker": json.loads(outcome.read_text()) if outcome.is_file() else {},
+            "worker": said,
             "version": __version__,
             "commit": commit(),
             "processor": event.processor,
@@ -255,7 +273,7 @@ class Sweep:
             shutil.rmtree(self.sealed[key].folder)
 
 
-def _request(job: Job) -> dict[str, Any]:
+def request_of(job: Job) -> dict[str, Any]:
     """Return the content of `job.json`. A worker has another working folder, so paths of files are whole."""
     options = {
         name: str(Path(value).resolve()) if value and name in job.files else value for name, value in job.options.items()

@@ -13,6 +13,7 @@ from benchmark.seal.contract import TestScan, WeakScan, everything
 from benchmark.seal.folder import seal
 from benchmark.train import local
 from benchmark.train.local import Task, scratch
+from benchmark.train.sweep import request_of
 
 STEPS = 3
 MOST = 4  # slices in a batch; a step is timed with them, and scaled
@@ -42,8 +43,7 @@ def _task(folder: Path, job: Job, classes: int, channels: int) -> Task:
     labels = rng.integers(0, classes, (budget.batch, budget.size, budget.size))
     marks = np.where(rng.random(labels.shape) < 0.05, 1 << labels, everything(classes)).astype(np.int32)
     seal(sealed, {"train": [WeakScan(image, marks)]}, [TestScan(image)], classes, channels)
-    request = {"plugin": dataclasses.asdict(job.plugin), "options": dict(job.options), "seed": job.seed}
-    (out / "job.json").write_text(json.dumps(request | {"budget": dataclasses.asdict(budget)}))
+    (out / "job.json").write_text(json.dumps(request_of(dataclasses.replace(job, budget=budget))))
     return Task(job.name, out / "job.json", sealed, out, budget.threads, budget.steps)
 
 

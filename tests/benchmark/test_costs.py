@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from benchmark.plan.costs import Costs, Estimate, by_stored
 from benchmark.plan.plugins import get
 from benchmark.train import local
 from benchmark.train.timing import time_steps
-from tests.support.sweeps import InProcess, small_plan, write_method
+from tests.support.sweeps import TINY, InProcess, small_plan, write_method
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,18 @@ def test_hours_are_of_cores_and_the_longest_run_bounds_the_wait(job):
     assert costs.wall_s() == 3600
     assert dataclasses.replace(costs, at_once=1).wall_s() == 4500
     assert dataclasses.replace(costs, gpu=True).hours("pce") == 1.25
+
+
+def test_a_file_that_an_option_names_is_found_where_steps_are_timed(tmp_path, monkeypatch):
+    method = Path(
+        write_method(tmp_path, "reads", "open(self.where); log(2, loss=1.0)", "return np.zeros((2, 32, 32), np.uint8)")
+    )
+    method.write_text(method.read_text().replace("    where:", "    files = ('where',)\n\n    where:"))
+    (tmp_path / "beside.txt").write_text("it")
+    monkeypatch.chdir(tmp_path)
+    (job,) = small_plan([str(method)], options=[*TINY, "reads.where=beside.txt"]).jobs
+    (found,) = time_steps([(job, 2, 1)], ["cpu"])
+    assert isinstance(found, Estimate), found
 
 
 def test_three_steps_are_timed_and_of_a_method_that_fails_it_is_said_why(tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections import Counter
 from dataclasses import replace
 
@@ -14,9 +15,10 @@ from benchmark import InputError
 from benchmark.datasets.phantom import OctaPhantom
 from benchmark.methods import networks
 from benchmark.plan import compare, plugins, presets
-from benchmark.plan.jobs import make_plan
+from benchmark.plan.jobs import make_plan, state
 from benchmark.plan.presets import PHANTOMS, PRESETS, Request, Settings, apply_flags, read_preset
 from benchmark.seal.contract import LATER, Budget
+from benchmark.store import ResultsFolder
 from tests.tiny import pictures
 
 SMALL = ["octa_phantom.size=32", "octa_phantom.train=2", "octa_phantom.val=1", "octa_phantom.test=2"]
@@ -40,6 +42,48 @@ def test_a_plan_is_every_method_on_every_split_and_seed():
         "pce",
         "gated_crf",
     ]  # jobs that share a sealed folder are neighbours
+
+
+def test_a_run_beside_two_common_budgets_is_one_job_and_in_both_columns(tmp_path):
+    text = """
+        methods = ["prior", "pce"]
+        datasets = ["octa_phantom"]
+        [budget]
+        batch = 2
+        [budget.method.prior]
+        steps = 3
+        reason = "it trains nothing"
+        [[parts]]
+        budget.steps = 2
+        [[parts]]
+        budget.steps = 4
+    """
+    plan = make_plan(Request(preset=preset_file(tmp_path, textwrap.dedent(text)), options=SMALL))
+    assert Counter(job.method for job in plan.jobs) == {"prior": 1, "pce": 2}
+    planned = Counter((run["label"], run["common"]["steps"]) for run in plan.records())
+    assert planned == {("prior", 2): 1, ("prior", 4): 1, ("pce", 2): 1, ("pce", 4): 1}
+
+
+def test_a_file_that_an_option_names_is_read_again_for_each_plan(tmp_path):
+    path = tmp_path / "weights.txt"
+    found = []
+    for text in ("one", "other"):
+        path.write_text(text)
+        (job,) = make_plan(request(methods=["sam"], annotations=["point"], options=[*SMALL, f"sam.weights={path}"])).jobs
+        found.append(job.hash)
+    assert found[0] != found[1]
+
+
+def test_a_run_of_other_classes_is_stale(tmp_path):
+    (job,) = make_plan(request(methods=["prior"])).jobs
+    results, shares = ResultsFolder(tmp_path), dict.fromkeys(job.classes, 0.1)
+    for stored, expected in ((shares, "done"), ({}, "done"), (shares | {"more": 0.1}, "stale")):
+        folder = results.path(str(job.folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        run = {"state": "done", "label": "prior", "identity": job.identity(), "common": {}, "code": job.code}
+        run |= {"hash": job.hash, "revision": job.revision}
+        (folder / "run.json").write_text(json.dumps(run | {"labelled_share": stored}))
+        assert state(ResultsFolder(tmp_path), job) == expected
 
 
 def test_a_bare_scribble_is_resolved_and_its_maker_is_in_the_folder():

@@ -247,6 +247,12 @@ def test_code_behind_a_docstring_is_code_and_the_docstring_is_not(mine):
     assert before == after
 
 
+def test_a_form_feed_ends_no_line(mine):
+    mine.write_text(mine.read_text() + "\n\x0c\nWEIGHT = 0.25\nx = 1  # a comment\n")
+    before, after = changed(mine, "0.25", "0.75")
+    assert before != after
+
+
 def test_a_change_of_words_does_not(mine):
     before, after = changed(mine, '"""My paper."""', '"""My paper,\n    in two lines."""\n    # and a comment')
     assert before == after

@@ -9,6 +9,7 @@ from benchmark import InputError
 from benchmark.plan.jobs import make_plan
 from benchmark.plan.presets import Request
 from benchmark.report import runs
+from benchmark.score import stored
 from benchmark.score.stored import rescore
 from tests.support.sweeps import BUDGET, run_sweep, small_plan
 from tests.tiny import pictures
@@ -60,6 +61,20 @@ def test_a_run_without_label_maps_is_named(results, tmp_path):
     next(cases(results)["prior"].parent.glob("label0000.npz")).unlink()
     with pytest.raises(InputError, match="prior.*the label map label0000.npz .* is missing"):
         rescore(results, tmp_path)
+
+
+def test_a_run_that_was_repeated_meanwhile_keeps_its_new_scores(results, tmp_path, monkeypatch):
+    (path,) = list(results.glob("runs/*/*/*/*/run.json"))[:1]
+    real = stored.score_run
+
+    def slowly(*given):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"finished": "2999-01-01T00:00:00+00:00"}))
+        return real(*given)
+
+    monkeypatch.setattr(stored, "score_run", slowly)
+    with pytest.raises(InputError, match="was run again while it was scored; repeat the command"):
+        rescore(results, tmp_path)
+    assert json.loads(path.read_text())["finished"].startswith("2999")
 
 
 def test_no_runs_is_an_error(tmp_path):

@@ -5,10 +5,13 @@ import errno
 import json
 import os
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark import InputError
 from benchmark.plan import plugins
@@ -16,11 +19,14 @@ from benchmark.plan.jobs import state
 from benchmark.report import runs as report_runs
 from benchmark.score.evaluate import evaluate
 from benchmark.seal import folder as sealed
+from benchmark.seal import marks
 from benchmark.seal.marks import AnnotationStatistics
 from benchmark.store import ResultsFolder
+from benchmark.train import sweep as sweeps
 from benchmark.train.sweep import Sweep
 from tests.support.processes import alive
 from tests.support.sweeps import TINY, InProcess, Recorder, processes, run_sweep, small_plan, write_method
+from tests.tiny import pictures
 
 
 @pytest.fixture(scope="module")
@@ -378,6 +384,51 @@ def test_a_scan_that_can_not_be_read_ahead_is_read_when_it_is_needed(tmp_path, m
 
     monkeypatch.setattr(sealed, "_append", append)
     assert sweep.run() == {"done": 3}
+
+
+def test_a_scan_that_can_not_be_read_when_it_is_needed_fails_its_runs_and_no_other(tmp_path, monkeypatch):
+    plan = small_plan(["prior", "pce"], seeds=[0, 1, 2])
+    real = marks.seal_split
+
+    def seal_split(folder, dataset, key, *given):
+        if key.seed == 1:
+            yield
+            raise InputError("s5.png can't be read")
+        yield from real(folder, dataset, key, *given)
+
+    monkeypatch.setattr(sweeps, "seal_split", seal_split)
+    lines = run_sweep(plan, tmp_path / "r").lines
+    assert Counter(line[1:] for line in lines) == {("done", ""): 4, ("failed", "s5.png can't be read"): 2}
+    monkeypatch.undo()
+    assert [state for _, state, _ in run_sweep(plan, tmp_path / "r").lines] == ["done"] * 2
+
+
+def test_data_that_are_changed_after_the_plan_fail_their_runs(tmp_path):
+    folder = pictures.folder(tmp_path / "set")
+    (folder / "link").symlink_to("nowhere")
+    plan = small_plan(["prior"], datasets=[f"folder:{folder}"], options=[], seeds=[0, 1])
+    changed = sorted((folder / "masks").iterdir())[0]
+    kept = changed.read_bytes()
+    mask = np.array(Image.open(changed))
+    mask[:4] = 1 - mask[:4]
+    Image.fromarray(mask).save(changed)
+    reason = "the data of clinic were changed after this run was planned; repeat the command"
+    assert run_sweep(plan, tmp_path / "r").lines == [("prior", "failed", reason)] * 2
+    changed.write_bytes(kept)
+    assert run_sweep(plan, tmp_path / "r").lines == [("prior", "done", "")] * 2  # another time of the file, the same pixels
+
+
+def test_a_worker_that_could_not_write_its_outcome_fails_its_run_and_no_other(tmp_path):
+    class Torn(InProcess):
+        def run(self, tasks):
+            for number, outcome in enumerate(super().run(tasks)):
+                if number == 0:
+                    (outcome.task.out / "worker.json").write_text("")
+                    outcome = replace(outcome, reason="it ended with status 1")
+                yield outcome
+
+    lines = run_sweep(small_plan(["prior"], seeds=[0, 1]), tmp_path / "r", executor=Torn()).lines
+    assert lines == [("prior", "failed", "it ended with status 1"), ("prior", "done", "")]
 
 
 def test_a_disk_that_is_full_when_a_folder_is_needed_ends_the_sweep(tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def test_an_interrupt_says_what_is_kept():
     assert text.getvalue() == "stopped; 4 of 9 runs done and kept; the same command goes on\n"
     text, console = watched(terminal=False)
     Watcher(console, quiet=True, rerun="all").__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert text.getvalue() == "stopped; 0 of 0 runs done and kept; without --rerun all the same command goes on\n"
+    assert text.getvalue() == "stopped; 0 runs repeated, the others are as before; the same command repeats all\n"
 
 
 def test_the_plan_is_five_lines(capsys, tmp_path):
