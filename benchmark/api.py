@@ -53,6 +53,7 @@ class Results:
         if unknown := [name for name in metrics if name not in self.read.metrics]:
             near = nearest(unknown[0], self.read.metrics)
             raise InputError(f"no metric {unknown[0]!r}{near}; the runs were scored with {', '.join(self.read.metrics)}")
+        self.read.check_reference(reference)
         cells = summarise(self.read, Options(reference), metrics).cells
         return cells[cells.metric.isin(metrics)]
 
@@ -132,11 +133,12 @@ def _assignment(name: str, value: Any) -> str:
     if value is None:
         raise InputError(f"{name} is None; leave it out for its default")
     try:
-        return f"{name}={json.dumps(value, default=lambda own: str(own) if isinstance(own, Path) else own.item())}"
+        text = json.dumps(value, ensure_ascii=False, default=lambda own: str(own) if isinstance(own, Path) else own.item())
     except (AttributeError, TypeError, ValueError):
         raise InputError(
             f"{name} is a {type(value).__name__}; give text, a number, true or false, or a list of these"
         ) from None
+    return f"{name}={text}"
 
 
 def execute(

@@ -57,11 +57,14 @@ class HELPNet(NetMethod):
 
 
 def other_intensity(image: Tensor) -> Tensor:
-    """Multiply brightness by 0.3 to 1.7 and contrast about the middle of the range by as much, per image (n, c, h, w)."""
+    """Multiply brightness by 0.3 to 1.7, then contrast about the middle by as much, per image (n, c, h, w).
+
+    Both as shares of the image's own range, which is not left.
+    """
     bright, contrast = 0.3 + 1.4 * torch.rand(2, len(image), 1, 1, 1, device=image.device)
-    bright_image = bright * image
-    middle = (bright_image.amax((1, 2, 3), keepdim=True) + bright_image.amin((1, 2, 3), keepdim=True)) / 2
-    return middle + contrast * (bright_image - middle)
+    low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
+    share = (bright * (image - low) / (high - low).clamp(min=1e-7)).clamp(max=1)
+    return low + (0.5 + contrast * (share - 0.5)).clamp(0, 1) * (high - low)
 
 
 def nested_order(device: torch.device) -> Tensor:

@@ -51,7 +51,7 @@ class NNUNetStyle(NetMethod):
         made = self.net.all(image) if self.deep else [self.net(image)]
         total, weights = torch.zeros((), device=image.device), 0.0
         for level, logits in enumerate(made):
-            sets = F.interpolate(batch.allowed[:, None].double(), logits.shape[-2:])[:, 0].int()  # the nearest; exact
+            sets = F.interpolate(batch.allowed[:, None].double(), logits.shape[-2:], mode="nearest-exact")[:, 0].int()
             each = partial_cross_entropy(logits, sets) - self.dice * soft_dice(logits, sets)
             total, weights = total + 0.5**level * each, weights + 0.5**level
         return total / weights
@@ -106,7 +106,7 @@ def augmented(image: Tensor) -> Tensor:
     """nnU-Net's noise, blur, brightness, contrast, low resolution and gammas, each for a random part of the images.
 
     They apply to each image with mean 0 and standard deviation 1, which is restored. Channels are changed alike; blur and
-    low resolution spare each of them with probability 1/2. Low resolution is enlarged linearly (there cubically).
+    low resolution spare each of them with probability 1/2. Low resolution is enlarged linearly.
     """
     mean, deviation = image.mean((1, 2, 3), keepdim=True), _deviation(image)
     x = (image - mean) / deviation

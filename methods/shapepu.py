@@ -24,18 +24,17 @@ class ShapePU(NetMethod):
     an unlabelled pixel below the (1 - share) quantile of a class's probabilities is not of that class. Mended here: shares
     are estimated on unlabelled pixels (the code reads the labelled ones); holes and corners are open (there background);
     predictions are rotated back in the reverse order, and each image is compared with its own (there with the batch's
-    first); a class without marks in a batch excludes nothing (there NaN). `reference` restores the
-    first three, and the scale.
+    first); a class without marks in a batch excludes nothing (there NaN). `reference` restores the first three.
     """
 
     title: ClassVar[str] = "ShapePU"
 
-    scale: Scale = "labelled"  # pixels of which pCE is the mean; published: all
+    scale: Scale = "labelled"  # pixels of which pCE is the mean, as published; all: as in CycleMix and HELPNet
     invariance: Annotated[float, Range(0.005, 0.5)] = 0.05
     negative: Annotated[float, Range(0.1, 10.0)] = 1.0  # of the negative loss
     start: Share = 0.025  # of the negative loss, share of the steps; published: epoch 100 of 4,000
     estimate: Literal["unlabelled", "labelled"] = "unlabelled"  # pixels whose shares of classes are estimated
-    reference: bool = False  # as published; also sets scale="all" and estimate="labelled"
+    reference: bool = False  # as published; also sets scale and estimate to "labelled"
 
     static: ClassVar[bool] = True
     extra: ClassVar[str] = "a pass of a second view, 1 more forward pass"
@@ -43,7 +42,7 @@ class ShapePU(NetMethod):
     def build(self, channels: int, classes: int, budget: Budget) -> None:
         """Build the network, and report the scale."""
         super().build(channels, classes, budget)
-        self.pixels: Scale = "all" if self.reference else self.scale
+        self.pixels: Scale = "labelled" if self.reference else self.scale
         self.report(scale=self.pixels)
 
     def kind(self, step: int) -> bool:

@@ -82,21 +82,26 @@ def margins(text: str) -> tuple[float, float]:
 def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Path:
     """Write `reports/<name>/` completely, instead of an older one; return the folder. Tuned runs get a folder inside it.
 
-    Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`. A site
-    has a report of each of them directly in `reports`, and a page that leads to all.
+    Of a folder that holds results folders, such as `results/reference`, each gets a report in `reports/<its name>/`, but for
+    those with no run of what is asked for. A site has a report of each directly in `reports`, and a page that leads to all.
     """
     several, whole = within(results), results.resolve().name
     together = reports / whole if several and not options.site else reports
     site = together / "index.html"
     if options.site and site.exists() and page.MADE not in site.read_text(errors="replace"):
         raise InputError(f"{site} is not a page of this suite; give --site another folder")
-    fronts: dict[str, Front] = {}
+    fronts, nothing = dict[str, Front](), list[InputError]()
     for name, folder in (several or {"": open_results(results)}).items():
         try:
             report, found = _write_one(folder, together, options, name, several)
+        except runs.NotThere as error:
+            nothing.append(error)
         except InputError as error:
             raise InputError(f"{name}: {error}" if name else str(error)) from error
-        fronts |= {quote(f"{report}/{path}"): front for path, front in found.items()}
+        else:
+            fronts |= {quote(f"{report}/{path}"): front for path, front in found.items()}
+    if not fronts:
+        raise nothing[0]
     if options.site:
         site.write_text(page.site(f"Reports on {whole}", fronts))
     return together if several or options.site else together / report
@@ -159,26 +164,34 @@ def _links(up: str, names: Collection[str], here: str = "") -> dict[str, str]:
 
 
 def _read(results: ResultsFolder, options: ReportOptions) -> Rows:
-    """Read the runs that are asked for; raises InputError for a metric that they lack."""
+    """Read the runs that are asked for; raises InputError for a metric that they lack, NotThere without such runs."""
     read = runs.read_folder(results, options.selection)
     if unknown := [name for name in options.metrics if name not in read.metrics]:
         raise InputError(
             f"--metric is {unknown[0]!r}{nearest(unknown[0], read.metrics)}; it must be {', '.join(read.metrics)}, "
             "or one that the runs were scored with: python -m benchmark score --metrics FILE"
         )
-    return read.only(options.only) if options.only else read
+    read = read.only(options.only) if options.only else read
+    read.check_reference(options.compared.reference)
+    return read
 
 
 def explain(results: Path, pair: tuple[str, str], options: ReportOptions = DEFAULTS) -> str:
     """Return, as text, how the verdicts on two rows come about, step by step, in each column and metric."""
-    parts, known = [], dict[str, None]()
+    parts, known, nothing = [], dict[str, None](), list[InputError]()
     for folder in within(results).values() or [open_results(results)]:
-        read = _read(folder, options)
+        try:
+            read = _read(folder, options)
+        except runs.NotThere as error:
+            nothing.append(error)
+            continue
         known |= dict.fromkeys(read.runs.row)
         for track in (own for own in map(read.track, runs.TRACKS) if len(own.runs)):
             comparing = summarise(track, Options(margins=options.compared.margins), ()).comparing
             keys = [(column, MEAN, metric) for column in track.about for metric in options.metrics]
             parts += [text for key in keys if comparing and (text := explained(comparing, key, pair))]
+    if nothing and not known:
+        raise nothing[0]
     if unknown := [row for row in pair if row not in known]:
         raise InputError(f"no run is of {unknown[0]!r}{nearest(unknown[0], known)}; there are {', '.join(known)}")
     return "\n\n".join(parts) or f"no column has all runs of both {pair[0]} and {pair[1]}"
@@ -223,7 +236,7 @@ def _write(read: Rows, results: ResultsFolder, folder: Path, options: ReportOpti
         **{name: getattr(summary, name) for name in ("tests", "ranks", "agreement", "columns", "leaks", "sites")},
         "ablations": ablations.ablations(read, summary, options.metrics),
         "costs": costs.costs(read),
-        "published": published.compare(summary.cells, published.read()),
+        "published": published.compare(summary.cells, published.read(), read.selection),
     }
     for name, frame in (numbers | {"runs": read.runs}).items():
         if len(frame):
@@ -452,10 +465,13 @@ def _about(column: str, read: Rows, budget: str, cells: pd.DataFrame, summary: S
         text += "." if known else ", and a run is called failed to learn only if it predicts a region in no scan."
     if of_column.informative == TOO_LITTLE:
         enough = count >= statistics.FEW_PATIENTS
+        complete = cells[(cells.runs == cells.planned) & (cells.failed == 0)].method.nunique()
         why = (
             ("one seed" if seeds else NO_SEED)
             if seeds < 2
-            else "one row, or no variance"
+            else "fewer than two rows have all runs"
+            if complete < 2
+            else "no variance"
             if enough
             else f"under {statistics.FEW_PATIENTS} patients"
         )
@@ -551,9 +567,10 @@ def _test_notes(summary: Summary) -> list[str]:
         "equal or a lower value.",
     ]
     for column, own in hopeless.groupby("column", observed=True):
-        least, count = own.least_p.min(), int(own.tests.iloc[0])
-        corrected = f"{min(1, least * count):.3g} corrected for {count} row{'s' * (count > 1)}"
-        lines.append(f"{column}: no test; the smallest attainable p is {least:.3g}, {corrected}.")
+        of = ", ".join(dict.fromkeys(own.method))
+        lines.append(
+            f"{column}: no test of {of}; the smallest attainable p is {own.least_p.max():.3g}, before the correction."
+        )
     return lines
 
 

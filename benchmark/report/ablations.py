@@ -45,7 +45,9 @@ def ablations(read: Rows, summary: Summary, metrics: Collection[str] = HEADLINE)
 
 def _varied(runs: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yield column, plug-in, and the changed options of each of its rows; the base first."""
-    trained = runs[~runs.external.astype(bool)].drop_duplicates(["column", "row"])
+    trained = runs[~runs.external.astype(bool)]
+    budget = trained.groupby(["column", "row"], observed=True).own_budget.transform("max")  # one that is missing has none
+    trained = trained.assign(own_budget=budget).drop_duplicates(["column", "row"])
     for (column, plugin), own in trained.groupby(["column", "method"], observed=True, sort=False):
         options = {row: json.loads(text) for row, text in zip(own.row, own.options, strict=True)}
         budgets = dict(zip(own.row, own.own_budget, strict=True))

@@ -33,6 +33,8 @@ def titles(placed: Iterable[tuple[Record, str, str]]) -> Titles:
         found["column", column] = f"{dataset}, {of_annotation(annotation) or 'external'}{column.removeprefix(short)}"
         if record["label"] == identity["method"]:  # a variant has a name of its own
             found["row", row] = _title(record, "method", record["label"]) + row.removeprefix(record["label"])
+        else:
+            found["row", row] = row
     taken = Counter((kind, title) for (kind, _), title in found.items())
     return {(kind, name): title for (kind, name), title in found.items() if taken[kind, title] == 1}
 

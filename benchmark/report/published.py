@@ -19,6 +19,7 @@ from benchmark.inputs import explain
 from benchmark.plan import plugins
 from benchmark.report.summary import MEAN
 from benchmark.score.evaluate import OVERLAPS, SURFACE_METRICS
+from benchmark.store import RULES
 
 INSIDE = Path(__file__).parents[1] / "published"  # in an installed wheel
 FOLDER = INSIDE if INSIDE.is_dir() else Path(__file__).parents[2] / "results/published"
@@ -110,13 +111,13 @@ def read(folder: Path = FOLDER) -> pd.DataFrame:
     return frame.assign(**numbers, **{name: pd.to_numeric(frame[name]) for name in COUNTS})
 
 
-def compare(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+def compare(summary: pd.DataFrame, published: pd.DataFrame, selection: str = "last") -> pd.DataFrame:
     """Return COMPARISON_COLUMNS: for each column of a report the published numbers for its data set and annotation.
 
     summary: the cells of `report.summary`; published: of `read`. A number is compared with the cell of the method in its
     column `here`, and with each row of that method if there are several. Without such a cell the number has a line, too,
     so that the missing run is visible. Semi-supervised numbers and external predictions are left out. `comparable` is
-    that of the file, or worse if the runs differ.
+    that of the file, or worse if the runs differ; `selection` is the rule by which a snapshot of each was chosen.
     """
     own = summary[~summary.external.astype(bool) & summary["mean"].notna()]
     lines = []
@@ -128,14 +129,14 @@ def compare(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
         same = (published.dataset == dataset) & (published.annotation == annotation) & supervised
         for number in published[same].to_dict("records"):
             found = cells[number["here"], number["region"], number["metric"]]
-            lines += [{"column": column, **_compared(number, cell)} for cell in found or [{}]]
+            lines += [{"column": column, **_compared(number, cell, selection)} for cell in found or [{}]]
     return pd.DataFrame(lines, columns=[*COMPARISON_COLUMNS])
 
 
-def _compared(number: Line, cell: Line) -> dict[str, object]:
+def _compared(number: Line, cell: Line, selection: str) -> dict[str, object]:
     """One line of the comparison; the cell may be empty."""
     missing = f"{number['here']} has no number here" if number["here"] else "no method here is known to be this one"
-    differences = list(_differences(cell, number)) if cell else [("no", missing)]
+    differences = list(_differences(cell, number, selection)) if cell else [("no", missing)]
     verdict = max([number["comparable"], *(verdict for verdict, _ in differences)], key=VERDICTS.index)
     return {
         **{name: number[name] for name in COMPARISON_COLUMNS if name in number},
@@ -147,10 +148,12 @@ def _compared(number: Line, cell: Line) -> dict[str, object]:
     }
 
 
-def _differences(cell: Line, number: Line) -> Iterator[tuple[str, str]]:
+def _differences(cell: Line, number: Line, selection: str) -> Iterator[tuple[str, str]]:
     """Yield the differences between a cell and a published number, each as a verdict and a reason."""
     if cell["unit"] != number["unit"]:
         yield "no", f"in {cell['unit']} here, published in {number['unit']}"
+    if selection != "last":
+        yield "no" if selection == "test" else "partly", f"model selection here: {RULES[selection]}"
     if cell["runs"] < cell["planned"]:
         yield "partly", f"{cell['runs']} of {cell['planned']} runs"
     for many, what in ((cell["unlearned"], "failed to learn"), (cell["stale"], "were made by other code")):

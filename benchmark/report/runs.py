@@ -63,6 +63,10 @@ Placed = tuple[Record, str, str]  # a run with its column and row
 Read = Callable[[ResultsFolder, Iterable[str]], pd.DataFrame]  # scores of runs in a folder
 
 
+class NotThere(InputError):
+    """No run is of what is asked for."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """All data of a report."""
@@ -110,7 +114,7 @@ class Rows:
         return self._restricted(columns, list(dict.fromkeys(self.runs.row)))
 
     def only(self, names: Collection[str]) -> "Rows":
-        """Keep only these methods, data sets, annotations or columns; raises InputError for any other name.
+        """Keep only these methods, data sets, annotations or columns; raises NotThere for any other name.
 
         Names of one kind are alternatives; names of different kinds must all hold.
         """
@@ -123,12 +127,18 @@ class Rows:
         known = dict.fromkeys(name for kind in (labels, *kinds) for called in kind.values() for name in sorted(called))
         if unknown := [name for name in names if name not in known]:
             near = nearest(unknown[0], known)
-            raise InputError(f"--only speaks of {unknown[0]!r}, which no run has{near}; there are {', '.join(known)}")
+            raise NotThere(f"--only speaks of {unknown[0]!r}, which no run has{near}; there are {', '.join(known)}")
         columns = [column for column in self.about if all(kind[column] & wanted for kind in asked)]
         left = self._restricted(columns, [row for row, called in labels.items() if called & wanted] or list(labels))
         if left.runs.empty:
-            raise InputError(f"--only {','.join(names)}: no run is of all of these")
+            raise NotThere(f"--only {','.join(names)}: no run is of all of these")
         return left
+
+    def check_reference(self, name: str) -> None:
+        """Raise NotThere unless there is a row of this name, or none is asked for."""
+        known = list(dict.fromkeys(self.runs.row))
+        if name and name not in known:
+            raise NotThere(f"no run is of the reference {name!r}{nearest(name, known)}; there are {', '.join(known)}")
 
     def of(self, folders: Collection[str]) -> "Rows":
         """Keep only the runs in these folders of the results, and stored runs that they are compared with."""
@@ -179,8 +189,10 @@ def read_folder(results: ResultsFolder, selection: str = "last") -> Rows:
         raise InputError(f"{results.root} holds no runs; make some with: python -m benchmark run --results {results.root}")
     labels = [run["label"] for run in plan["runs"]]
     if plan.get("against"):
+        mine = {(column_of(record), _row(record)) for record in records if record["state"] != "missing"}
         for name, folder in store.stored(plan["against"]).items():
-            records += _comparable_runs(plan["runs"], name, folder)
+            known = _comparable_runs(plan["runs"], name, folder)
+            records += [record for record in known if (column_of(record), _row(record)) not in mine]
             labels += [run["label"] for run in folder.plan()["runs"]]
     as_planned = _as_planned(labels, [column_of(run) for run in plan["runs"]])
     records.sort(key=as_planned)
@@ -465,9 +477,13 @@ def _extra(record: Record) -> str:
     return str(record.get("extra") or (plugins.describe(known).get("extra", "") if known else ""))
 
 
-def _row(record: Record) -> tuple[str, str, str]:
-    options, own = record["identity"]["options"], own_budget(record)
-    return record["label"], json.dumps(options, sort_keys=True), json.dumps(own, sort_keys=True)
+def _row(record: Record) -> tuple[str, ...]:
+    return record["label"], json.dumps(_telling(record), sort_keys=True), json.dumps(own_budget(record), sort_keys=True)
+
+
+def _telling(record: Record) -> dict[str, Any]:
+    """The method and its options."""
+    return {"method": record["identity"]["method"], **record["identity"]["options"]}
 
 
 def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
@@ -480,11 +496,11 @@ def _column_names(placed: Iterable[tuple[Record, str]]) -> dict[str, str]:
     return _distinct(details)
 
 
-def _row_names(placed: Sequence[tuple[Record, str]]) -> dict[tuple[str, str, str], str]:
-    """Name each row: its label, and the options and the budget in which rows of one label differ within a column."""
+def _row_names(placed: Sequence[tuple[Record, str]]) -> dict[tuple[str, ...], str]:
+    """Name each row: its label, and the method, options and budget in which rows of one label differ within a column."""
     kinds = Counter((label, column) for (label, *_), column in {(_row(record), column) for record, column in placed})
     several = {label for (label, _), count in kinds.items() if count > 1}
-    telling = {_row(r): r["identity"]["options"] | own_budget(r) for r, _ in placed}
+    telling = {_row(record): _telling(record) | own_budget(record) for record, _ in placed}
     return _distinct({row: (row[0], own if row[0] in several else {}) for row, own in telling.items()})
 
 

@@ -326,11 +326,9 @@ def resampled(values: np.ndarray) -> np.ndarray:
 def _draws(seeds: int, patients: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw how often each seed and each patient occurs, (resamples, seeds) and (resamples, patients)."""
     rng = np.random.default_rng(SEED)
+    of_patients = rng.multinomial(patients, np.full(patients, 1 / patients), RESAMPLES).astype(float)  # of any seeds
     of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES).astype(float)
-    return (
-        of_seeds if seeds >= FEW_SEEDS else np.ones((RESAMPLES, seeds)),
-        rng.multinomial(patients, np.full(patients, 1 / patients), RESAMPLES).astype(float),
-    )
+    return of_seeds if seeds >= FEW_SEEDS else np.ones((RESAMPLES, seeds)), of_patients
 
 
 # ------------------------------------------------------------------------------------------------------------- tests
@@ -372,18 +370,27 @@ def signed_rank(first: np.ndarray, second: np.ndarray) -> Signed:
 
 
 def holm(p: Sequence[float], least: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm, 1979); NaN, as no test, where even the least attainable could not hold."""
-    order = np.argsort(p)  # NaN last
-    factors = np.maximum(1, np.count_nonzero(~np.isnan(p)) - np.arange(len(p)))
-    corrected, reachable = np.empty(len(p)), np.empty(len(p))
-    for found, given in ((corrected, p), (reachable, least)):
-        found[order] = np.minimum(1, np.maximum.accumulate(np.asarray(given)[order] * factors))
-    return [float(value) for value in np.where(reachable > ALPHA, np.nan, corrected)]
+    """p-values corrected for their number (Holm, 1979); NaN, as no test, where even the least attainable could not hold.
+
+    That is asked of each alone, with the others as they are.
+    """
+
+    def corrected(values: np.ndarray) -> np.ndarray:
+        order = np.argsort(values)  # NaN last
+        factors = np.maximum(1, np.count_nonzero(~np.isnan(values)) - np.arange(len(values)))
+        found = np.empty(len(values))
+        found[order] = np.minimum(1, np.maximum.accumulate(values[order] * factors))
+        return found
+
+    given = np.asarray(p, float)
+    reachable = [corrected(np.where(np.arange(len(given)) == i, each, given))[i] for i, each in enumerate(least)]
+    return [float(value) for value in np.where(np.array(reachable) > ALPHA, np.nan, corrected(given))]
 
 
-def detectable(differences: Sequence[Difference], seeds: Seeds = GIVEN_RUNS) -> float:
+def detectable(differences: Sequence[Difference], seeds: Seeds = GIVEN_RUNS, span: float = np.inf) -> float:
     """The difference that the intervals of these pairs tell from 0 in about 80 % of cases, on average over the pairs.
 
+    NaN where that is larger than `span`, the largest possible difference, or than can be computed.
     A pair's true variance between seeds is taken to be the pooled one, whatever its interval has. The errors are estimates,
     so t is not central (Satterthwaite's degrees of freedom), and they are more often too small than too large.
     """
@@ -402,8 +409,11 @@ def detectable(differences: Sequence[Difference], seeds: Seeds = GIVEN_RUNS) -> 
         found = special.nctdtr(1 / uncertain, np.minimum(size / true, most), np.minimum(needed, most - 5))
         return float(found.mean()) - (1 - POWER)
 
-    size = optimize.brentq(missed, 0, most * float(true.max()))
-    return float(size / np.median(np.sqrt(special.chdtri(1 / uncertain, 0.5) * uncertain)))
+    largest = most * float(true.max())
+    if np.median(needed) > most - 5 or missed(largest) > 0:
+        return np.nan
+    size = optimize.brentq(missed, 0, largest) / np.median(np.sqrt(special.chdtri(1 / uncertain, 0.5) * uncertain))
+    return float(size) if size <= span else np.nan
 
 
 def groups(means: Mapping[str, float], outcomes: Mapping[tuple[str, str], str], better: int) -> dict[str, str]:

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark import InputError
-from benchmark.inputs import nearest
 from benchmark.plan.plugins import BASE, PRIOR, SUPERVISED
 from benchmark.report import names, statistics
 from benchmark.report.runs import Rows
@@ -74,10 +72,7 @@ DEFAULTS = Options()
 
 
 def summarise(read: Rows, options: Options = DEFAULTS, metrics: Iterable[str] = HEADLINE) -> Summary:
-    """Summarise the cases of one track, with tests in these metrics. Raises InputError if the reference has no run."""
-    name, known = options.reference, list(dict.fromkeys(read.runs.row))
-    if name and name not in known:
-        raise InputError(f"no run is of the reference {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    """Summarise the cases of one track, with tests in these metrics."""
     states, values = _states(read), arrays(read.cases, [*read.metrics, DIAGONAL])
     comparing = Comparison(states, values, read, options)
     columns = comparing.columns()
@@ -204,7 +199,8 @@ def _cells(read: Rows, states: pd.DataFrame, values: Mapping[Cell, Values], comp
         column, row = state["column"], state["row"]
         about = read.about[column]
         of_column = {key: about[key] for key in ("dataset", "annotation", "family")}
-        of_column |= {key: about["budget"].get(key) if pd.isna(state[key]) else state[key] for key in ("steps", "size")}
+        for name in ("steps", "size") if not state["external"] else ():
+            of_column[name] = about["budget"].get(name) if pd.isna(state[name]) else state[name]
         shown = {key: state[key] for key in STATE_COLUMNS}
         for region in (MEAN, *about["regions"]):
             for metric, facts in read.metrics.items():
@@ -354,7 +350,9 @@ class Comparison:
     def outcomes_here(self, key: Cell) -> dict[tuple[str, str], str]:
         """Return the verdicts on all pairs in these runs: nothing is said of other seeds."""
         if key not in self._here:
-            self._here[key] = self._verdicts(key, statistics.compare(self.cell(key, self.whole), span=self.span(key)))
+            found = statistics.compare(self.cell(key, self.whole), span=self.span(key))
+            given = {pair: diff for pair, diff in self.pairs(key).items() if not diff.over_seeds}  # of these runs already
+            self._here[key] = self._verdicts(key, found | given)
         return self._here[key]
 
     def _verdicts(self, key: Cell, pairs: statistics.Pairs) -> dict[tuple[str, str], str]:
@@ -405,6 +403,8 @@ class Comparison:
         corrected = statistics.holm([each.p for each in signed], [each.least for each in signed])
         for row, test, p in zip(others, signed, corrected, strict=True):
             diff, outcome = self.pairs(key)[row, reference], self.outcomes(key)[row, reference]
+            if not diff.patients:  # of predictions from elsewhere: no seed in common
+                continue
             yield {
                 "column": key[0], "metric": key[2], "method": row, "reference": reference, "difference": diff.mean,
                 "low": diff.low, "high": diff.high, "verdict": outcome,
@@ -429,7 +429,7 @@ class Comparison:
                     "informative": self.informative(key),
                     "uninformative": ", ".join(of for of, each in keys.items() if self.informative(each) == "no"),
                     "reference": reference,
-                    "detectable": statistics.detectable(pairs, self.seeds(key)),
+                    "detectable": statistics.detectable(pairs, self.seeds(key), self.span(key)),
                     "pairs": len(pairs),
                 }
             )
@@ -521,7 +521,8 @@ def _leaks(read: Rows, states: pd.DataFrame) -> pd.DataFrame:
             for name, rule in (("leak", "test"), ("of_val", "val"), ("of_weakval", "weakval")):
                 diff = statistics.difference(chosen[rule], own, span=1)
                 line |= {name: diff.mean, f"{name}_low": diff.low, f"{name}_high": diff.high}
-            lines.append(line | {"patients": own.shape[1], "seeds": own.shape[0]})
+            scored = ~np.isnan(own)
+            lines.append(line | {"patients": int(scored.any(0).sum()), "seeds": int(scored.any(1).sum())})
     return pd.DataFrame(lines, columns=LEAK_COLUMNS)
 
 

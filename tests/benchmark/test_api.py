@@ -89,6 +89,7 @@ def test_what_is_wrong_is_an_error_in_a_sentence(tmp_path):
 def test_values_may_be_paths_and_of_numpy():
     assert api._assignment("a.b", Path("c/d")) == 'a.b="c/d"'
     assert api._assignment("a.b", [np.int64(3), np.float32(0.5)]) == "a.b=[3, 0.5]"
+    assert api._assignment("a.b", "\N{GRINNING FACE}") == 'a.b="\N{GRINNING FACE}"'  # TOML has no surrogates
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -377,9 +377,9 @@ def test_as_published_holes_are_background_and_shares_those_of_the_marks(batch, 
     monkeypatch.setattr(shapepu, "class_shares", lambda p, a, of: asked.append(of) or torch.tensor([0.5, 0.2, 0.3]))
     monkeypatch.setattr(shapepu, "rotated_labels", lambda sets, *given: seen.append((sets, given[1])) or sets)
     for reference, estimate in ((True, "unlabelled"), (False, "labelled"), (False, "unlabelled")):
-        method = built("shapepu", batch, reference=reference, estimate=estimate)
+        method = built("shapepu", batch, reference=reference, estimate=estimate, scale="all")
         assert torch.isfinite(loss_at(method, batch, 0.5))
-        assert method.facts == {"scale": "all" if reference else "labelled"}
+        assert method.facts == {"scale": "labelled" if reference else "all"}
     assert [bool((of == (batch.allowed != 7)).all()) for of in asked] == [True, True, False]
     assert [fill for _, fill in seen] == [1, 7, 7]
     assert all((sets != batch.allowed).any() for sets, _ in seen)
@@ -507,14 +507,23 @@ def test_quarters_move_and_tiles_move_within_them():
     assert all(len(set(q)) == 1 for q in quarters)
 
 
-def test_other_intensities_are_within_the_published_factors():
+def test_other_intensities_are_those_of_a_loop_over_pixels_within_the_range_of_the_image():
     torch.manual_seed(0)
-    image = torch.rand(60, 1, 8, 8)
+    image = torch.rand(60, 2, 4, 4) * 3 - 1
+    torch.manual_seed(1)
     made = helpnet.other_intensity(image)
-    spread = (made.amax((1, 2, 3)) - made.amin((1, 2, 3))) / (image.amax((1, 2, 3)) - image.amin((1, 2, 3)))
-    middle = (made.amax((1, 2, 3)) + made.amin((1, 2, 3))) / (image.amax((1, 2, 3)) + image.amin((1, 2, 3)))
-    contrast = spread / middle
-    assert all(0.29 < f.min() < 0.5 and 1.5 < f.max() < 1.71 for f in (middle, contrast))
+    torch.manual_seed(1)
+    factors = 0.3 + 1.4 * torch.rand(2, 60)
+    assert 0.3 < factors.min() < 0.5
+    assert 1.5 < factors.max() < 1.7
+    for own, other, bright, contrast in zip(image, made, *factors.tolist(), strict=True):
+        low, high = own.min().item(), own.max().item()
+        for value, changed in zip(own.flatten().tolist(), other.flatten().tolist(), strict=True):
+            grey = min(255, bright * (value - low) / (high - low) * 255)
+            grey = min(255, max(0, grey + (contrast - 1) * (grey - 127.5)))
+            assert changed == pytest.approx(grey / 255 * (high - low) + low, abs=1e-5)
+    flat = torch.full((1, 1, 4, 4), 0.3)
+    torch.testing.assert_close(helpnet.other_intensity(flat), flat)
 
 
 @pytest.mark.parametrize("options", [{}, {"connected": 0.0}, {"scale": "all", "labels": 0.7, "temperature": 1.0}])
@@ -568,7 +577,7 @@ def test_nnunet_style_is_the_published_sum(options, batch):
     weights, expected = [4 / 7, 2 / 7, 1 / 7] if method.deep else [1], 0
     for z, weight in zip(made, weights, strict=True):
         step = 32 // z.shape[-1]
-        sets = batch.allowed[:, ::step, ::step]
+        sets = batch.allowed[:, step // 2 :: step, step // 2 :: step]  # the pixel right of and below the middle of each cell
         one = F.cross_entropy(z, torch.tensor([9, 0, 1, 9, 2, 9, 9, 9])[sets], ignore_index=9)
         expected = expected + weight * (one - method.dice * nnunet_style.soft_dice(z, sets))
     torch.testing.assert_close(loss_at(method, batch, 0.5), expected)

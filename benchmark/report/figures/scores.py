@@ -30,7 +30,7 @@ from benchmark.report.figures.style import (
     wrapped,
 )
 from benchmark.report.statistics import ALIKE, OPEN
-from benchmark.report.summary import OWN_CASES
+from benchmark.report.summary import OVER, OWN_CASES
 
 DOTS = 3000  # from so many on, patients are drawn as one picture
 VERDICTS: dict[str, dict[str, Any]] = {
@@ -90,8 +90,11 @@ def paired(source: FigureData) -> FigureSpec | None:
     caption = (
         f"{described(source)}, minus that of the reference. Each dot is a patient, mean over seeds; on top the mean "
         "difference with its 95 % interval, which holds for all pairs of a column at once. "
-        "An arrow: a mean beyond the panel."
     )
+    tests = source.summary.tests
+    if (tests[(tests.metric == source.metric) & tests.column.isin(list(differences))].over == OVER[False]).any():
+        caption += "With few seeds, or for a row with a run that failed to learn, it is over patients, given these runs. "
+    caption += "An arrow: a mean beyond the panel."
     pairs = [(column, row) for column, own in differences.items() for row in (*own, shown[column])]
     runs = source.shown(*zip(*pairs, strict=True))
     verdicts = {each.verdict for own in differences.values() for each in own.values()}
@@ -124,7 +127,8 @@ def _differences(source: FigureData, column: str, reference: str) -> dict[str, _
         if not len(by_patient):
             continue
         if method in tested.index:
-            (mean, low, high), result = tested.loc[method, ["difference", "low", "high"]], tested.verdict[method]
+            mean, low, high = tested.loc[method, ["difference", "low", "high"]]
+            result = tested.verdict[method] if tested.over[method] == OVER[True] else tested.in_these_runs[method]
         else:
             diff = statistics.difference(both.to_numpy(), np.zeros(both.shape))
             mean, low, high, result = diff.mean, diff.low, diff.high, ""

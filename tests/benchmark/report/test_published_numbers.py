@@ -5,6 +5,7 @@ import pytest
 
 from benchmark import InputError
 from benchmark.report.published import COLUMNS, COMPARISON_COLUMNS, compare, read
+from benchmark.store import RULES
 
 ROW = {
     "paper": "Doe, 2020", "link": "https://doi.org/10.1/1", "table": "Table 1", "dataset": "acdc", "split": "five folds",
@@ -126,6 +127,13 @@ def test_hours_are_not_scores(table, tmp_path):
 def test_an_empty_folder_has_no_numbers(tmp_path):
     assert list(read(tmp_path).columns) == list(COLUMNS)
     assert compare(pd.DataFrame([CELL]), read(tmp_path)).empty
+
+
+@pytest.mark.parametrize(("selection", "verdict"), [("test", "no"), ("val", "partly"), ("weakval", "partly")])
+def test_a_snapshot_that_was_chosen_is_not_the_published_last_step(table, selection, verdict):
+    (line,) = compare(pd.DataFrame([CELL]), table({"comparable": "partly"}), selection).to_dict("records")
+    assert line["comparable"] == verdict
+    assert f"model selection here: {RULES[selection]}" in line["why"]
 
 
 @pytest.mark.parametrize("change", [{}, {"mean": "0.7"}, {"here": "", "split": "another", "definition": "another"}])

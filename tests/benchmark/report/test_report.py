@@ -13,7 +13,7 @@ import pytest
 
 from benchmark import InputError, report
 from benchmark.report import ReportOptions, published, runs, tables
-from benchmark.report.summary import summarise
+from benchmark.report.summary import Options, summarise
 from benchmark.report.tables import Table
 from benchmark.store import ResultsFolder
 from tests.benchmark.report.test_rows import HEADER, record
@@ -112,8 +112,24 @@ def test_each_of_several_results_folders_gets_a_report(results, tmp_path):
     assert alone.name == "mine"
     assert (out / "both/second/table.md").read_bytes() == (alone / "table.md").read_bytes()
     assert sorted(path.name for path in (out / "both").iterdir()) == ["README.md", "first", "second"]
-    with pytest.raises(InputError, match="first: --only speaks of 'acdc'"):
+    with pytest.raises(InputError, match="^--only speaks of 'acdc'"):
         report.write(both, out, ReportOptions(only=["acdc"]))
+    with pytest.raises(InputError, match="^no run is of the reference 'acdc'"):
+        report.write(both, out, ReportOptions(compared=Options(reference="acdc")))
+
+
+def test_of_several_results_folders_those_without_what_is_asked_for_are_left_out(results, tmp_path):
+    both = tmp_path / "both"
+    for name in ("first", "second"):
+        shutil.copytree(results, both / name)
+    shutil.rmtree(both / "first/runs/d/a/m2")  # of gated_crf, also the failed one
+    shutil.rmtree(both / "first/runs/d/a/m3")
+    for options in ({"only": ["gated_crf"]}, {"compared": Options(reference="gated_crf")}):
+        out = report.write(
+            both, tmp_path / str(len(options)) / next(iter(options)), ReportOptions(formats=["md"], **options)
+        )
+        assert [path.name for path in out.iterdir()] == ["second"]
+    assert "first" not in report.explain(both, ("pce", "gated_crf"), ReportOptions(only=["gated_crf", "pce"]))
 
 
 def test_an_older_report_is_replaced(results, tmp_path):
@@ -282,7 +298,7 @@ def test_where_the_other_hd95_has_another_top_group_a_note_says_so(tmp_path):
 def test_without_an_attainable_p_the_table_says_that_there_is_no_test(tmp_path):
     rows_of = {"pce": [(0.5, 3, 3)] * 4, "entropy": [(0.6 + n / 100, 4, 4) for n in range(4)]}
     folder = report.write(written(tmp_path, **rows_of), tmp_path / "reports", ReportOptions(formats=["md"]))
-    assert "no test; the smallest attainable p is 0.125, 0.125 corrected for 1 row." in (folder / "notes.md").read_text()
+    assert "; the smallest attainable p is 0.125, before the correction." in (folder / "notes.md").read_text()
     assert "| no test " in (folder / "tests.md").read_text()
 
 

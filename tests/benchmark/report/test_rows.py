@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -53,10 +54,42 @@ def test_runs_of_different_budgets_are_different_columns(results):
     assert sorted(read.runs.column) == ["octa_phantom scribble:sim (steps=5)", "octa_phantom scribble:sim (steps=9)"]
 
 
+def test_two_methods_with_one_label_are_two_rows(results):
+    """As of a variant that was another method's before; what a method is called does not make it the same."""
+    read = results(*(record("ours", seed, method=method) for method, seed in (("pce", 0), ("pce", 1), ("prior", 0))))
+    assert read.runs.groupby("row").size().to_dict() == {"ours (method=pce)": 2, "ours (method=prior)": 1}
+
+
 def test_of_two_runs_that_differ_in_snapshots_alone_one_counts(results):
     kept = {"selected": dict.fromkeys(store.RULES, 5)}
     plain, keeping = record(), record(common={"steps": 5, "snapshots": 3}) | kept
     assert results(plain, keeping, record(seed=1)).runs.folder.tolist() == ["d/a/pce/run1", "d/a/pce/run2"]
+
+
+def test_stored_runs_stand_in_for_no_run_of_ones_own(results, tmp_path, monkeypatch):
+    """Neither for one that failed nor, as they kept snapshots, for one that is done; only for a row that was not run."""
+    stored = tmp_path / "stored"
+    for number, (label, seed) in enumerate([("pce", 0), ("pce", 1), ("prior", 0), ("prior", 1)]):
+        folder = stored / f"runs/d/a/{label}/{number}"
+        folder.mkdir(parents=True)
+        kept = {"selected": dict.fromkeys(store.RULES, 5), "common": {"steps": 5, "snapshots": 3}}
+        (folder / "run.json").write_text(json.dumps(record(label, seed) | kept))
+        (folder / "cases.csv").write_text(HEADER + "s,p,faz,px,0.1,1.0,1.0,,,0,0,0\n")
+        (folder / "snapshots.csv").write_text("part,step," + HEADER + "test,5,s,p,faz,px,0.1,1.0,1.0,,,0,0,0\n")
+    monkeypatch.setattr(store, "stored", lambda name: {"stored": store.ResultsFolder(stored)})
+    planned = [
+        {key: record(label, seed)[key] for key in ("identity", "label", "common")} | {"folder": f"{label}{seed}"}
+        for label in ("pce", "prior")
+        for seed in (0, 1)
+    ]
+    results(record("pce", 0), record("pce", 1, state="failed"))
+    (tmp_path / "plan.json").write_text(json.dumps({"name": "n", "title": "t", "runs": planned, "against": "stored"}))
+    shutil.rmtree(tmp_path / "runs/d/a/prior", ignore_errors=True)
+    read = report_runs.read(tmp_path)
+    found = read.runs.set_index(["row", "seed"])
+    assert found.stored.to_dict() == {("pce", 0): "", ("pce", 1): "", ("prior", 0): "stored", ("prior", 1): "stored"}
+    assert found.state["pce", 1] == "failed"
+    assert read.cases[read.cases.row == "pce"].dice.tolist() == [0.5]
 
 
 def test_a_single_snapshot_is_the_last_step_and_no_choice(results, tmp_path):
@@ -340,6 +373,11 @@ def test_titles_of_methods_data_sets_and_forms(results):
         *("ACDC, simulated scribbles", "OCTA phantom, points (density 0.5, noise 0.1)", "OCTA phantom, simulated scribbles"),
         "own, 5 full slices",
     ]
+
+
+def test_a_variant_that_is_called_as_a_title_is_another_row(results):
+    read = results(record("procns"), record("ProCNS", method="procns", options={"anpm": False}))
+    assert sorted(read.titled().runs.row) == ["ProCNS", "procns"]
 
 
 @pytest.mark.parametrize("kind", ["method", "data set"])

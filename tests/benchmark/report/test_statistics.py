@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -359,6 +360,8 @@ def test_without_an_attainable_p_there_is_no_test():
     assert np.isnan(holm([1 / 128] * 7, [1 / 128] * 7)).all()
     assert holm([2**-9, 2**-5], [2**-9, 2**-5]) == [2**-8, 2**-5]  # the second is corrected for one comparison only
     assert holm([np.nan, 0.01], [1.0, 1e-6])[1] == pytest.approx(0.01)
+    few = holm([0.0625, 0.3, 0.2], [0.0625, 1e-6, 1e-6])  # the first is of five patients, the others of twenty
+    assert np.isnan(few).tolist() == [True, False, False]
 
 
 def outcomes_of(**below):
@@ -445,6 +448,15 @@ def test_twice_the_spread_makes_twice_the_detectable_difference_and_more_patient
     assert reach(2 * spread) == pytest.approx(2 * reach(spread))
     assert reach(np.tile(spread, 4)) < 0.6 * reach(spread)
     assert np.isnan(detectable([compare({"a": none, "b": none + 0.1})["a", "b"]]))
+    (wide,) = [compare({"a": 5 * spread, "b": 0 * spread})["a", "b"]]
+    assert np.isnan(detectable([wide], span=0.9 * detectable([wide])))
+    assert np.isnan(detectable([replace(wide, critical=40.0)]))  # of many rows and few patients
+
+
+def test_the_same_patients_are_drawn_with_any_number_of_seeds():
+    values = {row: np.linspace(0.2, 0.8, 12)[None].repeat(3, 0) + 0.01 * k for k, row in enumerate("abcd")}
+    found = agreement(values, {row: own[:2] for row, own in values.items()})
+    assert (found.tau, found.low, found.high) == (1, 1, 1)
 
 
 # ------------------------------------------------------------------------------------------------- rates, by simulation

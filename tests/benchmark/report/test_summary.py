@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,12 +7,12 @@ import pytest
 from benchmark import InputError, report
 from benchmark.plan.plugins import PRIOR
 from benchmark.report import supervision, tables
-from benchmark.report.ablations import ablations
+from benchmark.report.ablations import _varied, ablations
 from benchmark.report.explain import explained
 from benchmark.report.figures.cases import scan_scores
 from benchmark.report.figures.scores import paired
 from benchmark.report.figures.style import FigureData
-from benchmark.report.runs import CASE_COLUMNS, ROLES, Rows
+from benchmark.report.runs import CASE_COLUMNS, ROLES, RUN_COLUMNS, Rows
 from benchmark.report.summary import MEAN, Options, Summary, arrays, default_reference, patients, summarise, unlearned
 from benchmark.score.evaluate import COUNTS, METRICS
 from benchmark.score.stored import mean_dice
@@ -244,6 +246,76 @@ def test_hd95_of_found_is_of_each_row_over_what_it_found_with_the_number_and_ran
     assert shown(one).endswith("(median 7.0, 2 of 3)")
 
 
+@pytest.mark.parametrize("seed", [1, 2, 4, 5])
+def test_a_verdict_on_a_row_that_failed_to_learn_is_that_of_its_interval(seed):
+    """One run of `bad` is below the location prior, so its differences are of these runs, and those of others over seeds."""
+    rng = np.random.default_rng(seed)
+    hard = rng.normal(0, 0.1, 15)
+
+    def drawn(of_patients, of_seeds):
+        noise = rng.normal(0, of_patients, 15) + rng.normal(0, of_seeds, (2, 1)) + rng.normal(0, 0.03, (2, 15))
+        return 0.6 + hard + noise
+
+    values = {row: drawn(0.04, 0.02) for row in ("pce_dice", "a", "b", "c", "e")}
+    values |= {"prior": np.tile(0.45 + hard, (2, 1)), "bad": drawn(0.12, 0)}
+    values["bad"][0] -= values["bad"][0].mean() - 0.44
+    cases = [
+        case(own[s, p], row=row, seed=s, patient=f"p{p:02d}")
+        for row, own in values.items()
+        for s in (0, 1)
+        for p in range(15)
+    ]
+    tests = summary(cases, runs_of(*values, seeds=(0, 1))).tests
+    tests = tests[tests.metric == "dice"].set_index("method")
+    assert (tests.over == "patients and seeds").any()
+    bad = tests.loc["bad"]
+    assert bad.over == "patients"
+    assert (bad.in_these_runs in ("better", "worse")) == (bad.low > 0 or bad.high < 0)
+
+
+def test_a_row_without_a_seed_of_the_reference_is_not_compared_with_it():
+    cases = [
+        *many("pce_dice", 0.5),
+        *many("m", 0.6, seed=1),
+        *(line | {"row": "else", "seed": 7} for line in many("m", 0.7, seeds=(0,), seed=2)),
+    ]
+    runs = [*runs_of("pce_dice", "m"), run(row="else", seed=7, external=True)]
+    found = summary(cases, runs)
+    assert found.tests.method.unique().tolist() == ["m"]
+    cells = found.cells.drop_duplicates("method").set_index("method")
+    assert cells.steps.isna().to_dict() == {"pce_dice": False, "m": False, "else": True}
+
+
+def test_runs_that_are_missing_are_why_there_is_no_verdict():
+    runs = [
+        run(row=row, seed=seed, state="missing" if seed == 2 else "done") for row in ("pce_dice", "n") for seed in range(3)
+    ]
+    cases = [*many("pce_dice", 0.5, seeds=(0, 1)), *many("n", 0.6, seeds=(0, 1), seed=1)]
+    read = Rows("n", "t", pd.DataFrame(runs), pd.DataFrame(cases, columns=CASE_COLUMNS), {"c": ABOUT}, [])
+    found = summarise(read)
+    cells = found.cells[found.cells.patients.notna()]
+    assert "(fewer than two rows have all runs)" in report._about("c", read, "", cells, found)
+
+
+def test_the_figure_of_differences_has_the_verdict_of_the_table_where_seeds_are_too_few():
+    cases, runs = [*many("pce_dice", 0.5), *many("n", 0.6, seed=1)], runs_of("pce_dice", "n")
+    runs = [dict.fromkeys(RUN_COLUMNS, "") | line for line in runs]
+    read = Rows("n", "t", pd.DataFrame(runs), pd.DataFrame(cases, columns=CASE_COLUMNS), {"c": ABOUT}, [])
+    found = summarise(read)
+    assert found.tests.in_these_runs.tolist()[0] == "better"
+    figure = paired(FigureData(read, found, None, "dice"))
+    assert list(figure.legend) == ["better"]
+    assert "over patients, given these runs" in figure.caption
+
+
+def test_a_missing_run_of_the_base_is_no_other_budget():
+    runs = [run(row=row, seed=seed, own_budget="its own") for row in ("pce", "w") for seed in range(2)]
+    runs[0] |= {"state": "missing", "own_budget": ""}
+    runs = [line | {"method": "pce", "options": json.dumps({"x": int(line["row"] == "w")})} for line in runs]
+    ((_, _, changed),) = _varied(pd.DataFrame(runs))
+    assert changed == {"pce": "", "w": "x=1 (0)"}
+
+
 def test_nothing_is_compared_by_hd95_of_found():
     """Neither in tests nor in parts of a method, in the steps of a verdict and in the figure of differences."""
     metric, runs = ["hd95_found"], runs_of("pce_dice", "n")
@@ -345,8 +417,9 @@ def test_the_reference_is_full_recipe_pce_unless_another_is_named():
     assert tests.loc["hd95_max", "n"].verdict == "worse"
     read = Rows("n", "t", pd.DataFrame(made), pd.DataFrame(cases, columns=CASE_COLUMNS), {"c": ABOUT}, [])
     assert set(summarise(read, Options("n")).tests.method) == {"pce_dice"}
+    read.check_reference("n")
     with pytest.raises(InputError, match="no run is of the reference 'x'; there are pce_dice, n"):
-        summarise(read, Options("x"))
+        read.check_reference("x")
 
 
 def test_a_column_where_nobody_beats_the_prior_is_uninformative_and_leaves_the_ranks():
@@ -427,6 +500,7 @@ def test_leaks_are_no_averages_over_the_survivors():
     kept = pd.DataFrame([{**line, "selection": rule} for line in cases for rule in RULES])
     found = summary(cases, runs, kept)
     assert found.leaks.set_index("method").leak.isna().to_dict() == {"fails": True, "lacks": False, "m": False}
+    assert found.leaks.set_index("method").seeds.dropna().to_dict() == {"lacks": 1, "m": 3}
     shown = tables.leak_table(found).set_index("method")["last"]
     assert (shown["fails"], shown["lacks"][5:], shown["m"][5:]) == ("1 of 3 failed", " (1 of 3 runs)", "")
 
