@@ -37,7 +37,7 @@ def remembered(inventories: Iterable[Inventory]) -> Iterator[None]:
     for inventory in inventories:
         if all(type(part).__module__.startswith(SUITE) for part in inventory.dataset.parts):
             with suppress(OSError, RuntimeError):  # the latter: without a home
-                known.append((inventory, files := state(inventory.dataset), _read(_place(inventory), files)))
+                known.append((inventory, files := state_of_files(inventory.dataset), _read(_place(inventory), files)))
     for inventory, _, found in known:
         inventory.seen.update(found)
     yield
@@ -56,7 +56,7 @@ def _place(inventory: Inventory) -> Path:
     return folder / f"{dataset.name}-{hashlib.sha256(which.encode()).hexdigest()[:16]}.json"
 
 
-def state(dataset: Dataset) -> str:
+def state_of_files(dataset: Dataset) -> str:
     """Return a digest of the files below a data set's folder (names, sizes, times) and of the code that reads them."""
     total = hashlib.sha256(repr([version(name) for name in READERS]).encode())
     for path in CODE:

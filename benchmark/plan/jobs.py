@@ -160,7 +160,7 @@ def make_plan(request: Request) -> Plan:
     before the first job starts; scans that an earlier plan has read are not read again as long as no file changes.
     """
     from benchmark.datasets.plausibility import implausible
-    from benchmark.datasets.summaries import remembered, state
+    from benchmark.datasets.summaries import remembered, state_of_files
 
     plugins.read_again()
     _digest.cache_clear()
@@ -177,7 +177,7 @@ def make_plan(request: Request) -> Plan:
     files = dict[str, str]()
     for survey in surveys.values():
         with suppress(OSError):  # a link may lead nowhere
-            files[survey.dataset.name] = state(survey.dataset)
+            files[survey.dataset.name] = state_of_files(survey.dataset)
     with remembered(surveys.values()):
         for part, own, splits in parts:
             _add(planned, part, settings, own, splits)

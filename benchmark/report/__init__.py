@@ -2,6 +2,7 @@
 
 import errno
 import json
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -90,18 +91,20 @@ def write(results: Path, reports: Path, options: ReportOptions = DEFAULTS) -> Pa
     site = together / "index.html"
     if options.site and site.exists() and page.MADE not in site.read_text(errors="replace"):
         raise InputError(f"{site} is not a page of this suite; give --site another folder")
-    fronts, nothing = dict[str, Front](), list[InputError]()
+    fronts, nothing = dict[str, Front](), dict[str, InputError]()
     for name, folder in (several or {"": open_results(results)}).items():
         try:
             report, found = _write_one(folder, together, options, name, several)
         except runs.NotThere as error:
-            nothing.append(error)
+            nothing[name] = error
         except InputError as error:
             raise InputError(f"{name}: {error}" if name else str(error)) from error
         else:
             fronts |= {quote(f"{report}/{path}"): front for path, front in found.items()}
     if not fronts:
-        raise nothing[0]
+        raise next(iter(nothing.values()))
+    if nothing:
+        print(f"no report on {', '.join(nothing)}: no run there is of what is asked for", file=sys.stderr)
     if options.site:
         site.write_text(page.site(f"Reports on {whole}", fronts))
     return together if several or options.site else together / report

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.base import Dataset, Inventory, check_split, load_alone, site_names
-from benchmark.datasets.summaries import remembered, state
+from benchmark.datasets.summaries import remembered, state_of_files
 from benchmark.inputs import read_npz
 from benchmark.plan import plugins
 from benchmark.plan.jobs import PROTOCOL
@@ -26,7 +26,7 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
 
     `named`: data sets that need a path, such as folder:PATH. `metrics`: names or .py files of plug-ins' metrics, in addition
     to the suite's; they replace those of an earlier call. Everything is read and scored before anything is
-    written. Raises InputError if a data set is missing or has changed, or a run has no label maps.
+    written. Raises InputError if a data set is missing or has changed, a run has no label maps, or was run again meanwhile.
     """
     runs = done(results)
     sets, extra = DataSets(data, named), [named_metric(plugin) for plugin in plugins.metrics(metrics)]
@@ -34,19 +34,22 @@ def rescore(results: Path, data: Path, named: Iterable[str] = (), metrics: Itera
     home = open_results(results)
     home.prepare()
     for folder, (tables, chosen) in scored.items():
-        lock, now = home.lock(runs[folder].get("hash", "")), home.record(runs[folder]["folder"])
-        if lock is None or now is None or {"folder": runs[folder]["folder"], **now} != runs[folder]:
-            raise InputError(f"{folder} was run again while it was scored; repeat the command")
-        for name, rows in tables.items():
-            staged = folder / f"{name}.{os.getpid()}"
-            write_cases(staged, rows)
-            staged.replace(folder / name)
-        staged = folder / f"run.json.{os.getpid()}"
         record = {name: value for name, value in runs[folder].items() if name not in ("folder", "metrics")} | chosen
         record |= {"reason": ""} | ({"metrics": records_of(extra)} if extra else {})
-        write_json(staged, record)
-        staged.replace(folder / "run.json")
-        lock.close()
+        repeated = InputError(f"{folder} was run again while it was scored; repeat the command")
+        if (lock := home.lock(runs[folder]["hash"])) is None:
+            raise repeated
+        with lock:
+            now = home.record(runs[folder]["folder"])
+            if now is None or {"folder": runs[folder]["folder"], **now} != runs[folder]:
+                raise repeated
+            for name, rows in tables.items():
+                staged = folder / f"{name}.{os.getpid()}"
+                write_cases(staged, rows)
+                staged.replace(folder / name)
+            staged = folder / f"run.json.{os.getpid()}"
+            write_json(staged, record)
+            staged.replace(folder / "run.json")
     return len(scored)
 
 
@@ -102,9 +105,9 @@ def unchanged(folder: Path, run: dict[str, Any], sets: DataSets) -> Dataset:
 
 
 def changed(dataset: Dataset, options: Mapping[str, Any], split: str, data: str, files: str) -> bool:
-    """Whether a split no longer has the fingerprint `data`; scans are read only if `files` is not its `state` any more."""
+    """Whether a split no longer has the fingerprint `data`; scans are read only if the state of its files is not `files`."""
     with suppress(OSError):  # a file is gone: reading says which
-        if files == state(dataset):
+        if files == state_of_files(dataset):
             return False
     inventory = Inventory(dataset, options)
     with remembered([inventory]):

@@ -64,6 +64,14 @@ def test_a_run_beside_two_common_budgets_is_one_job_and_in_both_columns(tmp_path
     assert planned == {("prior", 2): 1, ("prior", 4): 1, ("pce", 2): 1, ("pce", 4): 1}
 
 
+def test_a_flag_names_no_method_of_a_variant_that_is_not_in_this_run(tmp_path):
+    text = 'datasets = ["octa_phantom"]\nmethods = ["pce"]\n[variants.soft]\nmethod = "dmpls"\nweight = 1.0\n'
+    preset = preset_file(tmp_path, text)
+    with pytest.raises(InputError, match="--set names 'dmpls', which is not in this run"):
+        make_plan(Request(preset=preset, options=[*SMALL, "dmpls.weight=0.5"]))
+    make_plan(Request(preset=preset, methods=["soft"], options=[*SMALL, "dmpls.weight=0.5"]))
+
+
 def test_a_file_that_an_option_names_is_read_again_for_each_plan(tmp_path):
     path = tmp_path / "weights.txt"
     found = []

@@ -118,7 +118,7 @@ def test_each_of_several_results_folders_gets_a_report(results, tmp_path):
         report.write(both, out, ReportOptions(compared=Options(reference="acdc")))
 
 
-def test_of_several_results_folders_those_without_what_is_asked_for_are_left_out(results, tmp_path):
+def test_of_several_results_folders_those_without_what_is_asked_for_are_left_out(results, tmp_path, capsys):
     both = tmp_path / "both"
     for name in ("first", "second"):
         shutil.copytree(results, both / name)
@@ -129,6 +129,7 @@ def test_of_several_results_folders_those_without_what_is_asked_for_are_left_out
             both, tmp_path / str(len(options)) / next(iter(options)), ReportOptions(formats=["md"], **options)
         )
         assert [path.name for path in out.iterdir()] == ["second"]
+        assert capsys.readouterr().err == "no report on first: no run there is of what is asked for\n"
     assert "first" not in report.explain(both, ("pce", "gated_crf"), ReportOptions(only=["gated_crf", "pce"]))
 
 
