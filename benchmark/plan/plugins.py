@@ -283,6 +283,12 @@ def edited(digests: Mapping[str, str]) -> list[str]:
     return [path for path, digest in digests.items() if _digest(Path(path).read_text()) != digest]
 
 
+def check_unedited(plugin: Plugin, job: Mapping[str, Any]) -> None:
+    """Check that a method's code is still that of the plan (`files` and `code` of a worker's job); raises InputError."""
+    if (changed := edited(job.get("files", {}))) and code(plugin, job["options"]) != job["code"]:
+        raise InputError(f"{changed[0]} was edited after this run was planned; repeat the command")
+
+
 def read_again() -> None:
     """Forget the code of files, which may have been edited; a plan is made from them as they are."""
     for cached in (_text, _tree, _code, _files, _naming, fingerprint):

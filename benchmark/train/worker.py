@@ -95,8 +95,7 @@ def work(job: dict[str, Any], sealed_folder: Path, out: Path) -> dict[str, Any]:
 def check_code(plugin: plugins.Plugin, job: Mapping[str, Any]) -> None:
     """Import the method and check that its code is still that of the plan; raises InputError."""
     plugin.load()
-    if (edited := plugins.edited(job.get("files", {}))) and plugins.code(plugin, job["options"]) != job["code"]:
-        raise InputError(f"{edited[0]} was edited after this run was planned; repeat the command")
+    plugins.check_unedited(plugin, job)
 
 
 def fit(

@@ -47,16 +47,19 @@ def test_a_device_of_this_machine_is_none_of_a_cluster():
 @needs_ray
 @pytest.mark.slow
 def test_a_private_ray_gives_the_results_of_local_workers(tmp_path, monkeypatch):
-    """One session: equal label maps, a second try after a death, an error's reason, and a clean environment."""
+    """One session: equal label maps, a second try after a death, reasons of failures, and a clean environment."""
     monkeypatch.setenv("MY_OWN_NOTE", f"masks are in {tmp_path / 'data'}")
     methods = [write_method(tmp_path, *each) for each in (("dies_once", ONCE, ZEROS), ("tells", TELL, ZEROS))]
     methods.append(write_method(tmp_path, "raises", "raise RuntimeError('no idea')"))
+    methods.append(write_method(tmp_path, "edited", "pass", ZEROS))
     options = [*TINY, f"dies_once.where={tmp_path / 'died'}", f"tells.where={tmp_path}"]
     plan, screen = small_plan(["pce", *methods], options=options), Recorder()
+    Path(methods[-1]).write_text(Path(methods[-1]).read_text().replace("np.zeros", "np.ones"))
     Sweep(plan, ResultsFolder(tmp_path / "ray"), Ray(Cluster("", "cpu", 0, 1, 300), [tmp_path / "data"]), screen).run()
     states = {method: (state, reason) for method, state, reason in screen.lines}
     assert states == {
         "pce": ("done", ""), "dies_once": ("done", ""), "tells": ("done", ""), "raises": ("failed", "RuntimeError: no idea"),
+        "edited": ("failed", f"{methods[-1]} was edited after this run was planned; repeat the command"),
     }  # fmt: skip
     assert first_tries(tmp_path / "ray") == {"dies_once": "it was killed by SIGKILL"}
     (seen,) = tmp_path.glob("learns-*")

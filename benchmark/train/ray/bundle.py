@@ -53,8 +53,10 @@ class RemoteOutcome:
 
 
 def pack(task: Task, gpu: bool, timeout_s: float | None, hide: tuple[Path, ...]) -> RemoteJob:
-    """Return a task as a remote job."""
+    """Return a task as a remote job; InputError if the method was edited after it was planned."""
     job = json.loads(task.job.read_text())
+    plugins.read_again()  # this process lives as long as the sweep
+    plugins.check_unedited(plugins.Plugin(**job["plugin"]), job)
     module, weights = job["plugin"]["module"], job["budget"]["weights"]
     files = {name: Path(name).read_bytes() for name in (module if module.endswith(".py") else "", weights) if name}
     return RemoteJob(job, files, _code(job), task.threads, gpu, timeout_s, hide)

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError
 
+from benchmark import InputError
 from benchmark.train.local import POLL_S, Outcome, Task, cores
 from benchmark.train.ray import bundle as bundles
 from benchmark.train.ray.client import GRACE_S, Cluster, Nodes, amount, cluster_fault, slots
@@ -66,6 +67,7 @@ class Driver:
         self.work = ray.remote(max_calls=1, max_retries=0)(bundles.run_on_node)
         self.pending: dict[Any, tuple[Task, float]] = {}
         self.sealed: dict[Path, Any] = {}
+        self.refused: list[Outcome] = []  # of tasks that were not sent
 
     def serve(self, pipe: "Connection[Any, Any]") -> None:
         """Pass on tasks and outcomes until the pipe closes."""
@@ -98,12 +100,18 @@ class Driver:
             del self.sealed[folder]  # its jobs are done
         if task.sealed not in self.sealed:
             self.sealed[task.sealed] = ray.put(bundles.read_sealed(task.sealed))
-        packed = bundles.pack(task, self.gpu, self.cluster.timeout_s, self.hide)
+        try:
+            packed = bundles.pack(task, self.gpu, self.cluster.timeout_s, self.hide)
+        except InputError as error:
+            self.refused.append(Outcome(task, "ray", 0, str(error), ""))
+            return
         share = 1 / max(1, self.cluster.workers) if self.gpu else 0
         reference = self.work.options(num_cpus=task.threads, num_gpus=share).remote(packed, self.sealed[task.sealed])
         self.pending[reference] = task, time.monotonic()
 
     def _ended(self) -> Iterator[Outcome]:
+        while self.refused:
+            yield self.refused.pop()
         if not self.pending:
             return
         done, _ = ray.wait(list(self.pending), num_returns=len(self.pending), timeout=0)
