@@ -184,7 +184,10 @@ def report(
         Words, typer.Option(metavar="A,B,...", help="More figures: .py files, or installed, by name.")
     ] = None,
     explain: Annotated[
-        tuple[str, str], typer.Option(metavar="METHOD METHOD", help="Only print how the verdicts on two rows come about.")
+        tuple[str, str],
+        typer.Option(
+            metavar="METHOD METHOD", show_default=False, help="Only print how the verdicts on two rows come about."
+        ),
     ] = ("", ""),
     embed_images: Annotated[
         bool, typer.Option("--embed-images", help="Also show pixels of data sets that may not be redistributed.")

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark import InputError
 from benchmark.datasets.base import Dataset, SplitSummary, set_type, site_names
-from benchmark.datasets.forms import ANNOTATIONS, DENSITY, FORMS, VERSION, VERSIONS, Form
+from benchmark.datasets.forms import ANNOTATIONS, ANNOTATOR_ERRORS, DENSITY, FORMS, VERSION, VERSIONS, Form
 from benchmark.inputs import nearest
 from benchmark.seal.contract import IGNORE, everything
 
@@ -87,9 +87,12 @@ class Mixed:
 
 
 def of_sites(parts: Iterable[Annotation]) -> Annotation | Mixed:
-    """Return the annotation of sites with these; one that is the same at all sites is that one."""
+    """Return the annotation of sites with these; one that is the same at all sites is that one.
+
+    `slices:5/slices:5` is not `slices:5`: of single images that is five in all, and this is five at each site.
+    """
     each = tuple(parts)
-    return each[0] if len(set(each)) == 1 else Mixed(each)
+    return each[0] if len(each) == 1 or (len(set(each)) == 1 and not each[0].count) else Mixed(each)
 
 
 def parse_sites(text: str) -> Annotation | Mixed:
@@ -131,8 +134,8 @@ def parse(text: str) -> Annotation:
         raise InputError(f"{text!r}: density is a share of marks, above 0 and at most 1, of {marks}")
     if dict(options).get("where") and "n" in dict(options):
         raise InputError(f"{text!r}: n counts dots at random places; where={dict(options)['where']} sets the number itself")
-    if options and not form.marks and maker not in ("", "sim"):
-        raise InputError(f"{text!r}: drawn {form.name} annotations are taken as they are")
+    if (only := _only_simulated(text)) and maker not in ("", "sim"):
+        raise InputError(f"{text!r}: {only} is an option of simulated marks; write {form.name}:sim for them")
     maker = "" if maker == "sim" and not form.names_maker else maker
     return Annotation(form.name, maker, 0, float(density or 1), options)
 
@@ -140,12 +143,21 @@ def parse(text: str) -> Annotation:
 def check_drawn(name: str, where: str) -> None:
     """Raise InputError if no annotation can be of drawn marks of this name: `scribble`, or `scribble:MAKER`."""
     try:
-        parse(name if ":" in name else f"{name}:drawn")
-    except InputError as error:
+        meant = parse(name if ":" in name else f"{name}:drawn").drawn
+    except InputError:
+        meant = ""
+    if meant != name:  # also for scribble:drawn, which is how an annotation of `scribble` is written
         forms = [form.name for form in FORMS.values() if not form.counted]
         raise InputError(
-            f"{where}: {name!r} is no form of drawn annotation{nearest(name, forms)}; there are {', '.join(forms)}"
-        ) from error
+            f"{where}: {name!r} is no form of drawn annotation{nearest(name, forms)}; there are {', '.join(forms)}, and "
+            "FORM:NAME for a second kind of them"
+        )
+
+
+def _only_simulated(text: str) -> str:
+    """Return an option that is stated and that drawn marks can't have; empty if there is none."""
+    stated = (part.partition("=")[0] for part in text.split("+")[1:])
+    return next((name for name in stated if name not in ANNOTATOR_ERRORS), "")
 
 
 def _options(form: Form, given: dict[str, str], text: str) -> tuple[tuple[str, float | str], ...]:
@@ -171,7 +183,7 @@ def resolve(text: str, drawn: Iterable[str], name: str) -> Annotation | Mixed:
 
 def _resolve(text: str, there: list[str], name: str) -> Annotation:
     annotation = parse(text)
-    if not annotation.maker and ":sim" not in text and annotation.form in there:
+    if not annotation.maker and ":sim" not in text and not _only_simulated(text) and annotation.form in there:
         annotation = replace(annotation, maker="drawn")
     elif not annotation.maker and FORMS[annotation.form].names_maker:
         annotation = replace(annotation, maker="sim")
@@ -194,7 +206,8 @@ def check_simulable(annotation: Annotation | Mixed, look: SplitSummary, where: s
 def from_labels(labels: np.ndarray, classes: int, unlabelled: int, form: str = "") -> np.ndarray:
     """Return the sets of a label map in which one value marks unlabelled pixels.
 
-    In a `box` each pixel is of the class that is written there, or background.
+    In a `box` each pixel is of the class that is written there, or background; of `tags` it is of one of those that are
+    written in its slice.
     """
     unknown = np.setdiff1d(labels, [*range(classes), unlabelled])
     if unknown.size:
@@ -213,6 +226,10 @@ def from_labels(labels: np.ndarray, classes: int, unlabelled: int, form: str = "
             raise InputError(f"{unlabelled} does not say which of {classes - 1} classes a box is of; write its class inside")
     if unlabelled < table.size:
         table[unlabelled] = everything(classes)
+    if form.partition(":")[0] == "tags":
+        written = np.where(labels == unlabelled, 0, table[labels])
+        tags = np.bitwise_or.reduce(written, axis=(-2, -1), keepdims=True).astype(table.dtype)
+        return np.broadcast_to(np.where(tags == 0, everything(classes), tags).astype(table.dtype), labels.shape).copy()
     return table[labels]
 
 

@@ -194,7 +194,7 @@ class Folder(UserDataset):
 
     @cached_property
     def _marks(self) -> dict[str, Masks]:
-        return {form: Masks(found.values(), exact=True) for form, found in self._weak.items()}
+        return {form: Masks(found.values(), clear=IGNORE, exact=True) for form, found in self._weak.items()}
 
     @cached_property
     def _files(self) -> dict[str, tuple[Path, Path]]:

@@ -9,7 +9,7 @@ name. What no single file settles, such as what is white in 16 bits, is decided 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -133,9 +133,10 @@ def _range(low: float, high: float, *, fractions: bool) -> Range:
 class Masks:
     """Reads the label maps of one folder: masks, drawn marks or predictions.
 
-    colours: RGB of each class; values: grey value of each class; threshold: values above it are class 1. Without these,
-    values are labels. exact: refuse JPEG; else one of black and white is cut in the middle. toml: the file that an error
-    says to write the missing table into; classes: the number of classes that it names (0: none).
+    colours: RGB of each class; values: grey value of each class; threshold: values above it are class 1, unless the greatest
+    is 1. Without these, values are labels. clear: the label of transparent pixels; None: what is below them. exact: refuse
+    JPEG; else one of black and white is cut in the middle. toml: the file that an error says to write the missing table
+    into; classes: the number of classes that it names (0: none).
     """
 
     def __init__(
@@ -145,12 +146,13 @@ class Masks:
         colours: Sequence[Sequence[int]] = (),
         values: Sequence[float] = (),
         threshold: int | None = None,
+        clear: int | None = None,
         exact: bool = False,
         toml: Path | None = None,
         classes: int = 0,
     ) -> None:
         self.paths, self.exact, self.toml, self.classes = list(paths), exact, toml, classes
-        self.colours, self.values, self.threshold = colours, values, threshold
+        self.colours, self.values, self.threshold, self.clear = colours, values, threshold, clear
         self.notes: dict[str, None] = {}
 
     def read(self, path: Path) -> np.ndarray:
@@ -167,7 +169,7 @@ class Masks:
         greys = self._greys(page, path)
         if self.values:
             return self._by_value(greys, path)
-        if self.threshold is not None:
+        if self.threshold is not None and (page.lossy or greys.max() > 1):
             return (greys > self.threshold).astype(np.uint8)
         if page.lossy:
             if self.exact or not _is_two_valued(greys):
@@ -186,6 +188,10 @@ class Masks:
 
     def _greys(self, page: "Page", path: Path) -> np.ndarray:
         """Return a page's grey values, its alpha channel or its palette's indices (h, w), whichever hold the labels."""
+        if self.clear is not None and page.alpha is not None:
+            opaque = (page.alpha > 0)[(...,) + (None,) * (page.values.ndim - 2)]
+            greys = self._greys(replace(page, values=page.values * opaque, alpha=None), path)
+            return np.where(page.alpha > 0, greys, np.array(self.clear, greys.dtype))
         if page.index is not None and self._table[0]:
             if self._table[1]:
                 raise InputError(f"{path.parent} holds {self._table[1]}; {self._colour_remedy}")

@@ -23,6 +23,7 @@ DRAWN = {  # key in the files of ProCNS and FedICRA -> name of the drawn annotat
     "box": "box",
 }
 PARTS = ("train", "test")
+HDF5 = (".h5", ".hdf5")
 
 
 @dataclass
@@ -126,15 +127,14 @@ class Pictures(Dataset):
     def _hdf5(self) -> dict[str, tuple[Path, Path]]:
         return self._of_sites(
             lambda root: {
-                f"{part}_{stem}": (path, path)
-                for part in PARTS
-                for stem, path in by_stem(root / part, (".h5", ".hdf5")).items()
+                f"{part}_{stem}": (path, path) for part in PARTS for stem, path in by_stem(root / part, HDF5).items()
             }
         )
 
     @cached_property
     def _site_folders(self) -> list[Path]:
-        return sorted(path.parent for path in self.root.glob("*/train"))
+        found = self.root.glob("*/train")
+        return sorted(path.parent for path in found if (path / "images").is_dir() or by_stem(path, HDF5))
 
     def _of_sites(self, find: Callable[[Path], dict[str, tuple[Path, Path]]]) -> dict[str, tuple[Path, Path]]:
         """Return what there is in the folder of each site, by its name and theirs; in the root if there are no sites."""

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from benchmark import InputError
-from benchmark.datasets.base import Dataset, Scan, Split
+from benchmark.datasets.base import Dataset, Scan, Split, hashed_sites
 
 
 @dataclass
@@ -61,6 +61,10 @@ class Transfer(Dataset):
     def intensities(self, scan: Scan) -> list[np.ndarray]:
         """Return the intensities as the files of its data set hold them."""
         return (self.tested if scan.name in self._tested else self.trained).intensities(scan)
+
+    def sites(self) -> dict[str, str]:
+        """Deal the patients of both to the sites of the option `sites`; those for training as their data set does."""
+        return hashed_sites(self.tested.patients(), self.cut) | self.trained.sites() if self.cut else {}
 
     def splits(self) -> list[str]:
         """Return the splits of the data set for training."""

@@ -346,7 +346,7 @@ def _command(name: str, command: Any, level: int) -> Iterator[str]:
     for each in command.params:
         named = each.opts[0] if each.opts[0].startswith("-") else each.metavar
         shown = f"`{named}{f' {each.metavar}' if each.metavar and each.metavar != named else ''}`"
-        unset = each.default in (None, "") or each.default is False
+        unset = each.default in (None, "", ("", "")) or each.default is False
         default = "required" if each.required else "" if unset else f"`{each.default}`"
         lines.append([shown, default, (each.help or "") + (f" Or `{each.envvar}`." if each.envvar else "")])
     if lines:

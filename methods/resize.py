@@ -36,11 +36,12 @@ def to_network_size(image: np.ndarray, size: int, rule: Rule = "pad") -> np.ndar
 
 
 def fit_sets(sets: np.ndarray, size: int, classes: int, rule: Rule = "pad") -> np.ndarray:
-    """Resize label sets (s, h, w) to (s, size, size), so that no mark is lost and no set excludes the true class.
+    """Resize label sets (s, h, w) to (s, size, size), so that no mark is lost and each cell allows a class of its pixels.
 
-    Padding allows all classes. A cell of several source pixels gets their intersection if that is the set of one of
-    them (so a class that is present stays allowed), else the most frequent of their sets; on a tie it allows all. With
-    `squash` a cell has the set of the nearest pixel, so marks of larger images may be lost, as published.
+    A box loses the cells that it fills in part: background is there, too, and they allow it alone. Padding allows all
+    classes. A cell of several source pixels gets their intersection if that is the set of one of them (so a class that is
+    present stays allowed), else the most frequent of their sets; on a tie it allows all. With `squash` a cell has the set of
+    the nearest pixel, so marks of larger images may be lost, as published.
     """
     if rule == "squash":
         return _squashed(sets, size, size)

@@ -78,6 +78,8 @@ def slices(predictor: Any, scan: WeakScan, classes: int, points: int, boxed: boo
             logit = logits[scores.argmax()]
             found[logit > best] = 1 << k
             best = np.maximum(best, logit)
+        if boxed:  # a class that is possible everywhere has no box; it stays possible where no mask is
+            found |= np.where(found == BACKGROUND, np.bitwise_and.reduce(sets, (0, 1)) & ~BACKGROUND, 0).astype(sets.dtype)
         yield np.where(sets & found == 0, sets, sets & found)
 
 
@@ -102,14 +104,13 @@ def marks(sets: np.ndarray, classes: int, points: int) -> list[Prompt]:
 def boxes(sets: np.ndarray, classes: int) -> list[Prompt]:
     """List the prompt of each box in label sets (h, w): a connected region where a class is possible.
 
-    One that is as large as the slice says nothing.
+    One that fills the slice says nothing.
     """
     found = []
     for k in range(1, classes):
-        for rows, columns in find_objects(label(sets >> k & 1)[0]):
-            box = np.array([columns.start, rows.start, columns.stop - 1, rows.stop - 1])
-            if (rows.stop - rows.start, columns.stop - columns.start) != sets.shape:
-                found.append((k, {"box": box}))
+        allowed = sets >> k & 1
+        for rows, columns in () if allowed.all() else find_objects(label(allowed)[0]):
+            found.append((k, {"box": np.array([columns.start, rows.start, columns.stop - 1, rows.stop - 1])}))
     return found
 
 

@@ -201,6 +201,7 @@ def open_data_set(text: str, data: Path, options: Mapping[str, Any] | None = Non
     if type(sites) is not int or sites < 0:
         raise InputError(f"sites of {plugin.name} is {sites!r}; it must be a whole number from 1")
     dataset = configure(cls, own, root=Path(path) if path else data / plugin.name)
+    dataset.cut = sites
     if other:
         from benchmark.datasets.transfer import Transfer
 

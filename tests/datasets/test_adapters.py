@@ -131,6 +131,16 @@ def test_pixels_and_labels_are_those_that_were_written(tiny):
     assert abs(scan.image[0][:, mask == 0].mean() - 0.2) < 0.02
 
 
+@pytest.mark.parametrize("stored", [lambda mask: mask, lambda mask: 255 * mask, lambda mask: mask > 0])
+def test_polyp_masks_saved_again_as_png_hold_the_same_labels(tiny, tmp_path, stored):
+    root, name = shutil.copytree(tiny("polyp").root, tmp_path / "polyp"), pictures.stored_names("polyp")[0]
+    (old,) = root.rglob(f"masks/{name}.*")
+    mask = (np.asarray(Image.open(old).convert("L")) > 127).astype(np.uint8)
+    old.unlink()
+    Image.fromarray(stored(mask)).save(old.with_suffix(".png"))
+    assert np.array_equal(plugins.open_data_set("polyp", tmp_path).load(name).mask[0], mask)
+
+
 def test_jpeg_masks_are_cut_at_their_threshold(tiny):
     name = pictures.stored_names("polyp")[0]
     assert (tiny("polyp").load(name).mask[0] == nested_discs(name, pictures.SHAPE, 2)).mean() > 0.99
@@ -326,7 +336,7 @@ def test_a_pattern_that_finds_no_site_for_a_patient_is_refused(tmp_path, toml, m
         plugins.open_data_set(f"folder:{tmp_path}", tmp_path).sites()
 
 
-@pytest.mark.parametrize("name", ["scribbles", "slices", "scribble:"])
+@pytest.mark.parametrize("name", ["scribbles", "slices", "slices:5", "scribble:", "scribble:drawn", "scribble:sim"])
 def test_drawn_marks_are_of_a_form_that_can_be_asked_for(tmp_path, name):
     pictures.write_pairs(tmp_path / "images", tmp_path / "masks", ["a", "b"], 1, 3)
     (tmp_path / "weak/.ipynb_checkpoints").mkdir(parents=True)
@@ -426,6 +436,16 @@ def test_folders_below_odoc_are_sites(tmp_path, hdf5):
     assert {name[0]: number for name, number in site_numbers(dataset).items()} == {"d": 0, "r": 1}
     assert dataset.load(split.train[0]).mask.max() == 2
     assert bool(dataset.drawn) is hdf5
+
+
+def test_a_folder_of_something_else_below_the_root_is_no_site(tmp_path, tiny):
+    root = shutil.copytree(tiny("faz").root, tmp_path / "faz")
+    before = plugins.open_data_set("faz", tmp_path).splits()
+    (root / "backup/train").mkdir(parents=True)
+    (root / "backup/train/notes.txt").write_text("")
+    dataset = plugins.open_data_set("faz", tmp_path)
+    assert dataset.splits() == before
+    assert dataset.sites() == {}
 
 
 def test_splits_of_a_toml_are_used(tmp_path):

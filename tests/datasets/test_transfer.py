@@ -7,7 +7,7 @@ import pytest
 from benchmark import InputError
 from benchmark.datasets import summaries
 from benchmark.datasets.annotations import check_sites
-from benchmark.datasets.base import Inventory, check_scan, check_split, site_names
+from benchmark.datasets.base import Inventory, check_scan, check_split, hashed_sites, site_names
 from benchmark.datasets.mscmr import Mscmr
 from benchmark.plan import plugins
 from benchmark.plan.jobs import make_plan
@@ -71,6 +71,17 @@ def test_sites_of_it_are_an_option_of_the_set_for_training(data):
     with pytest.raises(InputError, match=r"acdc-to-mscmr names none; --set acdc\.sites=2 makes them"):
         check_sites("scribble/point", transfer(data))
     check_sites("scribble/point", plugins.open_data_set("acdc", data, {"test_on": "mscmr", "sites": 2}))
+
+
+def test_phantoms_at_sites_keep_their_looks_when_they_are_tested_on_another_set(tmp_path):
+    pictures.write_pairs(tmp_path / "images", tmp_path / "masks", "abcd", 1, 2)
+    (tmp_path / "dataset.toml").write_text('classes = ["background", "faz"]\n')
+    options = {"sites": 3, "train": 4, "val": 0, "test": 2, "size": 32}
+    alone = plugins.open_data_set("octa_phantom", tmp_path, options)
+    both = plugins.open_data_set("octa_phantom", tmp_path, options | {"test_on": f"folder:{tmp_path}"})
+    assert both.sites() == alone.sites() | hashed_sites("abcd", 3)
+    for name in alone.split("default").train:
+        assert (both.load(name).image == alone.load(name).image).all()
 
 
 def test_channels_must_agree(data, monkeypatch):

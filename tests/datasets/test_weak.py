@@ -347,6 +347,21 @@ def test_slices_of_a_site_are_chosen_of_its_own_patients():
     assert mixed.chosen == choose_slices(dataset, ["q1", "q2"], 1, 0) | choose_slices(dataset, ["p1", "p2"], 2, 0)
 
 
+def test_as_many_slices_at_each_site_are_of_each_site():
+    dataset = AtSites()
+    names = dataset.split("default").train
+    mixed = parse_sites("slices:1/slices:1")
+    assert str(mixed) == str(parse_sites(str(mixed))) == "slices:1/slices:1"
+    chosen = Annotator(dataset, names, mixed, seed=0).chosen
+    assert chosen == choose_slices(dataset, ["q1", "q2"], 1, 0) | choose_slices(dataset, ["p1", "p2"], 1, 0)
+
+
+def test_drawn_tags_are_the_labels_of_a_slice_at_each_of_its_pixels():
+    labels = np.array([[[0, 2, 255]], [[255, 255, 255]], [[1, 255, 255]]])
+    assert from_labels(labels, 3, 255, "tags").tolist() == [[[5] * 3], [[7] * 3], [[2] * 3]]
+    assert from_labels(labels[0], 3, 255, "tags:second").tolist() == [[5] * 3]
+
+
 def test_a_form_for_each_site_must_be_for_every_site():
     for text in ("point", "point/block"):
         check_sites(text, AtSites())
@@ -485,12 +500,22 @@ def test_every_form_of_sites_needs_its_masks():
         ("slices", "must be slices:k"),
         ("slices:0", "must be slices:k"),
         ("slices:3@0.5", "must be slices:k"),
-        ("box:drawn+jitter=2", "drawn box annotations are taken as they are"),
+        ("box:drawn+jitter=2", "jitter is an option of simulated marks; write box:sim for them"),
+        ("point:gaze+n=2", "n is an option of simulated marks; write point:sim for them"),
+        ("scribble:drawn+kind=skeleton", "kind is an option of simulated marks; write scribble:sim for them"),
     ],
 )
 def test_what_can_not_be_read_is_refused_with_what_would_be_right(text, message):
     with pytest.raises(InputError, match=message):
         parse(text)
+
+
+def test_an_option_of_simulated_marks_asks_for_simulated_ones():
+    there = ["scribble", "point", "box"]
+    assert str(resolve("scribble+kind=curves", there, "toy")) == "scribble:sim+kind=curves"
+    assert str(resolve("scribble+kind=skeleton", there, "toy")) == "scribble:sim"
+    assert [resolve(text, there, "toy").drawn for text in ("point+n=3", "box+jitter=5")] == ["", ""]
+    assert str(resolve("point@0.5+wrong=0.1", there, "toy")) == "point:drawn@0.5+wrong=0.1"  # what any marks can have
 
 
 def test_drawn_marks_that_are_not_there_are_refused():

@@ -101,6 +101,22 @@ def test_boxes_are_found_where_a_class_is_possible():
     ]
 
 
+def test_boxes_that_together_reach_all_sides_of_a_slice_are_one_box():
+    sets = np.full((20, 20), 1, np.int32)
+    sets[:12, :12] |= 1 << 1
+    sets[8:, 8:] |= 1 << 1
+    assert [(k, prompt["box"].tolist()) for k, prompt in sam.boxes(sets, 2)] == [(1, [0, 0, 19, 19])]
+    assert sam.boxes(sets | 1 << 1, 2) == []
+
+
+def test_a_class_that_is_possible_everywhere_stays_possible_where_no_box_has_a_mask():
+    sets = np.full((1, 20, 20), 1 | 1 << 1, np.int32)
+    sets[0, 4:9, 4:9] |= 1 << 2
+    (found,) = labelled(sets, Painter(), 3, boxed=True)
+    assert np.unique(found).tolist() == [1 | 1 << 1, 1 << 2]
+    assert (found[9:] == 3).all()
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_unmarked_slices_have_no_prompt(classes):
     blank = open_set(2, 12, 12, classes=classes)
