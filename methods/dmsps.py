@@ -27,8 +27,8 @@ class DMSPS(NetMethod):
 
     The published code passes probabilities as logits to the cross-entropy, so it applies a second softmax; its weight of 8
     belongs to that. Near uniform predictions, a second softmax divides the gradient towards q by the number of classes.
-    Without it, the same gradient on ACDC needs the weight 8 / 4 = 2, the default. `double_softmax` restores both; it also
-    sharpens predictions, which the formula of the paper does not.
+    Without it, the same gradient needs the weight 8 / classes, the default: 2 on ACDC. `double_softmax` restores both; it
+    also sharpens predictions, which the formula of the paper does not.
 
     The second stage continues with the weights of the first and restarts the learning rate, as published. The published
     code continues from the best checkpoint by dense validation masks; no method has them here, so it is the last one. Both
@@ -38,7 +38,7 @@ class DMSPS(NetMethod):
 
     title: ClassVar[str] = "DMSPS"
 
-    weight: NotNegative | None = None  # of the mixed label's loss; default 2, or 8 with the double softmax
+    weight: NotNegative | None = None  # of the mixed label's loss; default 8 / classes, or 8 with the double softmax
     double_softmax: bool = False  # as published
     first_stage: Share = 0.5  # share of the steps
     uncertainty: Share = 0.1  # normalised entropy below which a prediction becomes a label
@@ -65,7 +65,7 @@ class DMSPS(NetMethod):
         allowed = batch.allowed if batch.memory is None else as_sets(batch.memory, batch.allowed)
         main, auxiliary = self.net.both(batch.image)
         marks = (partial_cross_entropy(main, allowed) + partial_cross_entropy(auxiliary, allowed)) / 2
-        weight = self.weight if self.weight is not None else 8 if self.double_softmax else 2
+        weight = self.weight if self.weight is not None else 8 if self.double_softmax else 8 / self.classes
         return marks + weight * mixed_cross_entropy(main, auxiliary, batch.numbers, double=self.double_softmax)
 
     def between_steps(self, done: int) -> None:

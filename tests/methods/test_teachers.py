@@ -222,7 +222,7 @@ def test_only_the_double_softmax_sharpens_predictions_that_agree():
 
 
 @pytest.mark.parametrize(
-    ("options", "weight"), [({}, 2), ({"double_softmax": True}, 8), ({"weight": 0.7, "double_softmax": True}, 0.7)]
+    ("options", "weight"), [({}, 8 / 3), ({"double_softmax": True}, 8), ({"weight": 0.7, "double_softmax": True}, 0.7)]
 )
 def test_dmsps_is_the_sum_of_its_paper_and_by_request_of_its_code(options, weight, batch):
     method = built("dmsps", **options)
