@@ -189,9 +189,11 @@ class Masks:
     def _greys(self, page: "Page", path: Path) -> np.ndarray:
         """Return a page's grey values, its alpha channel or its palette's indices (h, w), whichever hold the labels."""
         if self.clear is not None and page.alpha is not None:
-            opaque = (page.alpha > 0)[(...,) + (None,) * (page.values.ndim - 2)]
-            greys = self._greys(replace(page, values=page.values * opaque, alpha=None), path)
-            return np.where(page.alpha > 0, greys, np.array(self.clear, greys.dtype))
+            opaque = page.alpha > 0
+            values = page.values * (opaque if page.values.ndim == 2 else opaque[..., None])
+            index = None if page.index is None else page.index * opaque
+            greys = self._greys(replace(page, values=values, index=index, alpha=None), path)
+            return np.where(opaque, greys, np.array(self.clear, greys.dtype))
         if page.index is not None and self._table[0]:
             if self._table[1]:
                 raise InputError(f"{path.parent} holds {self._table[1]}; {self._colour_remedy}")

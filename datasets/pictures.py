@@ -32,8 +32,8 @@ class Pictures(Dataset):
 
     If `train/*.h5` and `test/*.h5` exist (ProCNS, FedICRA: `image`, `mask` and drawn annotations, where the number of
     classes is the value of unlabelled pixels), they are read and `official` is the only split. Else the files have the
-    layout of their source. Where folders below the root hold `train/`, as those of FedICRA do, each is a site, whose name
-    its images' names begin with.
+    layout of their source. Where folders below the root hold `train/` with such files or with `images/`, as those of
+    FedICRA do, each is a site, whose name its images' names begin with.
     """
 
     root: Path

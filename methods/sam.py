@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmark.methods.boxes import boxed_sites
 from benchmark.methods.pce_dice import PartialCrossEntropyDice
-from benchmark.seal.contract import Budget, Count, Log, WeakData, WeakScan
+from benchmark.seal.contract import Budget, Count, Log, WeakData, WeakScan, everything
 
 BACKGROUND = 1  # the set of class 0 alone
 EIGHT = np.ones((3, 3))  # neighbours of a pixel in a mark
@@ -79,7 +79,8 @@ def slices(predictor: Any, scan: WeakScan, classes: int, points: int, boxed: boo
             found[logit > best] = 1 << k
             best = np.maximum(best, logit)
         if boxed:  # a class that is possible everywhere has no box; it stays possible where no mask is
-            found |= np.where(found == BACKGROUND, np.bitwise_and.reduce(sets, (0, 1)) & ~BACKGROUND, 0).astype(sets.dtype)
+            whole = np.bitwise_and.reduce(sets, (0, 1)) & (everything(classes) - BACKGROUND)
+            found[found == BACKGROUND] |= whole
         yield np.where(sets & found == 0, sets, sets & found)
 
 

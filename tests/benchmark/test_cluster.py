@@ -51,11 +51,16 @@ def test_a_private_ray_gives_the_results_of_local_workers(tmp_path, monkeypatch)
     monkeypatch.setenv("MY_OWN_NOTE", f"masks are in {tmp_path / 'data'}")
     methods = [write_method(tmp_path, *each) for each in (("dies_once", ONCE, ZEROS), ("tells", TELL, ZEROS))]
     methods.append(write_method(tmp_path, "raises", "raise RuntimeError('no idea')"))
-    methods.append(write_method(tmp_path, "edited", "pass", ZEROS))
+    methods += [write_method(tmp_path, name, "pass", ZEROS) for name in ("gone", "edited")]
     options = [*TINY, f"dies_once.where={tmp_path / 'died'}", f"tells.where={tmp_path}"]
     plan, screen = small_plan(["pce", *methods], options=options), Recorder()
     Path(methods[-1]).write_text(Path(methods[-1]).read_text().replace("np.zeros", "np.ones"))
+    Path(methods[-2]).unlink()
     Sweep(plan, ResultsFolder(tmp_path / "ray"), Ray(Cluster("", "cpu", 0, 1, 300), [tmp_path / "data"]), screen).run()
+    (gone,) = (line for line in screen.lines if line[0] == "gone")
+    assert gone[1] == "failed"
+    assert gone[2].endswith(f"No such file or directory: '{methods[-2]}'")
+    screen.lines.remove(gone)
     states = {method: (state, reason) for method, state, reason in screen.lines}
     assert states == {
         "pce": ("done", ""), "dies_once": ("done", ""), "tells": ("done", ""), "raises": ("failed", "RuntimeError: no idea"),

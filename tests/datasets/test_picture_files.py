@@ -362,8 +362,9 @@ def test_what_was_erased_in_a_coloured_mask_is_no_object(tmp_path, erased):
     [
         lambda marks: over(np.where(marks < 255, marks, 9), np.where(marks < 255, marks, 9), 255 * (marks < 255)),
         lambda marks: palette(np.where(marks < 255, marks, 2).astype(np.uint8), [*range(3)] * 3, transparency=2),
+        lambda marks: palette(np.where(marks < 255, marks, 2).astype(np.uint8), [0] * 3 + [1] * 3 + [0] * 3, transparency=2),
     ],
-    ids=["colour", "palette"],
+    ids=["colour", "palette", "palette of greys"],
 )
 @pytest.mark.parametrize("values", [(1,), (0, 1), (0,)])
 def test_where_a_layer_of_marks_is_transparent_nothing_is_marked(tmp_path, draw, values):

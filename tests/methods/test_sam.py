@@ -109,10 +109,12 @@ def test_boxes_that_together_reach_all_sides_of_a_slice_are_one_box():
     assert sam.boxes(sets | 1 << 1, 2) == []
 
 
-def test_a_class_that_is_possible_everywhere_stays_possible_where_no_box_has_a_mask():
-    sets = np.full((1, 20, 20), 1 | 1 << 1, np.int32)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_a_class_that_is_possible_everywhere_stays_possible_where_no_box_has_a_mask(dtype):
+    sets = np.full((1, 20, 20), 1 | 1 << 1, dtype)
     sets[0, 4:9, 4:9] |= 1 << 2
     (found,) = labelled(sets, Painter(), 3, boxed=True)
+    assert found.dtype == dtype
     assert np.unique(found).tolist() == [1 | 1 << 1, 1 << 2]
     assert (found[9:] == 3).all()
 

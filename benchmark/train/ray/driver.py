@@ -102,7 +102,7 @@ class Driver:
             self.sealed[task.sealed] = ray.put(bundles.read_sealed(task.sealed))
         try:
             packed = bundles.pack(task, self.gpu, self.cluster.timeout_s, self.hide)
-        except InputError as error:
+        except (InputError, OSError) as error:  # edited, or gone
             self.refused.append(Outcome(task, "ray", 0, str(error), ""))
             return
         share = 1 / max(1, self.cluster.workers) if self.gpu else 0
